@@ -1,0 +1,48 @@
+"""What can go wrong through no fault of ours: the message of a `UserError` is shown to the user as it is.
+
+Anything else that is raised is a bug and stays a traceback in the log.
+"""
+
+
+class UserError(Exception):
+    """A problem that the user can mend; its message names the limit and the remedy."""
+
+
+class BadInput(UserError, ValueError):
+    """A text, a token sequence or a setting that cannot be used."""
+
+
+class TextTooLong(BadInput):
+    """More tokens than the model was trained to read."""
+
+
+class UnknownPolicy(BadInput):
+    """No policy of that name."""
+
+
+class UnknownModel(BadInput):
+    """No model of that name, neither in the registry nor on disk nor on the hub."""
+
+
+class HubUnreachable(UserError):
+    """The weights are not on this machine and the hub cannot be asked."""
+
+
+class GatedModel(UserError):
+    """The hub wants an access token for these weights."""
+
+
+class UnsupportedModel(UserError):
+    """A model whose attention we cannot replace faithfully: any picture of it would be fiction."""
+
+
+class OutOfMemory(UserError):
+    """The model or the run does not fit the memory of this machine."""
+
+
+class NumericalError(UserError):
+    """The model produced numbers that are not numbers."""
+
+
+class BadTraceFile(UserError):
+    """A file that is not a trace of this schema, or not whole."""

@@ -1,0 +1,212 @@
+"""The record of one run: frozen arrays, and the views derived from them. Knows neither models nor policies.
+
+A token is evicted at most once by each decider, so a single array, `evicted_at`, answers every question about
+every step. A *group* is one decider: the whole layer, or one KV head of it.
+"""
+
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from os import PathLike
+from typing import Any, BinaryIO, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import BadInput, BadTraceFile
+
+Ints: TypeAlias = NDArray[np.int32]
+Floats: TypeAlias = NDArray[np.float32]
+Bools: TypeAlias = NDArray[np.bool_]
+
+NEVER = int(np.iinfo(np.int32).max)
+SCHEMA = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """A text as the model reads it: n tokens.
+
+    Attributes:
+        ids: (n,) int32, the vocabulary ids.
+        pieces: n strings, each token's exact slice of the text; empty for the later tokens of a character that is
+            split over several tokens; the token's name if it stands for no text (a special token put in front).
+        offsets: (n, 2) int32, first and last-plus-one character of each piece in the text.
+        special: (n,) bool, control tokens of the model such as ``<s>`` or ``<|im_end|>``.
+        continued: (n,) bool, the token continues a character that an earlier token began.
+    """
+
+    ids: Ints
+    pieces: tuple[str, ...]
+    offsets: Ints
+    special: Bools
+    continued: Bools
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class PolicySettings:
+    """Which policy ran and with what: the policy's registry key, its name for people, who decides, its settings."""
+
+    key: str
+    label: str
+    scope: Literal["layer", "kv_head"]
+    budget: int | None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.label if self.budget is None else f"{self.label}, budget {self.budget}"
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What one policy kept and evicted while one model read, and perhaps went on to write, one text.
+
+    Attributes:
+        model_id: the model's registry name, hub id or directory.
+        policy: the policy and its settings.
+        prefill: how the prompt was read, ``"token-by-token"`` or ``"one-shot"``.
+        tokens: the n tokens, the generated ones included.
+        prompt_length: how many of them were given; the rest were generated.
+        evicted_at: (layers, groups, n) int32, the step after whose attention the token left the multi-state;
+            `NEVER` if it is still there. It may equal the token's own position.
+        nll: (n,) float32, nats for the token at that position given the state before it; NaN at 0.
+        importance_at_eviction: (layers, groups, n) float32, what the policy held the token to be worth when it was
+            evicted (for TOVA: its attention); NaN if it never was.
+        runner_up_importance: (layers, groups, n) float32, the importance of the least important row that was kept
+            instead, at the same step; infinite if the policy spared all others; NaN if the token was never evicted.
+        attention_received: (layers, groups, n) float32, attention summed over all steps that attended to the token,
+            averaged over the query heads of the group. Over all positions it sums to the number of steps.
+    """
+
+    model_id: str
+    policy: PolicySettings
+    prefill: Literal["token-by-token", "one-shot"]
+    tokens: Tokens
+    prompt_length: int
+    evicted_at: Ints
+    nll: Floats
+    importance_at_eviction: Floats
+    runner_up_importance: Floats
+    attention_received: Floats
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def kept(self, step: int) -> Bools:
+        """(layers, groups, n): in the multi-state after the step, so at most `budget` per group.
+
+        ``position <= step < evicted_at``
+
+        Raises:
+            BadInput: the step is not in 0 … n - 1.
+        """
+        self._check(step)
+        return (np.arange(len(self)) <= step) & (step < self.evicted_at)
+
+    def attended(self, step: int) -> Bools:
+        """(layers, groups, n): seen by the query of the step, so at most `budget` + 1 per group.
+
+        ``position <= step <= evicted_at``. A model with a sliding window of its own gives rows beyond that window
+        no attention; they count as attended here for as long as the policy holds them.
+
+        Raises:
+            BadInput: the step is not in 0 … n - 1.
+        """
+        self._check(step)
+        return (np.arange(len(self)) <= step) & (step <= self.evicted_at)
+
+    def _check(self, step: int) -> None:
+        if not 0 <= step < len(self):
+            raise BadInput(f"Step {step} is outside this trace: it has the steps 0 to {len(self) - 1}.")
+
+    def save(self, file: str | PathLike[str] | BinaryIO) -> None:
+        """Write a compressed .npz, readable by `load` and by plain `numpy.load` (no pickled objects)."""
+        header = {
+            "schema": SCHEMA,
+            "model_id": self.model_id,
+            "policy": asdict(self.policy),
+            "prefill": self.prefill,
+            "prompt_length": self.prompt_length,
+            "pieces": self.tokens.pieces,
+        }
+        arrays: dict[str, Any] = {name: _array(self, name) for name in _ARRAYS}
+        np.savez_compressed(file, header=np.array(json.dumps(header)), **arrays)
+
+    @classmethod
+    def load(cls, file: str | PathLike[str] | BinaryIO) -> "Trace":
+        """Read what `save` wrote. Nothing is ever unpickled.
+
+        Raises:
+            BadTraceFile: no such file, not a trace, truncated, of another schema, or inconsistent in itself.
+        """
+        try:
+            with np.load(file, allow_pickle=False) as npz:
+                header = json.loads(str(npz["header"]))
+                if header["schema"] != SCHEMA:
+                    raise BadTraceFile(
+                        f"This trace has schema {header['schema']}; this version reads schema {SCHEMA}. "
+                        "Save it again with a matching version of the app."
+                    )
+                arrays = {name: npz[name] for name in _ARRAYS}
+            return cls._build(header, arrays)
+        except (
+            OSError,
+            EOFError,
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as e:
+            raise BadTraceFile(
+                "This file is not a whole trace (.npz) saved by this app; download or export it again."
+            ) from e
+
+    @classmethod
+    def _build(cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> "Trace":
+        n, pieces = len(arrays["ids"]), header["pieces"]
+        layers, groups = arrays["evicted_at"].shape[:2]
+        shapes = {"nll": (n,), "offsets": (n, 2), "ids": (n,), "special": (n,), "continued": (n,)}
+        for name, array in arrays.items():
+            if array.dtype != _ARRAYS[name] or array.shape != shapes.get(name, (layers, groups, n)):
+                raise ValueError(f"{name} is {array.dtype} {array.shape}")
+        if len(pieces) != n or not all(isinstance(piece, str) for piece in pieces):
+            raise ValueError("one piece of text per token is needed")
+        if not 1 <= int(header["prompt_length"]) <= n:
+            raise ValueError("the prompt is longer than the text")
+        of_tokens = {name: arrays.pop(name) for name in ("ids", "offsets", "special", "continued")}
+        return cls(
+            model_id=str(header["model_id"]),
+            policy=PolicySettings(**header["policy"]),
+            prefill=header["prefill"],
+            tokens=Tokens(pieces=tuple(pieces), **of_tokens),
+            prompt_length=int(header["prompt_length"]),
+            **arrays,
+        )
+
+
+_UNREADABLE = (OSError, EOFError, KeyError, TypeError, ValueError, AttributeError, zipfile.BadZipFile, zlib.error)
+
+_ARRAYS: dict[str, type[np.generic]] = {
+    "ids": np.int32,
+    "offsets": np.int32,
+    "special": np.bool_,
+    "continued": np.bool_,
+    "evicted_at": np.int32,
+    "nll": np.float32,
+    "importance_at_eviction": np.float32,
+    "runner_up_importance": np.float32,
+    "attention_received": np.float32,
+}
+
+
+def _array(trace: Trace, name: str) -> NDArray[Any]:
+    owner = trace.tokens if hasattr(trace.tokens, name) else trace
+    array: NDArray[Any] = getattr(owner, name)
+    return array
