@@ -21,17 +21,18 @@ Floats: TypeAlias = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a policy may look at: one layer, one query token.
+    """What a policy may look at when one query token has been read.
 
     Attributes:
-        layer: the layer, from 0.
+        layer: (groups, 1), the layer, from 0; when a single token is read, the groups of all layers are decided in
+            one call.
         position: of the query token in the text.
         positions: (groups, slots), of the rows the query attended to, its own included; in no particular order.
         attention: (groups, query heads of the group, slots) float32, softmax over exactly these slots; None unless
             the policy's `reads_attention`.
     """
 
-    layer: int
+    layer: Ints
     position: int
     positions: Ints
     attention: Floats | None
@@ -49,6 +50,7 @@ class Policy(Protocol):
 
     def observe(self, step: Step, memory: Floats) -> None:
         """Called at every step, before `importance`; may add to `memory` (groups, slots) in place."""
+        return
 
     def importance(self, step: Step, memory: Floats) -> Floats:
         """(groups, slots): the row with the lowest is evicted. Called when there are more than `budget` rows."""
@@ -197,7 +199,7 @@ class TovaHead(Tova):
 class Random(Policy):
     """Evicts a row at random, all equally likely: the floor under every policy. Ours, from no paper.
 
-    The draw depends on nothing but the seed, the layer, the query's position, the row's group and its position.
+    The draw depends on nothing but the seed, the layer, the query's position and the row's.
     """
 
     key = "random"
@@ -212,8 +214,7 @@ class Random(Policy):
     )
 
     def importance(self, step: Step, memory: Floats) -> Floats:
-        groups = np.arange(len(step.positions))[:, None]
-        return _hash(self.seed, step.layer, step.position, groups, step.positions) / 2.0**64
+        return _hash(self.seed, step.layer, step.position, step.positions) / 2.0**64
 
 
 def _hash(*keys: int | Ints) -> NDArray[np.uint64]:

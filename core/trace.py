@@ -47,6 +47,20 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __getitem__(self, some: slice) -> "Tokens":
+        """Some of the tokens; their offsets stay those of the whole text."""
+        return Tokens(self.ids[some], self.pieces[some], self.offsets[some], self.special[some], self.continued[some])
+
+    def __add__(self, more: "Tokens") -> "Tokens":
+        """These tokens and then those, whose offsets must already follow on."""
+        return Tokens(
+            np.concatenate([self.ids, more.ids]),
+            self.pieces + more.pieces,
+            np.concatenate([self.offsets, more.offsets]),
+            np.concatenate([self.special, more.special]),
+            np.concatenate([self.continued, more.continued]),
+        )
+
 
 @dataclass(frozen=True)
 class PolicySettings:

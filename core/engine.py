@@ -1,0 +1,556 @@
+"""Runs a language model whose every layer holds a finite multi-state, exactly and fast.
+
+The semantics are those of a recurrent network, token by token: the query attends to the rows kept so far plus its
+own, then each decider evicts at most one row. Two facts make it fast without changing them. Layer l at step t
+depends only on layer l-1 at steps up to t, so a *chunk* of tokens goes through the model in one forward pass: one
+matmul gives the logits of all its queries, a light loop over its steps only picks victims, and one masked softmax
+does the rest. And when the chunk is a single token, no decision of a layer is needed before the next layer, so all
+layers are decided in one call after the pass. Any chunk size gives the same trace up to floating-point rounding.
+
+Deviations from published code: rows keep the rotary position they were written with (as in the official TOVA code,
+unlike StreamingLLM's); attention logits are computed in float32 even if the model runs in bfloat16, so that rounding
+does not make ties. A model with a sliding window of its own (Mistral) gives rows beyond it no attention; they stay in
+the multi-state until the policy evicts them.
+
+This is the only file that knows transformers' `AttentionInterface`. It needs no `Cache`.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from core.errors import BadInput, NumericalError, OutOfMemory, TextTooLong, UnsupportedModel
+from core.policies import Ints, Policy
+from core.run import FREE, Prefill, Run
+from core.sampling import Sampler
+from core.trace import Tokens, Trace
+
+if TYPE_CHECKING:
+    from core.models import LanguageModel
+
+ATTENTION = "multi_state"
+REFUSED_KEYWORDS = ("s_aux", "softcap")  # attention sinks, soft capping: they change the softmax
+REPORT_EVERY = 0.25  # seconds between two reports of progress
+LONGEST_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: `done` of `total` tokens, and the traces of the tokens read so far, one per policy."""
+
+    done: int
+    total: int
+    traces: list[Trace]
+
+
+class Batch:
+    """Several runs in lockstep through one model: the keys and values of every layer, one batch row per run.
+
+    Attributes:
+        runs: the runs, each with its own policy.
+        keys, values: per layer, (runs, KV heads, slots, head size); a slot holds what the run's bookkeeping says.
+    """
+
+    def __init__(self, lm: "LanguageModel", runs: list[Run]) -> None:
+        self.lm = lm
+        self.runs = runs
+        empty = torch.empty(0)
+        self.keys: list[Tensor] = [empty] * lm.n_layers
+        self.values: list[Tensor] = [empty] * lm.n_layers
+        self._chunk = range(0)
+        self._layers_seen = 0
+        self._slots: list[Tensor] = []  # per layer (runs, KV heads), where the token being read is written
+        self._attention: list[Tensor] = []  # per layer (runs, KV heads, query heads of the group, slots)
+
+    @torch.inference_mode()
+    def read(self, ids: Tensor, chunk: range) -> Tensor:
+        """Read the tokens at the positions of `chunk`, (runs, chunk); returns the logits (runs, chunk, vocabulary)."""
+        self._chunk, self._layers_seen = chunk, 0
+        if len(chunk) == 1:
+            self._place_token()
+        positions = torch.arange(chunk.start, chunk.stop, device=ids.device).expand(ids.shape)
+        try:
+            logits: Tensor = self.lm.model(ids, position_ids=positions, use_cache=False, multi_state=self).logits
+        except (MemoryError, torch.OutOfMemoryError) as e:
+            raise OutOfMemory(
+                f"Reading {len(chunk)} tokens under {len(self.runs)} policies does not fit the memory. "
+                "Shorten the text, choose fewer policies or a smaller model."
+            ) from e
+        if self._layers_seen != self.lm.n_layers:
+            raise UnsupportedModel(
+                f"{self.lm.model_id} called our attention in {self._layers_seen} of {self.lm.n_layers} layers, so a "
+                "picture of it would be fiction. Choose a model of another architecture."
+            )
+        if len(chunk) == 1:
+            self._decide_token()
+        else:
+            for run in self.runs:
+                run.finish_chunk(chunk)
+        return logits
+
+    def keep_runs(self, rows: list[int]) -> None:
+        """Go on with these runs only."""
+        self.runs = [self.runs[row] for row in rows]
+        self.keys = [keys[rows] for keys in self.keys]
+        self.values = [values[rows] for values in self.values]
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None
+    ) -> Tensor:
+        """Attention of one layer over the multi-states.
+
+        Args:
+            layer: the layer, from 0.
+            query: (runs, query heads, chunk, head size), rotated.
+            key: (runs, KV heads, chunk, head size), rotated.
+            value: (runs, KV heads, chunk, head size).
+            scaling: of the logits.
+            window: the model's own sliding window, in tokens, the query's own included.
+
+        Returns:
+            (runs, chunk, query heads, head size).
+        """
+        self._layers_seen += 1
+        runs, query_heads, count, size = query.shape
+        kv_heads = key.shape[1]
+        query = query.reshape(runs, kv_heads, (query_heads // kv_heads) * count, size)
+        if window is not None and self._chunk.stop <= window:
+            window = None
+        attend = self._attend_token if count == 1 else self._attend_chunk
+        output = attend(layer, query, key, value, scaling, window)
+        return output.reshape(runs, query_heads, count, size).transpose(1, 2)
+
+    # A chunk: the columns are the slots, then the tokens of the chunk.
+
+    def _attend_chunk(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None
+    ) -> Tensor:
+        count = len(self._chunk)
+        if layer_has_rows := self.keys[layer].numel() > 0:
+            slots = max(run.slots for run in self.runs)
+            key = torch.cat([self.keys[layer][:, :, :slots], key], dim=2)
+            value = torch.cat([self.values[layer][:, :, :slots], value], dim=2)
+        offset = key.shape[2] - count
+        positions = [run.column_positions(layer, offset, self._chunk) for run in self.runs]
+        # (runs, KV heads, query heads of the group, chunk, columns)
+        logits = _logits(query, key, scaling)
+        logits = logits.view(*logits.shape[:2], -1, count, logits.shape[3])
+        if window is not None:
+            logits.masked_fill_(self._beyond(window, positions, logits.device)[:, :, None], -torch.inf)
+
+        until, kept = self._decide_chunk(layer, positions, logits)
+        step = torch.arange(count, device=logits.device)[:, None]
+        born = torch.arange(-offset, count, device=logits.device).clamp(min=0)
+        until = until.to(logits.device)[:, :, None, :]
+        logits.masked_fill_(((step < born) | (step > until))[:, :, None], -torch.inf)
+        attention = logits.softmax(dim=-1)
+        del logits
+        self._receive(layer, positions, attention)
+        output: Tensor = attention.to(value.dtype).flatten(2, 3) @ value
+
+        if kept is not None:
+            index = kept.to(key.device)[..., None].expand(-1, -1, -1, key.shape[3])
+            key, value = key.gather(2, index), value.gather(2, index)
+        elif not layer_has_rows:
+            key, value = key.clone(), value.clone()  # views of the model's projections of the whole chunk
+        self.keys[layer], self.values[layer] = key, value
+        return output
+
+    def _decide_chunk(self, layer: int, positions: list[Ints], logits: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Until (runs, groups or 1, columns), see `Run.decide_chunk`; kept (runs, KV heads, rows), None if all are."""
+        reads = any(run.policy.reads_attention for run in self.runs)
+        on_cpu = logits.cpu().numpy() if reads else None
+        untils, keeps = [], []
+        for row, run in enumerate(self.runs):
+            own = None
+            if on_cpu is not None and run.policy.reads_attention:
+                own = on_cpu[row].reshape(run.groups, -1, *on_cpu.shape[3:])
+            until, kept = run.decide_chunk(layer, positions[row], self._chunk, own)
+            untils.append(until)
+            keeps.append(kept)
+        kv_heads, columns = logits.shape[1], logits.shape[-1]
+        if all(kept.shape[1] == columns for kept in keeps):
+            return torch.from_numpy(_stack(untils, FREE)), None
+        index = _stack(keeps, 0)
+        return torch.from_numpy(_stack(untils, FREE)), torch.from_numpy(index).expand(-1, kv_heads, -1)
+
+    def _beyond(self, window: int, positions: list[Ints], device: torch.device) -> Tensor:
+        """(runs, groups or 1, chunk, columns): the column is out of the model's own sliding window."""
+        of_columns = torch.from_numpy(_stack(positions, FREE)).to(device)[:, :, None, :]
+        of_queries = torch.arange(self._chunk.start, self._chunk.stop, device=device)[:, None]
+        return of_queries - of_columns >= window
+
+    def _receive(self, layer: int, positions: list[Ints], attention: Tensor) -> None:
+        received = attention.sum(dim=3).mean(dim=2).cpu().numpy()
+        for row, run in enumerate(self.runs):
+            own = received[row] if run.groups > 1 else received[row].mean(axis=0, keepdims=True)
+            run.receive(layer, positions[row], own)
+
+    # A single token: it is written into a free slot, and all layers decide after the pass.
+
+    def _place_token(self) -> None:
+        kv_heads = self.lm.n_kv_heads
+        placed = [run.place_token(self._chunk.start) for run in self.runs]
+        spread = [np.broadcast_to(slots, (self.lm.n_layers, kv_heads)) for slots in placed]
+        self._slots = list(torch.from_numpy(np.stack(spread, axis=1)))
+        self._attention = []
+
+    def _attend_token(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None
+    ) -> Tensor:
+        slots = max(run.slots for run in self.runs)
+        index = self._slots[layer].to(key.device)[..., None, None].expand_as(key)
+        self.keys[layer] = _grown(self.keys[layer], key, slots).scatter_(2, index, key)
+        self.values[layer] = _grown(self.values[layer], value, slots).scatter_(2, index, value)
+        # (runs, KV heads, query heads of the group, slots)
+        logits = _logits(query, self.keys[layer][:, :, :slots], scaling)
+        unequal = any(run.slots != slots for run in self.runs)
+        if unequal or window is not None:
+            positions = [run.positions[layer] for run in self.runs]
+            of_slots = torch.from_numpy(_stack(positions, FREE)).to(logits.device)[:, :, None, :]
+            hidden = of_slots == FREE
+            if window is not None:
+                hidden |= self._chunk.start - of_slots >= window
+            logits.masked_fill_(hidden, -torch.inf)
+        attention = logits.softmax(dim=-1)
+        self._attention.append(attention)
+        output: Tensor = attention.to(value.dtype) @ self.values[layer][:, :, :slots]
+        return output
+
+    def _decide_token(self) -> None:
+        attention = torch.stack([layer.cpu() for layer in self._attention]).numpy()
+        cuts = []
+        for row, run in enumerate(self.runs):
+            own = attention[:, row, :, :, : run.slots].reshape(self.lm.n_layers, run.groups, -1, run.slots)
+            kept = run.decide_token(self._chunk.start, own)
+            cuts.append(kept)
+        if any(kept is not None for kept in cuts):
+            self._cut(cuts)
+
+    def _cut(self, cuts: list[Ints | None]) -> None:
+        """Take the rows that several evictions at once have left, and renumber the slots."""
+        everything = [np.arange(run.slots)[None, None].repeat(self.lm.n_layers, axis=0) for run in self.runs]
+        kept = [all_ if cut is None else cut for cut, all_ in zip(cuts, everything, strict=True)]
+        for layer in range(self.lm.n_layers):
+            index = torch.from_numpy(_stack([own[layer] for own in kept], 0)).to(self.keys[layer].device)
+            index = index.expand(-1, self.lm.n_kv_heads, -1)[..., None].expand(-1, -1, -1, self.keys[layer].shape[3])
+            self.keys[layer] = self.keys[layer].gather(2, index)
+            self.values[layer] = self.values[layer].gather(2, index)
+
+
+def _logits(query: Tensor, key: Tensor, scaling: float) -> Tensor:
+    """Query · key in float32 at least, returned in float32."""
+    dtype = torch.promote_types(query.dtype, torch.float32)
+    return (query.to(dtype) @ key.to(dtype).transpose(2, 3)).mul_(scaling).float()
+
+
+def _grown(rows: Tensor, like: Tensor, slots: int) -> Tensor:
+    """`rows` with room for `slots`; grows by more than is asked for, so that growing is rare."""
+    have = rows.shape[2] if rows.numel() else 0
+    if have >= slots:
+        return rows
+    grown = like.new_zeros(*like.shape[:2], slots + max(16, slots // 4), like.shape[3])
+    if have:
+        grown[:, :, :have] = rows
+    return grown
+
+
+def _stack(arrays: list[Ints], filler: int) -> Ints:
+    """(groups, width) arrays of different groups and widths to one (runs, most groups, most width)."""
+    groups, width = (max(array.shape[axis] for array in arrays) for axis in (0, 1))
+    stacked = np.full((len(arrays), groups, width), filler, np.int64)
+    for row, array in enumerate(arrays):
+        stacked[row, :, : array.shape[1]] = array
+    return stacked
+
+
+def multi_state_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    multi_state: Batch | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """The attention function of every model we load; without `multi_state` it is transformers' own ("sdpa").
+
+    Raises:
+        UnsupportedModel: the architecture asks for something that changes the softmax.
+    """
+    if multi_state is None:
+        ordinary: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, sliding_window=sliding_window, **kwargs
+        )
+        return ordinary
+    for keyword in REFUSED_KEYWORDS:
+        if kwargs.get(keyword) is not None:
+            raise UnsupportedModel(
+                f"{type(module).__name__} changes its attention by {keyword!r}, which the policies here do not "
+                "reproduce. Choose a model of another architecture."
+            )
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return multi_state.attend(module.layer_idx, query, key, value, scaling, sliding_window), None
+
+
+AttentionInterface.register(ATTENTION, multi_state_attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+
+
+def iter_replay(
+    lm: "LanguageModel",
+    tokens: Tokens | Sequence[int],
+    policy: Policy,
+    *,
+    chunk: int | None = None,
+    prefill: Prefill = "token-by-token",
+) -> Iterator[Progress]:
+    """`replay` as a generator that reports progress several times a second; the last report has the whole trace.
+
+    Closing it ends the run and frees its memory. Without `chunk` the chunks are as long as a report allows.
+    """
+    tokens = lm.as_tokens(tokens)
+    _check_prompt(lm, tokens, len(tokens), chunk, prefill)
+    if len(tokens) < 2:
+        raise BadInput("The text is a single token: there is nothing to predict. Write at least two words.")
+    runs = _runs(lm, [policy], len(tokens), len(tokens), prefill)
+    for done, _ in _prefill(Batch(lm, runs), tokens, chunk):
+        yield Progress(done, len(tokens), _traces(lm, runs, tokens, []))
+
+
+def replay(
+    lm: "LanguageModel",
+    tokens: Tokens | Sequence[int],
+    policy: Policy,
+    *,
+    chunk: int = LONGEST_CHUNK,
+    prefill: Prefill = "token-by-token",
+) -> Trace:
+    """Read a text under a policy.
+
+    Args:
+        lm: the model.
+        tokens: n tokens, at least 2: what `lm.encode` gives, or plain ids.
+        policy: decides what is evicted.
+        chunk: tokens per forward pass; any gives the same trace.
+        prefill: ``"token-by-token"``, or ``"one-shot"`` to attend to the whole text and cut it once at its end, as
+            the official TOVA code does with a prompt.
+
+    Raises:
+        BadInput: fewer than 2 tokens, ids outside the vocabulary, or an argument outside its range.
+        TextTooLong: more tokens than the model's context.
+        NumericalError: the model's output, or an importance, is not a number.
+        OutOfMemory: the run does not fit.
+    """
+    _check_chunk(chunk)
+    return _last(iter_replay(lm, tokens, policy, chunk=chunk, prefill=prefill)).traces[0]
+
+
+def iter_generate(
+    lm: "LanguageModel",
+    tokens: Tokens | Sequence[int],
+    policies: Policy | Sequence[Policy],
+    *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    chunk: int | None = None,
+    prefill: Prefill = "token-by-token",
+) -> Iterator[Progress]:
+    """`generate` as a generator that reports progress several times a second; see `iter_replay`."""
+    policies = list(policies) if isinstance(policies, Sequence) else [policies]
+    tokens = lm.as_tokens(tokens)
+    if not policies:
+        raise BadInput("Choose at least one policy.")
+    if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 1:
+        raise BadInput(f"The number of new tokens must be a whole number of at least 1, not {max_new_tokens!r}.")
+    total = len(tokens) + max_new_tokens
+    _check_prompt(lm, tokens, total, chunk, prefill)
+    samplers = [Sampler(temperature, top_p, seed) for _ in policies]
+    runs = _runs(lm, policies, total, len(tokens), prefill)
+    written: list[list[int]] = [[] for _ in runs]
+    batch = Batch(lm, runs)
+    for done, logits in _prefill(batch, tokens, chunk):  # noqa: B007 - the last logits choose the first new token
+        yield Progress(done, total, _traces(lm, runs, tokens, written))
+    writing = list(range(len(runs)))
+    reported = time.monotonic()
+    for position in range(len(tokens), total):
+        for row, i in enumerate(writing):
+            written[i].append(_choose(runs[i], samplers[i], logits[row, -1], position))
+        ids = torch.tensor([[written[i][-1]] for i in writing], device=lm.device)
+        logits = batch.read(ids, range(position, position + 1))
+        rows = [row for row, i in enumerate(writing) if written[i][-1] not in lm.eos_ids]
+        if not rows:
+            break
+        if len(rows) < len(writing):
+            writing = [writing[row] for row in rows]
+            batch.keep_runs(rows)
+            logits = logits[rows]
+        if time.monotonic() - reported > REPORT_EVERY and position + 1 < total:
+            yield Progress(position + 1, total, _traces(lm, runs, tokens, written))
+            reported = time.monotonic()
+    yield Progress(position + 1, total, _traces(lm, runs, tokens, written))
+
+
+def generate(
+    lm: "LanguageModel",
+    tokens: Tokens | Sequence[int],
+    policies: Policy | Sequence[Policy],
+    *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    chunk: int = LONGEST_CHUNK,
+    prefill: Prefill = "token-by-token",
+) -> Trace | list[Trace]:
+    """Read a prompt and write on, under one policy or under several in lockstep.
+
+    Args:
+        lm: the model.
+        tokens: the prompt, at least one token: what `lm.encode` gives, or plain ids.
+        policies: one policy, or several: each writes its own text from its own multi-state.
+        max_new_tokens: how many tokens each may write; a run ends early after it wrote an end-of-sequence token.
+        temperature: 0 takes the most probable token.
+        top_p: draw only from the most probable tokens that together have this probability.
+        seed: of the draws; every policy draws with the same.
+        chunk: tokens of the prompt per forward pass; any gives the same traces.
+        prefill: ``"one-shot"`` attends to the whole prompt and cuts it once at its end to each policy's `budget` most
+            important rows, as the official TOVA code does.
+
+    Returns:
+        One trace if one policy was given by itself, else one per policy, in their order. The last token written has
+        been read, too, so a replay of the tokens gives the same trace.
+
+    Raises:
+        BadInput, TextTooLong, NumericalError, OutOfMemory: as `replay`.
+    """
+    _check_chunk(chunk)
+    progress = _last(
+        iter_generate(
+            lm,
+            tokens,
+            policies,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            chunk=chunk,
+            prefill=prefill,
+        )
+    )
+    return progress.traces if isinstance(policies, Sequence) else progress.traces[0]
+
+
+def _prefill(batch: Batch, tokens: Tokens, chunk: int | None) -> Iterator[tuple[int, Tensor]]:
+    """Read the prompt into all runs. Yields the tokens read and the last chunk's logits now and then, and at the end.
+
+    A one-shot prompt's last token is always read by itself, since only then all layers can be cut at once.
+    """
+    ids = torch.as_tensor(tokens.ids, dtype=torch.long, device=batch.lm.device)
+    n, start, size = len(tokens), 0, chunk or 32
+    reported = time.monotonic()
+    while start < n:
+        stop = min(start + size, n)
+        if batch.runs[0].prefill == "one-shot" and start < n - 1:
+            stop = min(stop, n - 1)
+        began = time.monotonic()
+        logits = batch.read(ids[start:stop].expand(len(batch.runs), -1), range(start, stop))
+        _note_nll(batch.runs, logits, ids[start + 1 : stop + 1], start + 1)
+        if chunk is None:
+            size = _paced(size, time.monotonic() - began)
+        start = stop
+        if start == n or time.monotonic() - reported > REPORT_EVERY:
+            yield start, logits
+            reported = time.monotonic()
+
+
+def _paced(size: int, seconds: float) -> int:
+    """The next chunk's size, so that a chunk takes about as long as a report may wait."""
+    if seconds < REPORT_EVERY / 2:
+        return min(2 * size, LONGEST_CHUNK)
+    return max(size // 2, 1) if seconds > REPORT_EVERY else size
+
+
+def _note_nll(runs: list[Run], logits: Tensor, targets: Tensor, first: int) -> None:
+    """Write down the nats for each target, of which there may be one fewer than logits."""
+    for run, own in zip(runs, logits, strict=True):
+        nll = torch.nn.functional.cross_entropy(own[: len(targets)].float(), targets, reduction="none")
+        if torch.isnan(nll).any():
+            raise NumericalError(_NOT_A_NUMBER)
+        run.nll[first : first + len(targets)] = nll.cpu().numpy()
+
+
+def _choose(run: Run, sampler: Sampler, logits: Tensor, position: int) -> int:
+    if torch.isnan(logits).any():
+        raise NumericalError(_NOT_A_NUMBER)
+    chosen = sampler.next(logits)
+    run.nll[position] = -logits.float().log_softmax(-1)[chosen].item()
+    return chosen
+
+
+_NOT_A_NUMBER = (
+    "The model's output is not a number. Its weights are damaged, or its numbers overflow: load it again in float32."
+)
+
+
+def _runs(
+    lm: "LanguageModel", policies: list[Policy], capacity: int, prompt_length: int, prefill: Prefill
+) -> list[Run]:
+    return [
+        Run(
+            policy,
+            layers=lm.n_layers,
+            kv_heads=lm.n_kv_heads,
+            capacity=capacity,
+            prompt_length=prompt_length,
+            prefill=prefill,
+        )
+        for policy in policies
+    ]
+
+
+def _traces(lm: "LanguageModel", runs: list[Run], tokens: Tokens, written: list[list[int]]) -> list[Trace]:
+    traces = []
+    for run, new in zip(runs, written or [[]] * len(runs), strict=True):
+        so_far = lm.continued(tokens, new) if new else tokens
+        traces.append(run.trace(lm.model_id, so_far[: run.length]))
+    return traces
+
+
+def _check_prompt(lm: "LanguageModel", tokens: Tokens, total: int, chunk: int | None, prefill: str) -> None:
+    if len(tokens) == 0:
+        raise BadInput("The text is empty. Write or paste some text first.")
+    if tokens.ids.min() < 0 or tokens.ids.max() >= lm.vocabulary_size:
+        raise BadInput(f"Token ids must be from 0 to {lm.vocabulary_size - 1} for {lm.model_id}.")
+    if lm.context_length is not None and total > lm.context_length:
+        raise TextTooLong(
+            f"{total:,} tokens are more than the {lm.context_length:,} that {lm.model_id} was trained to read. "
+            f"Shorten the text by {total - lm.context_length:,} tokens, or ask for fewer new ones."
+        )
+    if prefill not in get_args(Prefill):
+        raise BadInput(f"prefill must be one of {', '.join(get_args(Prefill))}, not {prefill!r}.")
+    if chunk is not None:
+        _check_chunk(chunk)
+
+
+def _check_chunk(chunk: int) -> None:
+    if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
+        raise BadInput(f"chunk must be a whole number of at least 1, not {chunk!r}.")
+
+
+def _last(progress: Iterator[Progress]) -> Progress:
+    for report in progress:
+        last = report
+    return last

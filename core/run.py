@@ -1,0 +1,283 @@
+"""One run: one policy reading one text, which rows its layers hold, and the record from which its trace is made.
+
+numpy only. The engine owns the keys and values and asks the run, chunk by chunk or token by token, which of them may
+be attended to and which go. A *slot* is a place in the multi-state; while a chunk is being read, a *column* is a row
+it may attend to: first the slots, then the tokens of the chunk.
+"""
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from core.errors import NumericalError
+from core.policies import Floats, Ints, Policy, Step, settings_of
+from core.trace import NEVER, Tokens, Trace
+
+Prefill: TypeAlias = Literal["token-by-token", "one-shot"]
+
+FREE = -1  # the position of a slot that holds no row
+
+
+class Run:
+    """The bookkeeping of one policy on one text.
+
+    Attributes:
+        policy: the policy; its settings are read, it is never changed.
+        groups: deciders per layer.
+        positions: (layers, groups, slots) int32, the position of the row in each slot, or `FREE`.
+        memory: (layers, groups, slots) float64, what the policy remembers of each row; zero for a new row.
+        length: tokens read so far.
+    """
+
+    def __init__(
+        self, policy: Policy, *, layers: int, kv_heads: int, capacity: int, prompt_length: int, prefill: Prefill
+    ) -> None:
+        self.policy = policy
+        self.prefill = prefill
+        self.prompt_length = prompt_length
+        self.layers = layers
+        self.groups = kv_heads if policy.scope == "kv_head" else 1
+        self.length = 0
+        self.positions = np.empty((layers, self.groups, 0), np.int32)
+        self.memory = np.empty((layers, self.groups, 0))
+        self._hole: Ints | None = None  # (layers, groups): the slot freed last, where the next row goes
+        self._kept: list[tuple[Ints, Floats]] = []  # positions and memory of the layers that have read the chunk
+        record = (layers, self.groups, capacity)
+        self._evicted_at = np.full(record, NEVER, np.int32)
+        self._importance = np.full(record, np.nan, np.float32)
+        self._runner_up = np.full(record, np.nan, np.float32)
+        self._received = np.zeros(record)
+        self.nll = np.full(capacity, np.nan, np.float32)
+
+    @property
+    def slots(self) -> int:
+        """How many slots the multi-state of each layer and group has at present, a free one included."""
+        return self.positions.shape[2]
+
+    def _budget_at(self, position: int) -> int:
+        """The rows that may stay after this step: all of them while a one-shot prompt is being read."""
+        reading_at_once = self.prefill == "one-shot" and position < self.prompt_length - 1
+        return NEVER if self.policy.budget is None or reading_at_once else self.policy.budget
+
+    # A chunk: layer by layer, each layer's decisions before its attention.
+
+    def column_positions(self, layer: int, offset: int, chunk: range) -> Ints:
+        """(groups, offset + chunk) positions of the rows in the columns, `FREE` where there is none.
+
+        Args:
+            layer: the layer.
+            offset: the column of the chunk's first token; at least `slots`.
+            chunk: the positions of the chunk's tokens.
+        """
+        positions = np.full((self.groups, offset + len(chunk)), FREE, np.int32)
+        positions[:, : self.slots] = self.positions[layer]
+        positions[:, offset:] = chunk
+        return positions
+
+    def decide_chunk(self, layer: int, positions: Ints, chunk: range, logits: Floats | None) -> tuple[Ints, Ints]:
+        """Go through the steps of a chunk in one layer, evicting at most one row per group and step.
+
+        Args:
+            layer: the layer.
+            positions: (groups, columns) as `column_positions` gives them.
+            chunk: the positions of the chunk's tokens, which are the last columns.
+            logits: (groups, query heads of the group, chunk, columns) float32, contiguous; None if the policy does
+                not read attention.
+
+        Returns:
+            until (groups, columns), the last step of the chunk, counted from 0, that attends to the column (beyond
+            the chunk if it is kept, -1 if the column is free), and kept (groups, rows), the columns that remain.
+        """
+        count, offset = len(chunk), positions.shape[1] - len(chunk)
+        until = np.where(positions == FREE, -1, count)
+        live = np.argsort(positions[:, :offset] == FREE, axis=1, kind="stable")[:, : self._rows()]
+        new = np.broadcast_to(np.arange(offset, offset + count), (self.groups, count))
+        columns = np.concatenate([live, new], axis=1)
+        slot_positions = np.take_along_axis(positions, columns, axis=1)
+        memory = np.zeros(columns.shape)
+        memory[:, : live.shape[1]] = np.take_along_axis(self.memory[layer], live, axis=1)
+        filled = columns.shape[1]
+        if self._budget_at(chunk[-1]) < filled or logits is not None:
+            filled, evictions = self._walk(layer, chunk, columns, slot_positions, memory, logits)
+            if evictions:
+                self._record_chunk(layer, chunk, until, evictions)
+        self._kept.append((slot_positions[:, :filled], memory[:, :filled]))
+        return until, columns[:, :filled]
+
+    def _rows(self) -> int:
+        return self.slots - (self._hole is not None)
+
+    def _walk(
+        self, layer: int, chunk: range, columns: Ints, positions: Ints, memory: Floats, logits: Floats | None
+    ) -> tuple[int, list[tuple[int, Ints, Ints, Floats, Floats]]]:
+        """The light loop. The arrays (groups, slots) are rearranged in place so that the rows kept come first."""
+        policy, groups = self.policy, np.arange(self.groups)
+        layers = np.full((self.groups, 1), layer)
+        filled = columns.shape[1] - len(chunk)
+        evictions = []
+        for i, position in enumerate(chunk):
+            # the tokens of the chunk still wait at the end; the next one takes the first slot that is not filled
+            arriving = columns.shape[1] - len(chunk) + i
+            columns[:, filled] = columns[:, arriving]
+            positions[:, filled] = position
+            memory[:, filled] = 0.0
+            filled += 1
+            attention = None if logits is None else _softmax_over(logits, i, columns[:, :filled])
+            step = Step(layers, position, positions[:, :filled], attention)
+            policy.observe(step, memory[:, :filled])
+            if filled > self._budget_at(position):
+                order, importance = _ranked(policy, step, memory[:, :filled])
+                victim = order[:, 0]
+                evictions.append(
+                    (
+                        i,
+                        columns[groups, victim],
+                        positions[groups, victim],
+                        importance[groups, victim],
+                        importance[groups, order[:, 1]],
+                    )
+                )
+                filled -= 1
+                for array in (columns, positions, memory):
+                    array[groups, victim] = array[:, filled]
+        return filled, evictions
+
+    def _record_chunk(
+        self, layer: int, chunk: range, until: Ints, evictions: list[tuple[int, Ints, Ints, Floats, Floats]]
+    ) -> None:
+        steps, columns, positions, importance, runner_up = map(np.asarray, zip(*evictions, strict=True))
+        groups = np.arange(self.groups)
+        until[groups, columns] = steps[:, None]
+        self._record(np.asarray(layer), groups, positions, steps[:, None] + chunk[0], importance, runner_up)
+
+    def finish_chunk(self, chunk: range) -> None:
+        """All layers have read the chunk."""
+        self.positions = np.stack([positions for positions, _ in self._kept])
+        self.memory = np.stack([memory for _, memory in self._kept])
+        self._kept.clear()
+        self._hole = None
+        self.length = chunk.stop
+
+    # A single token: all layers read it, then all decide at once.
+
+    def place_token(self, position: int) -> Ints:
+        """Give the token a slot. Returns (layers, groups), the slot."""
+        if self._hole is None:
+            new = (self.layers, self.groups, 1)
+            self.positions = np.concatenate([self.positions, np.full(new, position, np.int32)], axis=2)
+            self.memory = np.concatenate([self.memory, np.zeros(new)], axis=2)
+            return np.full(new[:2], self.slots - 1)
+        slots, self._hole = self._hole, None
+        np.put_along_axis(self.positions, slots[:, :, None], position, axis=2)
+        np.put_along_axis(self.memory, slots[:, :, None], 0.0, axis=2)
+        return slots
+
+    def decide_token(self, position: int, attention: Floats) -> Ints | None:
+        """Evict after all layers have read one token.
+
+        Args:
+            position: of the token.
+            attention: (layers, groups, query heads of the group, slots) float32.
+
+        Returns:
+            None if at most one row per group was evicted: its slot is free for the next token. Otherwise, after a
+            one-shot prompt, kept (layers, groups, rows), the slots that remain, now renumbered in this order.
+        """
+        deciders = self.layers * self.groups
+        layers = np.repeat(np.arange(self.layers), self.groups)
+        groups = np.tile(np.arange(self.groups), self.layers)
+        positions = self.positions.reshape(deciders, -1)
+        memory = self.memory.reshape(deciders, -1)
+        attention = attention.reshape(deciders, -1, self.slots)
+        step = Step(layers[:, None], position, positions, attention if self.policy.reads_attention else None)
+        self._received[layers[:, None], groups[:, None], positions] += attention.mean(axis=1)
+        self.policy.observe(step, memory)
+        self.length = position + 1
+        excess = self.slots - self._budget_at(position)
+        if excess <= 0:
+            return None
+        order, importance = _ranked(self.policy, step, memory)
+        victims, runner_up = order[:, :excess], order[:, excess, None]
+        self._record(
+            layers[:, None],
+            groups[:, None],
+            np.take_along_axis(positions, victims, axis=1),
+            np.asarray(position),
+            np.take_along_axis(importance, victims, axis=1),
+            np.take_along_axis(importance, runner_up, axis=1),
+        )
+        if excess == 1:
+            np.put_along_axis(positions, victims, FREE, axis=1)
+            self._hole = victims.reshape(self.layers, self.groups)
+            return None
+        kept = np.sort(order[:, excess:], axis=1).reshape(self.layers, self.groups, -1)
+        self.positions = np.take_along_axis(self.positions, kept, axis=2)
+        self.memory = np.take_along_axis(self.memory, kept, axis=2)
+        return kept
+
+    # The record.
+
+    def receive(self, layer: int, positions: Ints, attention: Floats) -> None:
+        """Add (groups, columns) attention, summed over the chunk's queries, to what the columns' tokens received."""
+        for group in range(self.groups):
+            live = positions[group] != FREE
+            self._received[layer, group, positions[group, live]] += attention[group, live]
+
+    def _record(
+        self, layers: Ints, groups: Ints, positions: Ints, steps: Ints, importance: Floats, runner_up: Floats
+    ) -> None:
+        where = (layers, groups, positions)
+        self._evicted_at[where] = steps
+        self._importance[where] = importance
+        self._runner_up[where] = runner_up
+
+    def trace(self, model_id: str, tokens: Tokens) -> Trace:
+        """What has happened so far, as arrays of its own, for the tokens read so far."""
+        n = self.length
+        return Trace(
+            model_id=model_id,
+            policy=settings_of(self.policy),
+            prefill=self.prefill,
+            tokens=tokens,
+            prompt_length=min(self.prompt_length, n),
+            evicted_at=self._evicted_at[:, :, :n].copy(),
+            nll=self.nll[:n].copy(),
+            importance_at_eviction=self._importance[:, :, :n].copy(),
+            runner_up_importance=self._runner_up[:, :, :n].copy(),
+            attention_received=self._received[:, :, :n].astype(np.float32),
+        )
+
+
+def _softmax_over(logits: Floats, step: int, columns: Ints) -> Floats:
+    """Softmax over exactly these columns.
+
+    Args:
+        logits: (groups, query heads, chunk, all columns), contiguous.
+        step: in the chunk.
+        columns: (groups, slots).
+
+    Returns:
+        (groups, query heads, slots).
+    """
+    groups, heads, count, width = logits.shape
+    starts = np.arange(0, logits.size, count * width).reshape(groups, heads, 1)
+    attention: Floats = logits.ravel().take(starts + (columns + step * width)[:, None, :])
+    attention -= attention.max(axis=2, keepdims=True)
+    np.exp(attention, out=attention)
+    attention /= attention.sum(axis=2, keepdims=True)
+    return attention
+
+
+def _ranked(policy: Policy, step: Step, memory: Floats) -> tuple[Ints, Floats]:
+    """Slots from the least to the most important, ties from the oldest, (groups, slots); and the importance.
+
+    Raises:
+        NumericalError: an importance is not a number.
+    """
+    importance = policy.importance(step, memory)
+    if np.isnan(importance).any():
+        raise NumericalError(
+            f"At step {step.position} the importance that {policy.label} gives is not a number: the model's "
+            "attention or the policy is broken. Try the model in float32."
+        )
+    return np.lexsort((step.positions, importance), axis=-1), importance
