@@ -15,6 +15,8 @@ from core.trace import NEVER, Tokens, Trace
 
 Prefill: TypeAlias = Literal["token-by-token", "one-shot"]
 
+Eviction: TypeAlias = tuple[int, Ints, Floats, Floats]  # step in the chunk; per group: column, importance, runner-up
+
 FREE = -1  # the position of a slot that holds no row
 
 
@@ -92,62 +94,59 @@ class Run:
         until = np.where(positions == FREE, -1, count)
         live = np.argsort(positions[:, :offset] == FREE, axis=1, kind="stable")[:, : self._rows()]
         new = np.broadcast_to(np.arange(offset, offset + count), (self.groups, count))
-        columns = np.concatenate([live, new], axis=1)
-        slot_positions = np.take_along_axis(positions, columns, axis=1)
-        memory = np.zeros(columns.shape)
-        memory[:, : live.shape[1]] = np.take_along_axis(self.memory[layer], live, axis=1)
-        filled = columns.shape[1]
-        if self._budget_at(chunk[-1]) < filled or logits is not None:
-            filled, evictions = self._walk(layer, chunk, columns, slot_positions, memory, logits)
+        if logits is None and live.shape[1] + count <= self._budget_at(chunk[-1]):
+            columns = np.concatenate([live, new], axis=1)
+            memory: Floats = np.zeros(columns.shape)
+            memory[:, : live.shape[1]] = np.take_along_axis(self.memory[layer], live, axis=1)
+        else:
+            columns, memory, evictions = self._walk(layer, positions, chunk, live, logits)
             if evictions:
-                self._record_chunk(layer, chunk, until, evictions)
-        self._kept.append((slot_positions[:, :filled], memory[:, :filled]))
-        return until, columns[:, :filled]
+                self._record_chunk(layer, positions, chunk, until, evictions)
+        self._kept.append((np.take_along_axis(positions, columns, axis=1), memory))
+        return until, columns
 
     def _rows(self) -> int:
         return self.slots - (self._hole is not None)
 
     def _walk(
-        self, layer: int, chunk: range, columns: Ints, positions: Ints, memory: Floats, logits: Floats | None
-    ) -> tuple[int, list[tuple[int, Ints, Ints, Floats, Floats]]]:
-        """The light loop. The arrays (groups, slots) are rearranged in place so that the rows kept come first."""
-        policy, groups = self.policy, np.arange(self.groups)
-        layers = np.full((self.groups, 1), layer)
-        filled = columns.shape[1] - len(chunk)
-        evictions = []
+        self, layer: int, of_columns: Ints, chunk: range, live: Ints, logits: Floats | None
+    ) -> tuple[Ints, Floats, list[Eviction]]:
+        """The light loop over the steps. Returns the columns kept, their memory (groups, rows), and the evictions."""
+        policy, budget = self.policy, self._budget_at(chunk[-1])
+        filled, offset = live.shape[1], of_columns.shape[1] - len(chunk)
+        shape = (self.groups, min(filled + len(chunk), budget + 1))
+        groups, layers = np.arange(self.groups), np.full((self.groups, 1), layer)
+        columns, positions, memory = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape)
+        columns[:, :filled] = live
+        positions[:, :filled] = np.take_along_axis(of_columns, live, axis=1)
+        memory[:, :filled] = np.take_along_axis(self.memory[layer], live, axis=1)
+        softmax = None if logits is None else _SlotSoftmax(logits, columns)
+        evictions: list[Eviction] = []
+        slot: Ints | int = filled
         for i, position in enumerate(chunk):
-            # the tokens of the chunk still wait at the end; the next one takes the first slot that is not filled
-            arriving = columns.shape[1] - len(chunk) + i
-            columns[:, filled] = columns[:, arriving]
-            positions[:, filled] = position
-            memory[:, filled] = 0.0
-            filled += 1
-            attention = None if logits is None else _softmax_over(logits, i, columns[:, :filled])
+            columns[groups, slot] = offset + i
+            positions[groups, slot] = position
+            memory[groups, slot] = 0.0
+            filled += filled < shape[1]
+            attention = None if softmax is None else softmax.over(i, groups, slot, offset + i, filled)
             step = Step(layers, position, positions[:, :filled], attention)
             policy.observe(step, memory[:, :filled])
-            if filled > self._budget_at(position):
+            slot = filled
+            if filled > budget:
                 order, importance = _ranked(policy, step, memory[:, :filled])
-                victim = order[:, 0]
-                evictions.append(
-                    (
-                        i,
-                        columns[groups, victim],
-                        positions[groups, victim],
-                        importance[groups, victim],
-                        importance[groups, order[:, 1]],
-                    )
-                )
-                filled -= 1
-                for array in (columns, positions, memory):
-                    array[groups, victim] = array[:, filled]
-        return filled, evictions
+                slot, runner_up = order[:, 0], order[:, 1]
+                evictions.append((i, columns[groups, slot], importance[groups, slot], importance[groups, runner_up]))
+        if filled > budget:
+            kept = np.ones(shape, bool)
+            kept[groups, slot] = False
+            columns, memory = columns[kept].reshape(self.groups, -1), memory[kept].reshape(self.groups, -1)
+        return columns, memory, evictions
 
-    def _record_chunk(
-        self, layer: int, chunk: range, until: Ints, evictions: list[tuple[int, Ints, Ints, Floats, Floats]]
-    ) -> None:
-        steps, columns, positions, importance, runner_up = map(np.asarray, zip(*evictions, strict=True))
+    def _record_chunk(self, layer: int, of_columns: Ints, chunk: range, until: Ints, evictions: list[Eviction]) -> None:
+        steps, columns, importance, runner_up = map(np.asarray, zip(*evictions, strict=True))
         groups = np.arange(self.groups)
         until[groups, columns] = steps[:, None]
+        positions = of_columns[groups, columns]
         self._record(np.asarray(layer), groups, positions, steps[:, None] + chunk[0], importance, runner_up)
 
     def finish_chunk(self, chunk: range) -> None:
@@ -248,24 +247,28 @@ class Run:
         )
 
 
-def _softmax_over(logits: Floats, step: int, columns: Ints) -> Floats:
-    """Softmax over exactly these columns.
+class _SlotSoftmax:
+    """Softmax over exactly the filled slots, step by step through a chunk.
 
-    Args:
-        logits: (groups, query heads, chunk, all columns), contiguous.
-        step: in the chunk.
-        columns: (groups, slots).
-
-    Returns:
-        (groups, query heads, slots).
+    It keeps where each slot's logits are, since at every step only one slot changes its column.
     """
-    groups, heads, count, width = logits.shape
-    starts = np.arange(0, logits.size, count * width).reshape(groups, heads, 1)
-    attention: Floats = logits.ravel().take(starts + (columns + step * width)[:, None, :])
-    attention -= attention.max(axis=2, keepdims=True)
-    np.exp(attention, out=attention)
-    attention /= attention.sum(axis=2, keepdims=True)
-    return attention
+
+    def __init__(self, logits: Floats, columns: Ints) -> None:
+        """Take logits (groups, query heads, chunk, all columns), contiguous, and columns (groups, slots)."""
+        groups, heads, count, self._width = logits.shape
+        self._flat = logits.ravel()
+        self._starts = np.arange(0, logits.size, count * self._width).reshape(groups, heads)
+        self._index = self._starts[:, :, None] + columns[:, None, :]
+
+    def over(self, step: int, groups: Ints, slot: Ints | int, column: int, filled: int) -> Floats:
+        """(groups, query heads, filled) at this step, after `slot` has taken this `column`."""
+        self._index[groups, :, slot] = self._starts + column
+        index = self._index[:, :, :filled]
+        attention: Floats = self._flat[step * self._width :].take(index, mode="clip")
+        attention -= attention.max(axis=2, keepdims=True)
+        np.exp(attention, out=attention)
+        attention /= attention.sum(axis=2, keepdims=True)
+        return attention
 
 
 def _ranked(policy: Policy, step: Step, memory: Floats) -> tuple[Ints, Floats]:
@@ -275,7 +278,8 @@ def _ranked(policy: Policy, step: Step, memory: Floats) -> tuple[Ints, Floats]:
         NumericalError: an importance is not a number.
     """
     importance = policy.importance(step, memory)
-    if np.isnan(importance).any():
+    highest = importance.max()  # NaN if any is
+    if highest != highest:
         raise NumericalError(
             f"At step {step.position} the importance that {policy.label} gives is not a number: the model's "
             "attention or the policy is broken. Try the model in float32."

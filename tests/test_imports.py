@@ -1,0 +1,43 @@
+"""Imports go one way."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+NUMBERS_ONLY = {"policies", "trace", "metrics", "errors"}
+MODULES = sorted(path for folder in ("core", "viz") for path in (ROOT / folder).rglob("*.py"))
+
+
+def imported(file: Path) -> set[str]:
+    """Full names, e.g. ``core.trace`` for both ``import core.trace`` and ``from core import trace``."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = ".".join(file.relative_to(ROOT).parent.parts) if node.level else ""
+            module = ".".join(filter(None, [package, node.module]))
+            names |= {f"{module}.{alias.name}" for alias in node.names} | {module}
+    return names
+
+
+@pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_go_one_way(file):
+    names = imported(file)
+    packages = {name.split(".")[0] for name in names}
+    ours = {".".join(name.split(".")[:2]) for name in names if name.split(".")[0] in ("core", "viz")} - {"core", "viz"}
+    assert "app" not in packages
+    if file.parent.name == "core":
+        assert not packages & {"gradio", "plotly", "viz"}
+        if file.stem in NUMBERS_ONLY:
+            assert not packages & {"torch", "transformers"}
+            assert ours <= {"core.errors", "core.trace"}
+    else:
+        assert not packages & {"torch", "transformers"}
+        assert {name for name in ours if name.startswith("core")} <= {"core.errors", "core.metrics", "core.trace"}
+
+
+def test_the_modules_were_found():
+    assert {"policies.py", "trace.py", "errors.py", "engine.py"} <= {file.name for file in MODULES}

@@ -1,0 +1,168 @@
+"""Plotly figures of a trace that stand alone, in the page as in a notebook.
+
+Blue is kept, orange evicted a moment ago, grey evicted: as in the retention map. Backgrounds are transparent and
+line colours work on light and dark pages.
+"""
+
+import html
+
+import numpy as np
+import plotly.graph_objects as go
+
+from core import metrics
+from core.trace import NEVER, Floats, Trace
+from viz.sentences import quoted
+
+KEPT, JUST_EVICTED, EVICTED = "#00618f", "#e8761a", "#d9d9d9"
+FADE = 12  # steps for which an eviction counts as recent
+INK = "#7f7f7f"
+STATES = ("not yet read", "evicted", "just evicted", "kept")
+
+
+def retention_figure(trace: Trace, step: int) -> go.Figure:
+    """Which tokens every decider holds after a step: layers (and KV heads) downwards, tokens across.
+
+    Raises:
+        BadInput: the step is outside the trace.
+    """
+    kept = trace.kept(step)
+    just = ~kept & (step - FADE < trace.evicted_at) & (trace.evicted_at <= step)
+    read = np.arange(len(trace)) <= step
+    states = np.where(kept, 3, np.where(just, 2, np.where(read, 1, 0))).astype(np.uint8)
+    layers, groups, n = states.shape
+    rows = [f"layer {i}" + (f" · KV head {g}" if groups > 1 else "") for i in range(layers) for g in range(groups)]
+    figure = go.Figure(_states(states.reshape(layers * groups, n), _labels(trace), rows))
+    figure.update_traces(hovertemplate="%{y}<br>token %{x}<br>%{text}<extra></extra>", text=_names(states, n))
+    return _styled(figure, f"{_title(trace)}: what is kept after step {step}", "token", "layer", trace)
+
+
+def head_figure(trace: Trace, layer: int, group: int = 0, attention: Floats | None = None) -> go.Figure:
+    """One decider's whole life: steps downwards, positions across (Oren et al. 2024, figure 8).
+
+    Args:
+        trace: of a run.
+        layer: from 0.
+        group: the KV head, from 0; 0 if the layer decides as one.
+        attention: (n, n), what the query of each step (row) paid to each token (column); then kept rows are coloured
+            by it, on a logarithmic scale, instead of by a single colour.
+    """
+    n = len(trace)
+    step, position = np.arange(n)[:, None], np.arange(n)
+    evicted_at = trace.evicted_at[layer, group]
+    states = np.where(position > step, 0, np.where(step < evicted_at, 3, 1)).astype(np.uint8)
+    labels = _labels(trace)
+    if attention is None:
+        data = _states(states, labels, labels)
+        data.update(hovertemplate="after reading %{y}<br>token %{x}<extra></extra>")
+    else:
+        attended = (position <= step) & (step <= evicted_at)
+        data = go.Heatmap(
+            z=np.where(attended, np.log10(np.maximum(attention, 1e-6)), np.nan).astype(np.float32),
+            x=labels,
+            y=labels,
+            colorscale=[[0, "#d6e6ee"], [0.5, "#4f9cc0"], [1, "#00334d"]],
+            zmin=-5,
+            zmax=0,
+            colorbar={"title": "attention", "tickvals": [-5, -3, -1, 0], "ticktext": ["10⁻⁵", "10⁻³", "0.1", "1"]},
+            hovertemplate="query %{y}<br>token %{x}<br>log₁₀ attention %{z:.2f}<extra></extra>",
+        )
+    figure = go.Figure(data)
+    figure.add_scatter(
+        x=labels, y=labels, mode="lines", line={"color": INK, "width": 1}, hoverinfo="skip", showlegend=False
+    )
+    if trace.policy.budget is not None and trace.policy.budget < n:
+        budget = trace.policy.budget
+        figure.add_scatter(
+            x=labels[: n - budget],
+            y=labels[budget:],
+            mode="lines",
+            line={"color": JUST_EVICTED, "width": 1.5, "dash": "dot"},
+            name=f"{budget} tokens ago: where Window would forget",
+        )
+    who = f"layer {layer}" + (f", KV head {group}" if trace.policy.scope == "kv_head" else "")
+    return _styled(figure, f"{_title(trace)}: the life of {who}", "token (position)", "step (token being read)", trace)
+
+
+def token_figure(trace: Trace, position: int) -> go.Figure:
+    """One token's life: for how many steps each layer (and KV head) kept it."""
+    evicted_at = trace.evicted_at[..., position].T
+    groups, layers = evicted_at.shape
+    steps = metrics.lifespan(trace)[..., position].T
+    fates = [
+        ["kept to the end" if at == NEVER else f"evicted at step {at}, reading {_escaped(trace, at)}" for at in row]
+        for row in evicted_at.tolist()
+    ]
+    figure = go.Figure()
+    for group in range(groups):
+        forgotten = evicted_at[group] != NEVER
+        figure.add_bar(
+            x=np.arange(layers),
+            y=steps[group],
+            name=f"KV head {group}",
+            marker={
+                "color": np.where(forgotten, EVICTED, KEPT),
+                "line": {"color": np.where(forgotten, INK, KEPT), "width": 1},
+            },
+            customdata=fates[group],
+            hovertemplate="layer %{x}"
+            + (f" · KV head {group}" if groups > 1 else "")
+            + "<br>kept for %{y} steps<br>%{customdata}<extra></extra>",
+            showlegend=False,
+        )
+    for name, colour in (("kept to the end", KEPT), ("evicted", EVICTED)):
+        figure.add_bar(x=[None], y=[None], name=name, marker={"color": colour})
+    title = f"{_title(trace)}: the life of token {position}, {_escaped(trace, position)}"
+    return _styled(figure, title, "layer", "steps kept", trace).update_yaxes(autorange=True)
+
+
+def _states(states: np.ndarray, x: list[str], y: list[str]) -> go.Heatmap:
+    colours = ["rgba(0,0,0,0)", EVICTED, JUST_EVICTED, KEPT]
+    scale = [[edge / 4, colour] for i, colour in enumerate(colours) for edge in (i, i + 1)]
+    return go.Heatmap(
+        z=states,
+        x=x,
+        y=y,
+        zmin=-0.5,
+        zmax=3.5,
+        colorscale=scale,
+        colorbar={"tickvals": [0, 1, 2, 3], "ticktext": STATES, "thickness": 12},
+    )
+
+
+def _names(states: np.ndarray, n: int) -> np.ndarray:
+    return np.asarray(STATES)[states.reshape(-1, n)]
+
+
+def _labels(trace: Trace) -> list[str]:
+    """Every token with its position, which makes it unique; plotly takes labels for markup, so they are escaped."""
+    return [f"{position} {_escaped(trace, position)}" for position in range(len(trace))]
+
+
+def _escaped(trace: Trace, position: int) -> str:
+    return html.escape(quoted(trace, position), quote=False)
+
+
+def _title(trace: Trace) -> str:
+    return html.escape(f"{trace.policy}", quote=False)
+
+
+def _styled(figure: go.Figure, title: str, x: str, y: str, trace: Trace) -> go.Figure:
+    every = max(1, len(trace) // 12)
+    ticks = list(range(0, len(trace), every))
+    figure.update_layout(
+        title={"text": title, "font": {"size": 15}},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": INK},
+        margin={"l": 70, "r": 20, "t": 50, "b": 70},
+        legend={"orientation": "h", "y": 1.06, "yanchor": "bottom", "x": 0},
+        bargap=0.15,
+    )
+    axis = {"gridcolor": "rgba(127,127,127,0.2)", "zeroline": False}
+    figure.update_xaxes(title=x, **axis)
+    figure.update_yaxes(title=y, autorange="reversed", **axis)
+    if x.startswith("token"):
+        figure.update_xaxes(tickmode="array", tickvals=ticks, ticktext=[str(t) for t in ticks])
+    if y.startswith("step"):
+        figure.update_yaxes(tickmode="array", tickvals=ticks, ticktext=[str(t) for t in ticks])
+    return figure
