@@ -1,0 +1,95 @@
+"""Figures, sentences, findings and metrics, on traces small enough to check by hand."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from traces import HOSTILE, random_trace, trace_of
+
+from core import metrics
+from core.errors import BadInput
+from core.trace import NEVER, PolicySettings
+from viz.figures import head_figure, retention_figure, token_figure
+from viz.findings import findings, findings_html
+from viz.sentences import life, why
+
+# two layers, five tokens, budget 2: after step t each layer holds two rows
+BY_HAND = trace_of([[[NEVER, 2, 3, 4, NEVER]], [[2, 3, NEVER, 4, NEVER]]], ("The", " harbour", " light", ",", " the"))
+
+
+def test_metrics_by_hand() -> None:
+    assert metrics.perplexity(BY_HAND) == pytest.approx(np.e)
+    assert metrics.lifespan(BY_HAND).tolist() == [[[5, 1, 1, 1, 1]], [[2, 2, 3, 1, 1]]]
+    assert metrics.kept_to_the_end(BY_HAND)[:, 0, 0].tolist() == [True, False]
+    # after step 4 four rows are kept; tokens 0 and 2 are not among the last two positions
+    assert metrics.not_recent_share(BY_HAND, 4) == 0.5
+    assert metrics.longest_lived(BY_HAND) == metrics.LongestLived(4, 1.0)
+
+
+def test_a_window_keeps_nothing_old() -> None:
+    n, budget = 9, 3
+    window = trace_of([[[p + budget if p + budget < n else NEVER for p in range(n)]]], ("x",) * n, "window", budget)
+    assert all(metrics.not_recent_share(window, step) == 0 for step in range(n))
+
+
+def test_why_says_when_and_why() -> None:
+    assert why(BY_HAND, 0, 0, 1) == (
+        "Layer 0 forgot “ harbour” while reading “ light” (step 2): least attended of 3 rows, 0.12; next lowest 0.25."
+    )
+    assert why(BY_HAND, 0, 0, 0) == "Layer 0 still holds “The” at the end (step 4), 4 steps after reading it."
+    assert "kept for 4 of 5 steps on average; still held at the end by 1 of 2 layers" in life(BY_HAND, 0)
+
+
+def test_a_policy_that_a_newcomer_adds_gets_a_sentence_too() -> None:
+    trace = replace(BY_HAND, policy=PolicySettings("mine", "Mine", "layer", 2))
+    assert "least important of 3 rows, 0.12" in why(trace, 0, 0, 1)
+
+
+def test_findings_are_of_this_run() -> None:
+    values = [finding.value for finding in findings(BY_HAND, full_perplexity=2.0)]
+    assert values == ["2.7", "4", "50%", "1 of 2", "1 steps"]
+    everything_fits = trace_of([[[NEVER] * 3]], ("a", "b", "c"), budget=8)
+    assert "everything fits" in findings(everything_fits)[-1].meaning
+
+
+def test_findings_escape_the_users_text() -> None:
+    hostile = trace_of([[[2, 3, NEVER, 4, NEVER, 5, NEVER, NEVER]]], ("a", "b", "c", "d", *HOSTILE[:4]), budget=3)
+    page = findings_html(findings(hostile))
+    assert "<img" not in page and "&lt;/script&gt;" in page
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_the_retention_figure_shows_what_is_kept(groups: int) -> None:
+    trace = random_trace(1, groups=groups)
+    for step in (0, 7, 20, 39):
+        z = np.asarray(retention_figure(trace, step).data[0].z)
+        assert ((z == 3).reshape(trace.evicted_at.shape) == trace.kept(step)).all()
+        assert ((z == 0) == (np.arange(40) > step)).all()
+
+
+def test_the_head_figure_shows_every_step() -> None:
+    trace = random_trace(2)
+    z = np.asarray(head_figure(trace, 1).data[0].z)
+    for step in range(len(trace)):
+        assert ((z[step] == 3) == trace.kept(step)[1, 0]).all()
+
+
+def test_the_token_figure_shows_how_long_each_layer_kept_it() -> None:
+    bars = token_figure(BY_HAND, 1).data[0]
+    assert list(bars.y) == [1, 2]
+    assert bars.customdata[0] == "evicted at step 2, reading “ light”"
+
+
+def test_a_step_outside_the_trace_is_refused() -> None:
+    with pytest.raises(BadInput, match="0 to 4"):
+        retention_figure(BY_HAND, 5)
+
+
+@pytest.mark.parametrize(
+    "figure", [lambda t: retention_figure(t, 5), lambda t: head_figure(t, 0), lambda t: token_figure(t, 0)]
+)
+def test_figures_take_no_markup_from_a_token(figure) -> None:
+    trace = trace_of([[[NEVER] * len(HOSTILE)]], HOSTILE, budget=9)
+    made = json.loads(figure(trace).to_json())
+    assert "<img" not in json.dumps(made["data"]) and "<b>" not in json.dumps(made["data"])
