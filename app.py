@@ -17,8 +17,6 @@ from threading import Lock
 from typing import Any
 
 import gradio as gr
-from viz.payload import payload
-from viz.retention_map import RetentionMap
 
 from core import (
     MODELS,
@@ -37,6 +35,8 @@ from core.models import DEFAULT_MODEL
 from viz.example_texts import EXAMPLES, first_trace
 from viz.figures import head_figure, token_figure
 from viz.findings import findings, findings_html
+from viz.payload import payload
+from viz.retention_map import RetentionMap
 from viz.sentences import life, why
 
 TITLE = "What does a Transformer keep?"
@@ -141,14 +141,24 @@ def show_head(trace: Trace | None, event: gr.EventData) -> Any:
 
 
 CSS = """
-.status { margin: 0; padding: .35rem .6rem; border-radius: 6px; font-variant-numeric: tabular-nums; }
-.status.error { background: #b3261e; color: #fff; }
-.findings { display: grid; grid-template-columns: max-content 1fr; gap: .3rem .8rem; margin: 0; align-items: baseline; }
-.findings dt { font-size: 1.25rem; font-weight: 650; text-align: right; font-variant-numeric: tabular-nums; }
-.findings dd { margin: 0; }
-#title h1 { margin: 0; } #title p { margin: 0; }
-footer { display: none !important; }
+.gradio-container { padding: 10px 20px !important; }
+.gradio-container .column, .gradio-container .row { gap: 10px; }
+#title h1 { margin: 0 0 2px; font-size: 1.5rem; } #title p { margin: 0; }
+#title, #title .prose { overflow: visible; }
+#controls { align-items: stretch; } #controls .block { padding: 8px 12px; }
+#buttons { justify-content: stretch; } #buttons button { flex: 1; min-height: 36px; padding: 4px; }
+.status { margin: 0; padding: 4px 12px; border-radius: 6px; border-left: 4px solid var(--body-text-color-subdued);
+  background: var(--background-fill-secondary); color: var(--body-text-color); font-variant-numeric: tabular-nums; }
+.status.done { border-color: #00618f; } .status.error { border-color: #b3261e; background: #b3261e; color: #fff; }
+.findings { display: grid; grid-template-columns: max-content 1fr; gap: 6px 12px; margin: 0; align-items: baseline;
+  color: var(--body-text-color); }
+.findings dt { font-size: 1.2rem; font-weight: 650; text-align: right; font-variant-numeric: tabular-nums; }
+.findings dd { margin: 0; line-height: 1.35; }
+#token-words p { margin: 0 0 6px; color: var(--body-text-color); }
+.gradio-container h3 { margin: 0; font-size: 1.05rem; }
 """
+FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Liberation Sans", "sans-serif")
+THEME = gr.themes.Soft(primary_hue="sky", font=FONT, spacing_size="sm", text_size="md")
 
 
 def build(default: str = DEFAULT_MODEL, background: "Future[LanguageModel] | None" = None) -> gr.Blocks:
@@ -168,25 +178,17 @@ def build(default: str = DEFAULT_MODEL, background: "Future[LanguageModel] | Non
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
         trace = gr.State()
         gr.Markdown(f"# {TITLE}\n{LEAD}", elem_id="title")
-        with gr.Row(equal_height=True):
-            model = gr.Dropdown(choices, value=default, label="Model", scale=3, min_width=220)
+        with gr.Row(elem_id="controls"):
+            model = gr.Dropdown(choices, value=default, label="Model", scale=4, min_width=240)
             policy = gr.Dropdown(
                 [(policy.label, key) for key, policy in POLICIES.items()],
                 value="tova",
-                label="Policy",
-                info="The rule that says what to forget.",
+                label="Policy: what to forget",
                 scale=2,
-                min_width=140,
+                min_width=150,
             )
             budget = gr.Slider(
-                1,
-                1024,
-                value=64,
-                step=1,
-                label="Multi-state size (budget)",
-                info="How many tokens each layer may keep.",
-                scale=3,
-                min_width=200,
+                1, 1024, value=64, step=1, label="Multi-state size (budget): tokens kept", scale=4, min_width=220
             )
             settings = [
                 gr.Slider(
@@ -195,34 +197,27 @@ def build(default: str = DEFAULT_MODEL, background: "Future[LanguageModel] | Non
                     value=setting.default,
                     step=1,
                     label=setting.metadata["label"],
-                    info=setting.metadata["info"],
-                    visible=owner == "tova",
-                    scale=2,
+                    visible=False,
+                    scale=3,
                     min_width=160,
                 )
-                for owner, setting in SETTINGS
+                for _, setting in SETTINGS
             ]
             new_tokens = gr.Slider(
-                0,
-                512,
-                value=0,
-                step=1,
-                label="New tokens",
-                info="0 only reads your text; more lets the model write on.",
-                scale=2,
-                min_width=180,
+                0, 512, value=0, step=1, label="New tokens for the model to write", scale=4, min_width=200
             )
-            with gr.Column(scale=2, min_width=160):
+            with gr.Column(scale=1, min_width=110, elem_id="buttons"):
                 run_button = gr.Button("Run", variant="primary", elem_id="run")
-                stop_button = gr.Button("Stop", variant="stop", elem_id="stop")
+                stop_button = gr.Button("Stop", elem_id="stop")
         status_line = gr.HTML(status("Connecting …"), elem_id="status")
-        with gr.Row(equal_height=True):
+        with gr.Row():
             with gr.Column(scale=3, min_width=320):
-                text = gr.Textbox(
-                    EXAMPLES[0].text, label="Your text", lines=7, max_lines=14, elem_id="text", buttons=["copy"]
-                )
+                text = gr.Textbox(EXAMPLES[0].text, label="Your text", lines=6, max_lines=6, elem_id="text")
                 gr.Examples(
-                    [[example.text] for example in EXAMPLES], [text], example_labels=[e.title for e in EXAMPLES]
+                    [[example.text] for example in EXAMPLES],
+                    [text],
+                    example_labels=[example.title for example in EXAMPLES],
+                    label="Texts to try",
                 )
             with gr.Column(scale=2, min_width=300):
                 gr.Markdown("### What to see here")
@@ -230,11 +225,13 @@ def build(default: str = DEFAULT_MODEL, background: "Future[LanguageModel] | Non
         retention_map = RetentionMap()
         with gr.Row():
             with gr.Column(min_width=320):
-                gr.Markdown("### One layer's life\nClick a row of the map.")
+                gr.Markdown("### One layer's life")
                 head_plot = gr.Plot(show_label=False, elem_id="head")
             with gr.Column(min_width=320):
-                gr.Markdown("### One token's life\nClick a token.")
-                token_words = gr.HTML(elem_id="token-words")
+                gr.Markdown("### One token's life")
+                token_words = gr.HTML(
+                    "<p>Click a token or a cell: when it was evicted, and why.</p>", elem_id="token-words"
+                )
                 token_plot = gr.Plot(show_label=False, elem_id="token")
 
         page.load(open_page, outputs=[retention_map, found, trace], api_visibility="private", show_progress="hidden")
@@ -268,9 +265,7 @@ def main() -> None:
     arguments = parser.parse_args()
     background = ThreadPoolExecutor(1).submit(language_model, arguments.model)
     page = build(arguments.model, background)
-    page.launch(
-        server_name=arguments.host, server_port=arguments.port, theme=gr.themes.Soft(), css=CSS, footer_links=[]
-    )
+    page.launch(server_name=arguments.host, server_port=arguments.port, theme=THEME, css=CSS, footer_links=[])
 
 
 if __name__ == "__main__":

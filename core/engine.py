@@ -29,9 +29,9 @@ from transformers.masking_utils import sdpa_mask
 
 from core.errors import BadInput, NumericalError, OutOfMemory, TextTooLong, UnsupportedModel
 from core.policies import Ints, Policy
-from core.run import FREE, Prefill, Run
+from core.run import FREE, Run
 from core.sampling import Sampler
-from core.trace import Tokens, Trace
+from core.trace import Prefill, Tokens, Trace
 
 if TYPE_CHECKING:
     from core.models import LanguageModel
@@ -121,6 +121,11 @@ class Batch:
         self._layers_seen += 1
         runs, query_heads, count, size = query.shape
         kv_heads = key.shape[1]
+        if kv_heads != self.lm.n_kv_heads:
+            raise UnsupportedModel(
+                f"{self.lm.model_id} has {kv_heads} KV heads where its configuration says {self.lm.n_kv_heads}. "
+                "Correct its configuration, or choose another model."
+            )
         query = query.reshape(runs, kv_heads, (query_heads // kv_heads) * count, size)
         if window is not None and self._chunk.stop <= window:
             window = None
@@ -532,8 +537,7 @@ def _traces(lm: "LanguageModel", runs: list[Run], tokens: Tokens, written: list[
 def _check_prompt(lm: "LanguageModel", tokens: Tokens, total: int, chunk: int | None, prefill: str) -> None:
     if len(tokens) == 0:
         raise BadInput("The text is empty. Write or paste some text first.")
-    if tokens.ids.min() < 0 or tokens.ids.max() >= lm.vocabulary_size:
-        raise BadInput(f"Token ids must be from 0 to {lm.vocabulary_size - 1} for {lm.model_id}.")
+    lm.check_ids(tokens.ids)
     if lm.context_length is not None and total > lm.context_length:
         raise TextTooLong(
             f"{total:,} tokens are more than the {lm.context_length:,} that {lm.model_id} was trained to read. "

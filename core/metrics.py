@@ -26,7 +26,8 @@ def lifespan(trace: Trace) -> Floats:
 
 def kept_to_the_end(trace: Trace) -> Bools:
     """(layers, groups, n): never evicted."""
-    return trace.evicted_at == NEVER
+    kept: Bools = trace.evicted_at == NEVER
+    return kept
 
 
 def not_recent_share(trace: Trace, step: int) -> float:

@@ -17,6 +17,7 @@ import torch
 from filelock import FileLock
 from huggingface_hub import constants
 from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+from numpy.typing import NDArray
 from tokenizers.decoders import DecodeStream
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
@@ -197,7 +198,17 @@ class LanguageModel:
         ids = np.asarray(tokens)
         if ids.ndim != 1 or (ids.size and not np.issubdtype(ids.dtype, np.integer)):
             raise BadInput("Give the tokens as `encode` returns them, or as a flat sequence of whole numbers.")
+        self.check_ids(ids)
         return self.continued(_tokens([], [], [], [], []), ids.tolist())
+
+    def check_ids(self, ids: NDArray[np.integer[Any]]) -> None:
+        """Refuse ids that the model has no embedding for.
+
+        Raises:
+            BadInput: an id outside the vocabulary.
+        """
+        if ids.size and not 0 <= ids.min() <= ids.max() < self.vocabulary_size:
+            raise BadInput(f"Token ids must be from 0 to {self.vocabulary_size - 1} for {self.model_id}.")
 
     def continued(self, tokens: Tokens, ids: Sequence[int]) -> Tokens:
         """The tokens and after them these ids, with the text they stand for."""

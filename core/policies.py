@@ -7,13 +7,13 @@ name it in `POLICIES`; the menus, the sliders and the tests read it from there.
 """
 
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadInput, UnknownPolicy
-from core.trace import PolicySettings
+from core.trace import PolicySettings, Scope
 
 Ints: TypeAlias = NDArray[np.integer[Any]]
 Floats: TypeAlias = NDArray[np.floating[Any]]
@@ -44,7 +44,7 @@ class Policy(Protocol):
     key: ClassVar[str]
     label: ClassVar[str]
     paper: ClassVar[str]
-    scope: ClassVar[Literal["layer", "kv_head"]]
+    scope: ClassVar[Scope]
     reads_attention: ClassVar[bool]
     budget: int | None
 
@@ -176,7 +176,7 @@ class Tova(Policy):
     key = "tova"
     label = "TOVA"
     paper = "Oren et al. 2024"
-    scope: ClassVar[Literal["layer", "kv_head"]] = "layer"
+    scope: ClassVar[Scope] = "layer"
     reads_attention = True
     budget: int = _budget()
 

@@ -5,15 +5,13 @@ be attended to and which go. A *slot* is a place in the multi-state; while a chu
 it may attend to: first the slots, then the tokens of the chunk.
 """
 
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from core.errors import NumericalError
 from core.policies import Floats, Ints, Policy, Step, settings_of
-from core.trace import NEVER, Tokens, Trace
-
-Prefill: TypeAlias = Literal["token-by-token", "one-shot"]
+from core.trace import NEVER, Prefill, Tokens, Trace
 
 Eviction: TypeAlias = tuple[int, Ints, Floats, Floats]  # step in the chunk; per group: column, importance, runner-up
 

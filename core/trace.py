@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from os import PathLike
-from typing import Any, BinaryIO, Literal, TypeAlias
+from typing import Any, BinaryIO, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from core.errors import BadInput, BadTraceFile
 Ints: TypeAlias = NDArray[np.int32]
 Floats: TypeAlias = NDArray[np.float32]
 Bools: TypeAlias = NDArray[np.bool_]
+Scope: TypeAlias = Literal["layer", "kv_head"]
+Prefill: TypeAlias = Literal["token-by-token", "one-shot"]
 
 NEVER = int(np.iinfo(np.int32).max)
 SCHEMA = 1
@@ -68,7 +70,7 @@ class PolicySettings:
 
     key: str
     label: str
-    scope: Literal["layer", "kv_head"]
+    scope: Scope
     budget: int | None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -99,7 +101,7 @@ class Trace:
 
     model_id: str
     policy: PolicySettings
-    prefill: Literal["token-by-token", "one-shot"]
+    prefill: Prefill
     tokens: Tokens
     prompt_length: int
     evicted_at: Ints
@@ -168,44 +170,77 @@ class Trace:
                     )
                 arrays = {name: npz[name] for name in _ARRAYS}
             return cls._build(header, arrays)
-        except (
-            OSError,
-            EOFError,
-            KeyError,
-            TypeError,
-            ValueError,
-            AttributeError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as e:
+        except _UNREADABLE as e:
             raise BadTraceFile(
                 "This file is not a whole trace (.npz) saved by this app; download or export it again."
             ) from e
 
     @classmethod
     def _build(cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> "Trace":
-        n, pieces = len(arrays["ids"]), header["pieces"]
-        layers, groups = arrays["evicted_at"].shape[:2]
-        shapes = {"nll": (n,), "offsets": (n, 2), "ids": (n,), "special": (n,), "continued": (n,)}
-        for name, array in arrays.items():
-            if array.dtype != _ARRAYS[name] or array.shape != shapes.get(name, (layers, groups, n)):
-                raise ValueError(f"{name} is {array.dtype} {array.shape}")
-        if len(pieces) != n or not all(isinstance(piece, str) for piece in pieces):
-            raise ValueError("one piece of text per token is needed")
-        if not 1 <= int(header["prompt_length"]) <= n:
-            raise ValueError("the prompt is longer than the text")
+        _check_arrays(arrays)
         of_tokens = {name: arrays.pop(name) for name in ("ids", "offsets", "special", "continued")}
-        return cls(
-            model_id=str(header["model_id"]),
+        trace = cls(
+            model_id=header["model_id"],
             policy=PolicySettings(**header["policy"]),
             prefill=header["prefill"],
-            tokens=Tokens(pieces=tuple(pieces), **of_tokens),
-            prompt_length=int(header["prompt_length"]),
+            tokens=Tokens(pieces=tuple(header["pieces"]), **of_tokens),
+            prompt_length=header["prompt_length"],
             **arrays,
         )
+        _check_header(header, trace)
+        return trace
 
 
-_UNREADABLE = (OSError, EOFError, KeyError, TypeError, ValueError, AttributeError, zipfile.BadZipFile, zlib.error)
+def _check_arrays(arrays: dict[str, NDArray[Any]]) -> None:
+    """Raise ValueError unless types and shapes agree and every eviction is possible."""
+    evicted_at = arrays["evicted_at"]
+    layers, groups, n = evicted_at.shape
+    shapes = {"nll": (n,), "offsets": (n, 2), "ids": (n,), "special": (n,), "continued": (n,)}
+    for name, array in arrays.items():
+        if array.dtype != _ARRAYS[name] or array.shape != shapes.get(name, (layers, groups, n)):
+            raise ValueError(f"{name} is {array.dtype} {array.shape}")
+    possible = (np.arange(n) <= evicted_at) & (evicted_at < n) | (evicted_at == NEVER)
+    if not possible.all():
+        raise ValueError("a token was evicted before it was read, or after the end")
+
+
+def _check_header(header: dict[str, Any], trace: Trace) -> None:
+    """Raise ValueError unless the header's values are of their kinds and fit the arrays."""
+    policy, pieces = trace.policy, header["pieces"]
+    fits = (
+        isinstance(trace.model_id, str)
+        and isinstance(policy.key, str)
+        and isinstance(policy.label, str)
+        and isinstance(policy.settings, dict)
+        and policy.scope in get_args(Scope)
+        and (policy.budget is None or _is_count(policy.budget))
+        and trace.prefill in get_args(Prefill)
+        and _is_count(trace.prompt_length)
+        and trace.prompt_length <= len(trace)
+        and isinstance(pieces, list)
+        and len(pieces) == len(trace)
+        and all(isinstance(piece, str) for piece in pieces)
+    )
+    if not fits:
+        raise ValueError("the header does not describe this trace")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    MemoryError,  # an array that claims to be huge
+    RuntimeError,  # a damaged zip directory, a header nested too deeply
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 _ARRAYS: dict[str, type[np.generic]] = {
     "ids": np.int32,

@@ -42,7 +42,7 @@ TINY: dict[str, PretrainedConfig] = {
     "gpt2": GPT2Config(**_COMMON, n_embd=32, n_layer=3, n_head=4, n_positions=128),
     "gpt-neox": GPTNeoXConfig(
         **{key: value for key, value in _ROTARY.items() if key != "num_key_value_heads"},
-        rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.25}
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.25},
     ),
 }
 

@@ -5,10 +5,10 @@ from dataclasses import FrozenInstanceError, fields
 
 import numpy as np
 import pytest
-from core.errors import BadInput, UnknownPolicy, UserError
-from core.policies import POLICIES, Step, settings_of
 
 from core import make_policy
+from core.errors import BadInput, UnknownPolicy, UserError
+from core.policies import POLICIES, Step, settings_of
 
 FINITE = [key for key in POLICIES if key != "full"]
 
@@ -87,7 +87,7 @@ def test_sinks_are_four_unless_told():
         ("window", {"n_sink": 4}),
         ("tova", {"seed": 1}),
         ("full", {"n_sink": 4}),
-        ("h2o", {"key": "tova"}),
+        ("h2o", {"label": "mine"}),
     ],
 )
 def test_settings_that_cannot_be_used(key, settings):

@@ -1,0 +1,1192 @@
+// The retention map: step control, text and map of one trace. Draws everything from one payload, asks for nothing.
+// Written for three hosts: a gr.HTML component, a single HTML file on disk, and the tests of its pure functions.
+const RetentionMap = (() => {
+  "use strict";
+
+  const SCHEMA = 1;
+  const LEVELS = 16; // tints of a token in the text, besides none
+  const FADE = 12; // steps for which an evicted cell stays warm
+  const LARGEST = 4096; // a canvas side that every browser can draw
+
+  // ---- The trace, and what is true of it at a step ------------------------------------------------------------------
+
+  function bytes(base64) {
+    const characters = atob(base64);
+    const result = new Uint8Array(characters.length);
+    for (let i = 0; i < result.length; i++) result[i] = characters.charCodeAt(i);
+    return result;
+  }
+
+  function integers({ dtype, base64 }) {
+    const { buffer } = bytes(base64);
+    return dtype === "int16" ? new Int16Array(buffer) : new Int32Array(buffer);
+  }
+
+  function decode(payload) {
+    if (payload.schema !== SCHEMA) throw new Error("this picture is of another version of the app: reload the page");
+    const ends = integers(payload.piece_ends);
+    const pieces = Array.from(ends, (end, i) => payload.text.slice(i ? ends[i - 1] : 0, end));
+    return {
+      ...payload,
+      promptLength: payload.prompt_length,
+      rows: payload.layers * payload.groups,
+      pieces,
+      special: bytes(payload.special),
+      continued: bytes(payload.continued),
+      evictedAt: integers(payload.evicted_at),
+    };
+  }
+
+  // Both as Trace.kept and Trace.attended in Python: 0 or 1 for every (layer, group, position), flat.
+  const kept = (trace, step) =>
+    Uint8Array.from(trace.evictedAt, (end, i) => Number(i % trace.length <= step && step < end));
+  const attended = (trace, step) =>
+    Uint8Array.from(trace.evictedAt, (end, i) => Number(i % trace.length <= step && step <= end));
+
+  // How many deciders keep each position after the step.
+  function keepers(trace, step, counts = new Uint16Array(trace.length)) {
+    const { evictedAt, rows, length } = trace;
+    counts.fill(0);
+    for (let row = 0; row < rows; row++) {
+      const start = row * length;
+      for (let position = 0; position <= step; position++) counts[position] += evictedAt[start + position] > step;
+    }
+    return counts;
+  }
+
+  function evictedDuring(trace, step) {
+    let count = 0;
+    for (const end of trace.evictedAt) count += end === step;
+    return count;
+  }
+
+  // 0 only for nobody and LEVELS only for everybody: "almost forgotten" is not "forgotten".
+  function level(count, of) {
+    if (count === 0 || count === of) return count && LEVELS;
+    return Math.min(LEVELS - 1, Math.max(1, Math.round((LEVELS * count) / of)));
+  }
+
+  // ---- Words --------------------------------------------------------------------------------------------------------
+
+  const number = (value) => value.toLocaleString("en");
+  const percent = (part, whole) => Math.round((100 * part) / whole) + " %";
+  const counted = (count, noun) => number(count) + " " + noun + (count === 1 ? "" : "s");
+
+  const visible = (text) => text.replace(/\r?\n/g, "↵").replace(/\t/g, "⇥");
+
+  function tokenName(trace, position) {
+    const piece = trace.pieces[position];
+    if (!trace.continued[position]) return "“" + visible(piece) + "”";
+    let first = position;
+    while (first > 0 && trace.continued[first]) first--;
+    return "more of “" + visible(trace.pieces[first]) + "”";
+  }
+
+  function shortName(trace, position, longest) {
+    if (trace.continued[position]) return "…";
+    const characters = Array.from(visible(trace.pieces[position]).trim() || "␣");
+    return characters.length > longest ? characters.slice(0, longest - 1).join("") + "…" : characters.join("");
+  }
+
+  function deciderName(trace, layer, group) {
+    if (group === null) return "Layer " + layer;
+    return trace.groups > 1 ? "Layer " + layer + ", KV head " + group : "Layer " + layer;
+  }
+
+  // One line about one cell: what it is now and its history.
+  function cellStory(trace, step, layer, group, position) {
+    const name = deciderName(trace, layer, group) + " · token " + position + " " + tokenName(trace, position);
+    if (position > step) return name + " · not read yet";
+    if (group === null) return name + " · " + shareStory(trace, step, layer, position);
+    const end = trace.evictedAt[(layer * trace.groups + group) * trace.length + position];
+    const lived = end === position ? "at once" : "after " + counted(end - position, "step");
+    const reader = end === position ? "" : ", reading " + tokenName(trace, Math.min(end, trace.length - 1));
+    if (end === trace.length) return name + " · kept to the end";
+    if (step < end) return name + " · kept now · will be evicted " + lived + ", at step " + end + reader;
+    const verb = step - end < FADE ? "just evicted" : "evicted";
+    return name + " · " + verb + " " + lived + ", at step " + end + reader;
+  }
+
+  function shareStory(trace, step, layer, position) {
+    let count = 0;
+    for (let group = 0; group < trace.groups; group++) {
+      count += trace.evictedAt[(layer * trace.groups + group) * trace.length + position] > step;
+    }
+    return "kept by " + count + " of " + counted(trace.groups, "KV head");
+  }
+
+  function tokenStory(trace, step, position, count) {
+    const name = "Token " + position + " " + tokenName(trace, position);
+    if (position > step) return name + " · not read yet";
+    const who = trace.groups > 1 ? counted(trace.rows, "KV head") : counted(trace.layers, "layer");
+    return name + " · kept by " + count + " of " + who;
+  }
+
+  // Rows of the multi-state at a step: the summary under the map, and the text alternative of the picture.
+  function stepStory(trace, step, counts) {
+    const total = counts.reduce((sum, count) => sum + count, 0);
+    const read = (step + 1) * trace.rows;
+    const share = " rows kept of " + number(read) + " read (" + percent(total, read) + ")";
+    return number(total) + share + "; " + number(evictedDuring(trace, step)) + " evicted at this step.";
+  }
+
+  function alternative(trace, step, counts) {
+    const heads = trace.groups > 1 ? " of " + trace.groups + " KV heads" : "";
+    const where = "Step " + step + " of " + (trace.length - 1) + ", token " + tokenName(trace, step) + ". ";
+    return where + counted(trace.layers, "layer") + heads + ". " + stepStory(trace, step, counts);
+  }
+
+  function titleOf(trace) {
+    const policy = trace.policy + (trace.budget === null ? "" : ", budget " + number(trace.budget));
+    return policy + " · " + trace.model.split("/").pop();
+  }
+
+  // ---- Colours ------------------------------------------------------------------------------------------------------
+
+  const mix = (from, to, share) => from.map((value, i) => value + (to[i] - value) * share);
+  const css = (colour) => "rgb(" + colour.map(Math.round).join(",") + ")";
+  // Little-endian RGBA, as ImageData stores it.
+  const packed = ([r, g, b]) => (255 << 24) | (b << 16) | (g << 8) | r;
+
+  function luminance(colour) {
+    const [r, g, b] = colour.map((value) => {
+      const share = value / 255;
+      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  }
+
+  // Black or white, whichever reads better: on any colour the better of the two has a contrast above 4.5.
+  const inkOn = (colour) => (luminance(colour) > 0.179 ? "#000" : "#fff");
+
+  // What the stylesheet says, so that light and dark live in one place.
+  function readPalette(element) {
+    const style = getComputedStyle(element);
+    const colour = (name) => {
+      const hex = style.getPropertyValue("--rm-" + name).trim();
+      return [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+    };
+    const names = ["kept", "fresh", "evicted", "paper", "ink", "faint", "line"];
+    return { ...Object.fromEntries(names.map((name) => [name, colour(name)])), font: style.fontFamily };
+  }
+
+  const heat = (age) => (age < 0 || age >= FADE ? 0 : 1 - age / FADE);
+
+  // ---- Cells to pixels ----------------------------------------------------------------------------------------------
+
+  // The cells of `span` = {row0, row1, column0, column1} (rows of evictedAt) at a step, as width × height pixels, one a
+  // cell or fewer: a pixel of several cells is their mean, so a map with more cells than pixels still tells the truth.
+  function rasterise(trace, step, span, width, height, palette) {
+    const exact = width === span.column1 - span.column0 && height === span.row1 - span.row0;
+    return (exact ? cellPixels : meanPixels)(trace, step, span, width, height, palette);
+  }
+
+  function cellPixels(trace, step, span, width, height, palette) {
+    const pixels = new Uint32Array(width * height);
+    const shades = new Uint32Array(trace.length + 1).fill(packed(palette.kept));
+    for (let end = 0; end <= step; end++) shades[end] = packed(mix(palette.evicted, palette.fresh, heat(step - end)));
+    const read = Math.max(0, Math.min(step + 1, span.column1, trace.length) - span.column0);
+    for (let y = 0; y < height; y++) {
+      const from = (span.row0 + y) * trace.length + span.column0;
+      const to = y * width;
+      for (let x = 0; x < read; x++) pixels[to + x] = shades[trace.evictedAt[from + x]];
+      pixels.fill(packed(palette.paper), to + read, to + width);
+    }
+    return pixels;
+  }
+
+  function meanPixels(trace, step, span, width, height, palette) {
+    const pixels = new Uint32Array(width * height);
+    const rows = span.row1 - span.row0;
+    const columns = span.column1 - span.column0;
+    const pixelOf = Uint16Array.from({ length: columns }, (_, x) => Math.floor((x * width) / columns));
+    const read = Math.max(0, Math.min(step + 1, span.column1, trace.length) - span.column0);
+    const readIn = new Uint32Array(width);
+    const cellsIn = new Uint32Array(width);
+    for (let x = 0; x < columns; x++) cellsIn[pixelOf[x]]++;
+    for (let x = 0; x < read; x++) readIn[pixelOf[x]]++;
+    const heats = new Float32Array(trace.length + 1);
+    for (let end = 0; end <= step; end++) heats[end] = heat(step - end);
+    const keptIn = new Uint32Array(width);
+    const heatIn = new Float32Array(width);
+    for (let y = 0; y < height; y++) {
+      const first = span.row0 + Math.floor((y * rows) / height);
+      const last = span.row0 + Math.floor(((y + 1) * rows) / height);
+      keptIn.fill(0);
+      heatIn.fill(0);
+      for (let row = first; row < last; row++) {
+        const from = row * trace.length + span.column0;
+        for (let x = 0; x < read; x++) {
+          const end = trace.evictedAt[from + x];
+          if (end > step) keptIn[pixelOf[x]]++;
+          else if (end > step - FADE) heatIn[pixelOf[x]] += heats[end];
+        }
+      }
+      for (let x = 0; x < width; x++) {
+        const shares = { kept: keptIn[x], heat: heatIn[x], read: readIn[x] * (last - first) };
+        pixels[y * width + x] = meanColour(shares, cellsIn[x] * (last - first), palette);
+      }
+    }
+    return pixels;
+  }
+
+  function meanColour(shares, cells, { kept, fresh, evicted, paper }) {
+    const cold = shares.read - shares.kept - shares.heat;
+    const unread = cells - shares.read;
+    const channel = (i) =>
+      (kept[i] * shares.kept + fresh[i] * shares.heat + evicted[i] * cold + paper[i] * unread) / cells;
+    return (255 << 24) | (channel(2) << 16) | (channel(1) << 8) | channel(0);
+  }
+
+  // ---- Where things are ---------------------------------------------------------------------------------------------
+
+  const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
+
+  // A window of the given length inside 0 … whole, as near to `start` as it can be.
+  function windowOf(start, length, whole) {
+    const size = clamp(length, Math.min(whole, 4), whole);
+    const from = clamp(start, 0, whole - size);
+    return [from, from + size];
+  }
+
+  function zoomed(view, whole, factorX, factorY, atX, atY) {
+    const [x0, x1] = windowOf(atX - (atX - view.x0) * factorX, (view.x1 - view.x0) * factorX, whole.columns);
+    const [y0, y1] = windowOf(atY - (atY - view.y0) * factorY, (view.y1 - view.y0) * factorY, whole.rows);
+    return { x0, x1, y0, y1 };
+  }
+
+  function moved(view, whole, dx, dy) {
+    const [x0, x1] = windowOf(view.x0 + dx, view.x1 - view.x0, whole.columns);
+    const [y0, y1] = windowOf(view.y0 + dy, view.y1 - view.y0, whole.rows);
+    return { x0, x1, y0, y1 };
+  }
+
+  // The part of one axis between two cells, in pixels, and back.
+  const toX = (scene, column) => scene.left + ((column - scene.view.x0) * scene.width) / (scene.view.x1 - scene.view.x0);
+  const toY = (scene, row) => scene.top + ((row - scene.view.y0) * scene.height) / (scene.view.y1 - scene.view.y0);
+  const toColumn = (scene, x) => scene.view.x0 + ((x - scene.left) * (scene.view.x1 - scene.view.x0)) / scene.width;
+  const toRow = (scene, y) => scene.view.y0 + ((y - scene.top) * (scene.view.y1 - scene.view.y0)) / scene.height;
+
+  // A round number of cells that lie at least `room` pixels apart.
+  function stride(room, cell) {
+    const least = Math.max(1, room / cell);
+    const power = 10 ** Math.floor(Math.log10(least));
+    return [1, 2, 5, 10].map((times) => times * power).find((nice) => nice >= least && nice >= 1);
+  }
+
+  // ---- Axes: texts and lines, drawn alike by the canvas and by the SVG file -----------------------------------------
+
+  function axes(scene) {
+    return [...layerAxis(scene), ...positionAxis(scene), ...tokenAxis(scene), ...stepMarker(scene)];
+  }
+
+  function layerAxis(scene) {
+    const { trace, view, font, collapsed } = scene;
+    const perLayer = collapsed ? 1 : trace.groups;
+    const rowHeight = scene.height / (view.y1 - view.y0);
+    const every = stride(font + 3, rowHeight * perLayer);
+    const items = [{ text: "layer", x: font * 0.9, y: scene.top + scene.height / 2, angle: -90, anchor: "middle", faint: true }];
+    const heads = perLayer > 1 && rowHeight >= font;
+    const x = scene.left - (heads ? font * 1.9 : 8);
+    for (let layer = 0; layer < trace.layers; layer += every) {
+      const y = toY(scene, (layer + 0.5) * perLayer);
+      if (insideRows(scene, y)) items.push({ text: String(layer), x, y, anchor: "end" });
+    }
+    for (let row = Math.floor(view.y0); heads && row < view.y1; row++) {
+      const y = toY(scene, row + 0.5);
+      const text = String(row % perLayer);
+      if (insideRows(scene, y)) items.push({ text, x: scene.left - 8, y, anchor: "end", faint: true });
+    }
+    return items;
+  }
+
+  const insideRows = (scene, y) => y >= scene.top + 3 && y <= scene.top + scene.height - 3;
+
+  function positionAxis(scene) {
+    const { view, font, step } = scene;
+    const every = stride(font * 4, scene.width / (view.x1 - view.x0));
+    const items = [];
+    const marker = toX(scene, step + 0.5);
+    for (let column = Math.ceil(view.x0 / every) * every; column < view.x1; column += every) {
+      const x = toX(scene, column + 0.5);
+      if (x > scene.left + scene.width - 4) continue;
+      items.push({ x1: x, y1: scene.top - 5, x2: x, y2: scene.top - 1 });
+      if (Math.abs(x - marker) < font * 3) continue;
+      items.push({ text: String(column), x, y: scene.top - 6 - font * 0.6, anchor: "middle", faint: true });
+    }
+    return items;
+  }
+
+  function tokenAxis(scene) {
+    const { trace, view, font } = scene;
+    const every = Math.ceil((font * 1.5 * (view.x1 - view.x0)) / scene.width);
+    const items = [];
+    const y = scene.top + scene.height;
+    const end = Math.min(view.x1, trace.length);
+    for (let column = Math.ceil(view.x0 / every) * every; column < end; column += every) {
+      const x = toX(scene, column + 0.5);
+      if (x > scene.left + scene.width) continue;
+      const faint = column > scene.step;
+      items.push({ x1: x, y1: y + 1, x2: x, y2: y + 5 });
+      items.push({ text: shortName(trace, column, 11), x: x + 2, y: y + 10, angle: -45, anchor: "end", faint });
+    }
+    return items;
+  }
+
+  function stepMarker(scene) {
+    const { font, step } = scene;
+    const x = toX(scene, step + 0.5);
+    if (x < scene.left - 1 || x > scene.left + scene.width + 1) return [];
+    const tip = scene.top - 1;
+    const triangle = [x - 5, tip - 7, x + 5, tip - 7, x, tip];
+    const text = String(step);
+    const inside = Math.min(x, scene.left + scene.width - text.length * font * 0.3);
+    return [{ triangle }, { text, x: inside, y: tip - 9 - font * 0.45, anchor: "middle", bold: true }];
+  }
+
+  function paint(context, item, scene) {
+    const { palette, font } = scene;
+    context.fillStyle = css(item.faint ? palette.faint : palette.ink);
+    if (item.triangle) {
+      const [x1, y1, x2, y2, x3, y3] = item.triangle;
+      context.beginPath();
+      context.moveTo(x1, y1);
+      context.lineTo(x2, y2);
+      context.lineTo(x3, y3);
+      context.fill();
+    } else if (item.text === undefined) {
+      context.fillStyle = css(palette.line);
+      context.fillRect(Math.round(item.x1), item.y1, Math.max(1, item.x2 - item.x1), Math.max(1, item.y2 - item.y1));
+    } else {
+      context.save();
+      context.font = (item.bold ? "600 " : "") + (item.size || font) + "px " + palette.font;
+      context.textAlign = item.anchor === "middle" ? "center" : item.anchor; // SVG's word, and canvas's
+      context.textBaseline = "middle";
+      context.translate(item.x, item.y);
+      if (item.angle) context.rotate((item.angle * Math.PI) / 180);
+      context.fillText(item.text, 0, 0);
+      context.restore();
+    }
+  }
+
+  // ---- The map on a canvas ------------------------------------------------------------------------------------------
+
+  // Everything a drawing depends on; `ratio` is device pixels per CSS pixel.
+  function makeScene(trace, { step, view, collapsed, palette, cssWidth, cssHeight, ratio }) {
+    const narrow = cssWidth < 560;
+    const font = narrow ? 11 : 13;
+    const heads = trace.groups > 1 && !collapsed;
+    const left = Math.round(font * (heads ? 5 : 3.6));
+    const top = font * 2.2;
+    const bottom = font * 5.2;
+    const right = narrow ? 6 : 12;
+    const width = Math.max(40, cssWidth - left - right);
+    const height = Math.max(40, cssHeight - top - bottom);
+    return { trace, step, view, collapsed, palette, cssWidth, cssHeight, ratio, font, left, top, width, height };
+  }
+
+  function spanOf({ trace, view, collapsed }) {
+    const per = collapsed ? trace.groups : 1;
+    const rows = trace.rows / per;
+    const y0 = Math.max(0, Math.floor(view.y0));
+    const y1 = Math.min(rows, Math.ceil(view.y1));
+    const column1 = Math.min(trace.length, Math.ceil(view.x1));
+    const column0 = Math.min(Math.floor(view.x0), column1 - 1);
+    return { row0: y0 * per, row1: y1 * per, column0, column1, y0, y1 };
+  }
+
+  function drawCells(context, scene, scratch) {
+    const span = spanOf(scene);
+    const columns = span.column1 - span.column0;
+    const rows = span.y1 - span.y0;
+    const x = toX(scene, span.column0);
+    const y = toY(scene, span.y0);
+    const across = toX(scene, span.column1) - x;
+    const down = toY(scene, span.y1) - y;
+    const width = clamp(Math.round(across * scene.ratio), 1, Math.min(columns, LARGEST));
+    const height = clamp(Math.round(down * scene.ratio), 1, Math.min(rows, LARGEST));
+    const pixels = rasterise(scene.trace, scene.step, span, width, height, scene.palette);
+    if (scratch.width !== width || scratch.height !== height) Object.assign(scratch, { width, height });
+    scratch.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(pixels.buffer), width, height), 0, 0);
+    context.save();
+    context.beginPath();
+    context.rect(scene.left, scene.top, scene.width, scene.height);
+    context.clip();
+    context.imageSmoothingEnabled = false;
+    context.drawImage(scratch, x, y, across, down);
+    drawSeparators(context, scene);
+    context.restore();
+  }
+
+  // Hairlines between the layers where each of them is a band of heads.
+  function drawSeparators(context, scene) {
+    const { trace, view } = scene;
+    if (scene.collapsed || trace.groups === 1) return;
+    if ((trace.groups * scene.height) / (view.y1 - view.y0) < 9) return;
+    context.fillStyle = css(scene.palette.paper);
+    for (let layer = 1; layer < trace.layers; layer++) {
+      context.fillRect(scene.left, Math.round(toY(scene, layer * trace.groups)) - 0.5, scene.width, 1);
+    }
+  }
+
+  function drawScene(context, scene, scratch, cross) {
+    context.setTransform(scene.ratio, 0, 0, scene.ratio, 0, 0);
+    context.fillStyle = css(scene.palette.paper);
+    context.fillRect(0, 0, scene.cssWidth, scene.cssHeight);
+    drawCells(context, scene, scratch);
+    context.strokeStyle = css(scene.palette.line);
+    context.lineWidth = 1;
+    context.strokeRect(scene.left - 0.5, scene.top - 0.5, scene.width + 1, scene.height + 1);
+    for (const item of axes(scene)) paint(context, item, scene);
+    if (cross) drawCross(context, scene, cross);
+  }
+
+  function drawCross(context, scene, { row, position }) {
+    const { left, top, width, height, palette } = scene;
+    const x = toX(scene, position);
+    const across = Math.max(toX(scene, position + 1) - x, 1);
+    context.save();
+    context.beginPath();
+    context.rect(left, top, width, height);
+    context.clip();
+    context.strokeStyle = css(palette.ink);
+    context.globalAlpha = 0.55;
+    context.strokeRect(x - 0.5, top - 2, across + 1, height + 4);
+    if (row !== null) {
+      const y = toY(scene, row);
+      const down = Math.max(toY(scene, row + 1) - y, 1);
+      context.strokeRect(left - 2, y - 0.5, width + 4, down + 1);
+      context.globalAlpha = 1;
+      context.lineWidth = 2;
+      context.strokeRect(x - 1, y - 1, across + 2, down + 2);
+    }
+    context.restore();
+  }
+
+  // ---- Pictures to save ---------------------------------------------------------------------------------------------
+
+  const HEADER = 64;
+
+  // Title and legend above the map, in both formats.
+  function caption(scene, title) {
+    const { trace, step, font } = scene;
+    const where = "step " + step + " of " + (trace.length - 1) + ", token " + tokenName(trace, step);
+    const items = [{ text: title + " · " + where, x: 14, y: 20, anchor: "start", bold: true, size: font + 3 }];
+    const legend = [["kept", "kept"], ["just evicted", "fresh"], ["evicted", "evicted"], ["not read yet", "paper"]];
+    let x = 14;
+    for (const [text, colour] of legend) {
+      items.push({ swatch: colour, x, y: 37, side: 13 }, { text, x: x + 19, y: 44, anchor: "start" });
+      x += 19 + (text.length + 3) * font * 0.52;
+    }
+    return items;
+  }
+
+  function drawPicture(scene, title) {
+    const canvas = document.createElement("canvas");
+    canvas.width = scene.cssWidth * scene.ratio;
+    canvas.height = (scene.cssHeight + HEADER) * scene.ratio;
+    const context = canvas.getContext("2d");
+    const map = document.createElement("canvas");
+    map.width = scene.cssWidth * scene.ratio;
+    map.height = scene.cssHeight * scene.ratio;
+    drawScene(map.getContext("2d"), scene, document.createElement("canvas"), null);
+    context.fillStyle = css(scene.palette.paper);
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    context.drawImage(map, 0, HEADER * scene.ratio);
+    context.setTransform(scene.ratio, 0, 0, scene.ratio, 0, 0);
+    for (const item of caption(scene, title)) {
+      if (item.swatch) {
+        context.fillStyle = css(scene.palette[item.swatch]);
+        context.fillRect(item.x, item.y, item.side, item.side);
+        context.strokeStyle = css(scene.palette.faint);
+        context.strokeRect(item.x + 0.5, item.y + 0.5, item.side - 1, item.side - 1);
+      } else paint(context, item, scene);
+    }
+    return canvas;
+  }
+
+  const SVG = "http://www.w3.org/2000/svg";
+
+  // Built as nodes, never as a string: the serialiser escapes what users wrote.
+  function svgNode(name, attributes, text) {
+    const node = document.createElementNS(SVG, name);
+    for (const [key, value] of Object.entries(attributes)) {
+      node.setAttribute(key, typeof value === "number" ? +value.toFixed(2) : value);
+    }
+    if (text !== undefined) node.textContent = text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, "\ufffd");
+    return node;
+  }
+
+  function svgItem(item, scene) {
+    const { palette, font } = scene;
+    const fill = css(item.faint ? palette.faint : palette.ink);
+    if (item.swatch) {
+      const box = { x: item.x, y: item.y, width: item.side, height: item.side };
+      return svgNode("rect", { ...box, fill: css(palette[item.swatch]), stroke: css(palette.faint) });
+    }
+    if (item.triangle) return svgNode("polygon", { points: item.triangle.join(" "), fill });
+    if (item.text === undefined) {
+      return svgNode("line", { x1: item.x1, y1: item.y1, x2: item.x2, y2: item.y2, stroke: css(palette.line) });
+    }
+    const at = { x: item.x, y: item.y, fill, "text-anchor": item.anchor, "dominant-baseline": "central" };
+    const look = { "font-size": item.size || font, "font-weight": item.bold ? 600 : 400, "xml:space": "preserve" };
+    const turn = item.angle ? { transform: "rotate(" + item.angle + " " + item.x + " " + item.y + ")" } : {};
+    return svgNode("text", { ...at, ...look, ...turn }, item.text);
+  }
+
+  // One rectangle for each run of equal neighbours: a real drawing, small and sharp at any size.
+  function svgCells(scene) {
+    const span = spanOf(scene);
+    const width = span.column1 - span.column0;
+    const height = span.y1 - span.y0;
+    const pixels = rasterise(scene.trace, scene.step, span, width, height, scene.palette);
+    const cells = svgNode("g", { "shape-rendering": "crispEdges", "clip-path": "url(#plot)" });
+    const paper = packed(scene.palette.paper) >>> 0;
+    for (let y = 0; y < height; y++) {
+      for (let x = 0, end; x < width; x = end) {
+        const colour = pixels[y * width + x];
+        for (end = x + 1; end < width && pixels[y * width + end] === colour; ) end++;
+        if (colour !== paper) cells.append(svgRun(scene, span, x, end, y, colour));
+      }
+    }
+    return cells;
+  }
+
+  function svgRun(scene, span, from, to, row, colour) {
+    const x = toX(scene, span.column0 + from);
+    const y = toY(scene, span.y0 + row);
+    const fill = "#" + [colour & 255, (colour >> 8) & 255, (colour >> 16) & 255].map((v) => (256 + v).toString(16).slice(1)).join("");
+    return svgNode("rect", { x, y, width: toX(scene, span.column0 + to) - x, height: toY(scene, span.y0 + row + 1) - y, fill });
+  }
+
+  function svgPicture(scene, title) {
+    const { cssWidth, cssHeight, palette } = scene;
+    const size = { width: cssWidth, height: cssHeight + HEADER, viewBox: [0, 0, cssWidth, cssHeight + HEADER].join(" ") };
+    const svg = svgNode("svg", { ...size, "font-family": palette.font });
+    const clip = svgNode("clipPath", { id: "plot" });
+    const plot = { x: scene.left, y: scene.top, width: scene.width, height: scene.height };
+    clip.append(svgNode("rect", plot));
+    const map = svgNode("g", { transform: "translate(0 " + HEADER + ")" });
+    map.append(svgCells(scene), svgNode("rect", { ...plot, fill: "none", stroke: css(palette.line) }));
+    map.append(...axes(scene).map((item) => svgItem(item, scene)));
+    svg.append(clip, svgNode("rect", { width: "100%", height: "100%", fill: css(palette.paper) }));
+    svg.append(...caption(scene, title).map((item) => svgItem(item, scene)), map);
+    return new XMLSerializer().serializeToString(svg);
+  }
+
+  function download(blob, name) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  }
+
+  // ---- The address carries the step ---------------------------------------------------------------------------------
+
+  function stepInAddress() {
+    const text = new URLSearchParams(location.search).get("step");
+    return text !== null && /^[0-9]+$/.test(text) ? Number(text) : null;
+  }
+
+  function writeAddress(step) {
+    const address = new URL(location.href);
+    if (step === null) address.searchParams.delete("step");
+    else address.searchParams.set("step", step);
+    try {
+      history.replaceState(history.state, "", address);
+    } catch {
+      // Some browsers let no file opened from disk change its address; the picture works without.
+    }
+  }
+
+  // ---- The instrument -----------------------------------------------------------------------------------------------
+
+  class Instrument {
+    constructor(root, onEvent) {
+      this.root = root;
+      this.onEvent = onEvent;
+      this.trace = null;
+      this.step = 0;
+      this.collapsed = false;
+      this.cross = null; // {row, position}, row as drawn or null for the whole column
+      this.spans = [];
+      this.shown = []; // what each span shows now, so that only changes touch the page
+      this.playing = 0;
+      this.scratch = document.createElement("canvas");
+      const find = (selector) => root.querySelector(selector);
+      this.empty = find(".rm-empty");
+      this.body = find(".rm-body");
+      this.slider = find(".rm-slider input");
+      this.number = find(".rm-number");
+      this.token = find(".rm-token");
+      this.speed = find(".rm-speed select");
+      this.text = find(".rm-text");
+      this.title = find(".rm-title");
+      this.canvas = find("canvas");
+      this.readout = find(".rm-readout");
+      this.alternative = find(".rm-alternative");
+      this.collapse = find(".rm-collapse");
+      this.listen();
+      this.readColours();
+    }
+
+    // -- what comes in --
+
+    setPayload(payload) {
+      if (!payload) return;
+      try {
+        this.show(decode(payload));
+      } catch (error) {
+        this.empty.textContent = "The picture cannot be shown: " + error.message;
+        this.empty.hidden = false;
+        throw error;
+      }
+    }
+
+    show(trace) {
+      const before = this.trace;
+      const grown = before !== null && trace.run !== "" && trace.run === before.run;
+      const following = !before || this.step === before.length - 1;
+      const wasWhole = !before || this.isWhole();
+      this.trace = trace;
+      if (!grown) this.startRun(before === null);
+      else if (following) this.step = trace.length - 1;
+      this.step = Math.min(this.step, trace.length - 1);
+      if (!grown || wasWhole) this.view = this.whole();
+      this.showWords(grown ? before : null);
+      this.empty.hidden = true;
+      this.body.hidden = false;
+      this.resize();
+      this.changed();
+    }
+
+    startRun(first) {
+      this.pause();
+      this.cross = null;
+      const asked = first ? stepInAddress() : null;
+      this.step = asked === null ? this.trace.length - 1 : asked;
+      if (!first) writeAddress(null);
+      this.collapse.hidden = this.trace.groups === 1;
+      this.collapsed = this.trace.groups > 1 && this.collapse.firstElementChild.checked;
+    }
+
+    showWords(before) {
+      const { trace } = this;
+      this.slider.max = trace.length - 1;
+      this.title.textContent = titleOf(trace);
+      this.text.setAttribute("aria-label", "The text, " + counted(trace.length, "token") + ". Control with arrows moves through it, Enter explains a token.");
+      const same = before !== null && before.pieces.every((piece, i) => piece === trace.pieces[i]);
+      if (!same) this.text.replaceChildren();
+      this.spans.length = this.shown.length = same ? before.length : 0;
+      const more = document.createDocumentFragment();
+      for (let position = this.spans.length; position < trace.length; position++) more.append(this.makeSpan(position));
+      this.text.append(more);
+    }
+
+    makeSpan(position) {
+      const { trace } = this;
+      const span = document.createElement("span");
+      const piece = trace.pieces[position];
+      span.textContent = piece;
+      const kinds = {
+        "rm-special": trace.special[position],
+        "rm-continued": trace.continued[position] && piece === "",
+        "rm-newline": piece.includes("\n"),
+        "rm-generated": position >= trace.promptLength,
+      };
+      span.className = ["rm-t", ...Object.keys(kinds).filter((kind) => kinds[kind])].join(" ");
+      this.spans.push(span);
+      this.shown.push(null);
+      return span;
+    }
+
+    // -- drawing, at most once a frame --
+
+    changed() {
+      if (this.frame) return;
+      this.frame = requestAnimationFrame(() => {
+        this.frame = 0;
+        if (this.trace && this.root.isConnected) this.draw();
+      });
+    }
+
+    draw() {
+      this.counts = keepers(this.trace, this.step);
+      this.drawSteps();
+      this.drawText();
+      this.drawMap();
+      this.drawReadout();
+    }
+
+    drawSteps() {
+      const { trace, step } = this;
+      if (this.drawnStep === step && this.drawnTrace === trace) return;
+      this.drawnStep = step;
+      this.drawnTrace = trace;
+      this.slider.value = step;
+      this.slider.setAttribute("aria-valuetext", step + " of " + (trace.length - 1) + ", " + tokenName(trace, step));
+      this.number.textContent = step + " / " + (trace.length - 1);
+      this.token.textContent = tokenName(trace, step);
+      clearTimeout(this.telling);
+      // Late, so that a screen reader hears where scrubbing ended and not every step on the way.
+      this.telling = setTimeout(() => this.tell(), 250);
+    }
+
+    tell() {
+      const text = alternative(this.trace, this.step, this.counts);
+      this.alternative.textContent = text;
+      const keys = "Retention map. Left and right arrows change the step; control and arrows move the crosshair; Enter explains the cell. ";
+      this.canvas.setAttribute("aria-label", keys + text);
+    }
+
+    drawText() {
+      const { trace, step, counts, spans, shown } = this;
+      for (let position = 0; position < spans.length; position++) {
+        const look = position > step ? "unread" : level(counts[position], trace.rows);
+        if (shown[position] === look) continue;
+        shown[position] = look;
+        spans[position].dataset.kept = look;
+      }
+      this.mark("current", "rm-current", spans[step]);
+      this.mark("pointed", "rm-pointed", this.cross && spans[this.cross.position]);
+      if (this.scrolledTo !== spans[step]) this.scrollTo(spans[step]);
+      this.scrolledTo = spans[step];
+    }
+
+    mark(name, className, span) {
+      if (this[name] === span) return;
+      if (this[name]) this[name].classList.remove(className);
+      if (span) span.classList.add(className);
+      this[name] = span;
+    }
+
+    // Inside the box only: scrollIntoView would move the page under the reader.
+    scrollTo(span) {
+      const box = this.text;
+      const top = span.offsetTop - box.offsetTop;
+      const line = span.offsetHeight;
+      if (top < box.scrollTop || top + line > box.scrollTop + box.clientHeight) box.scrollTop = top - box.clientHeight / 2;
+    }
+
+    scene(overrides = {}) {
+      const { step, view, collapsed, palette, cssWidth, cssHeight } = this;
+      const ratio = window.devicePixelRatio || 1;
+      return makeScene(this.trace, { step, view, collapsed, palette, cssWidth, cssHeight, ratio, ...overrides });
+    }
+
+    drawMap() {
+      if (!this.cssWidth) return;
+      const scene = this.scene();
+      const { canvas } = this;
+      const width = Math.round(scene.cssWidth * scene.ratio);
+      const height = Math.round(scene.cssHeight * scene.ratio);
+      if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+      drawScene(canvas.getContext("2d"), scene, this.scratch, this.cross);
+    }
+
+    drawReadout() {
+      const text = this.story();
+      if (this.readout.textContent !== text) this.readout.textContent = text;
+    }
+
+    story() {
+      const { trace, step, cross, counts } = this;
+      if (this.gutter !== undefined && this.gutter !== null) return this.rowStory(this.gutter);
+      if (!cross) return stepStory(trace, step, counts);
+      if (cross.row === null) return tokenStory(trace, step, cross.position, counts[cross.position]);
+      const { layer, group } = this.decider(cross.row);
+      return cellStory(trace, step, layer, group, cross.position);
+    }
+
+    rowStory(row) {
+      const { layer, group } = this.decider(row);
+      return deciderName(this.trace, layer, group) + " · click to see its whole life";
+    }
+
+    decider(row) {
+      const { groups } = this.trace;
+      return this.collapsed ? { layer: row, group: null } : { layer: Math.floor(row / groups), group: row % groups };
+    }
+
+    // -- size and colours --
+
+    size() {
+      return { columns: this.trace.total, rows: this.collapsed ? this.trace.layers : this.trace.rows };
+    }
+
+    whole() {
+      const { columns, rows } = this.size();
+      return { x0: 0, x1: columns, y0: 0, y1: rows };
+    }
+
+    isWhole() {
+      const { columns, rows } = this.size();
+      const { x0, x1, y0, y1 } = this.view;
+      return x1 - x0 >= columns && y1 - y0 >= rows;
+    }
+
+    resize() {
+      if (!this.trace) return;
+      const box = this.canvas.parentElement;
+      const rows = this.size().rows;
+      this.cssWidth = box.clientWidth;
+      const tallest = Math.max(300, Math.min(640, window.innerHeight * 0.62));
+      const perRow = this.cssWidth < 560 ? 9 : 13;
+      this.cssHeight = Math.round(clamp(rows * perRow, 180, tallest)) + (this.cssWidth < 560 ? 82 : 96);
+      box.style.height = this.cssHeight + "px";
+      this.changed();
+    }
+
+    readColours() {
+      this.palette = readPalette(this.root);
+      const { evicted, kept: full } = this.palette;
+      for (let at = 0; at <= LEVELS; at++) {
+        const tint = mix(evicted, full, at / LEVELS).map(Math.round);
+        this.root.style.setProperty("--rm-tint-" + at, css(tint));
+        this.root.style.setProperty("--rm-ink-" + at, inkOn(tint));
+      }
+      this.changed();
+    }
+
+    // -- steps --
+
+    go(step) {
+      if (!this.trace) return;
+      const next = clamp(step, 0, this.trace.length - 1);
+      if (next === this.step) return;
+      this.step = next;
+      this.changed();
+      clearTimeout(this.addressing);
+      // Browsers allow a hundred changes of the address in half a minute.
+      this.addressing = setTimeout(() => writeAddress(this.step), 350);
+    }
+
+    pause() {
+      cancelAnimationFrame(this.playing);
+      this.playing = 0;
+      this.showPlaying();
+    }
+
+    play() {
+      if (this.step === this.trace.length - 1) this.go(0);
+      let due = 0;
+      let last = performance.now();
+      const tick = (now) => {
+        due += ((now - last) * Number(this.speed.value)) / 1000;
+        last = now;
+        const whole = Math.floor(due);
+        due -= whole;
+        if (whole) this.go(this.step + whole);
+        if (this.step === this.trace.length - 1) return this.pause();
+        this.playing = requestAnimationFrame(tick);
+      };
+      this.playing = requestAnimationFrame(tick);
+      this.showPlaying();
+    }
+
+    showPlaying() {
+      const button = this.root.querySelector("[data-do=play]");
+      button.classList.toggle("rm-playing", this.playing !== 0);
+      button.setAttribute("aria-label", this.playing ? "Pause" : "Play");
+    }
+
+    // -- zoom --
+
+    zoom(factorX, factorY, atX, atY) {
+      this.view = zoomed(this.view, this.size(), factorX, factorY, atX, atY);
+      this.viewChanged();
+    }
+
+    zoomHere(factor) {
+      const { x0, x1, y0, y1 } = this.view;
+      const at = this.cross || {};
+      const x = at.position === undefined ? (x0 + x1) / 2 : at.position + 0.5;
+      const y = at.row === undefined || at.row === null ? (y0 + y1) / 2 : at.row + 0.5;
+      this.zoom(factor, factor, x, y);
+    }
+
+    viewChanged() {
+      this.canvas.classList.toggle("rm-zoomed", !this.isWhole());
+      this.changed();
+    }
+
+    reveal({ row, position }) {
+      const { x0, x1, y0, y1 } = this.view;
+      const off = (at, low, high) => (at < low ? at - low : at + 1 > high ? at + 1 - high : 0);
+      this.view = moved(this.view, this.size(), off(position, x0, x1), row === null ? 0 : off(row, y0, y1));
+    }
+
+    // -- listening --
+
+    listen() {
+      this.root.addEventListener("click", (event) => this.onButton(event));
+      this.root.addEventListener("keydown", (event) => this.onKey(event));
+      this.slider.addEventListener("input", () => {
+        this.pause();
+        this.go(Number(this.slider.value));
+      });
+      this.collapse.addEventListener("change", (event) => this.setCollapsed(event.target.checked));
+      this.listenToText();
+      this.listenToCanvas();
+      new ResizeObserver(() => this.resize()).observe(this.root);
+      new MutationObserver(() => this.readColours()).observe(document.body, { attributeFilter: ["class"] });
+    }
+
+    onButton(event) {
+      const button = event.target.closest("button[data-do]");
+      if (!button || !this.trace) return;
+      const actions = {
+        first: () => this.go(0),
+        previous: () => this.go(this.step - 1),
+        next: () => this.go(this.step + 1),
+        last: () => this.go(this.trace.length - 1),
+        "zoom-in": () => this.zoomHere(1 / 1.5),
+        "zoom-out": () => this.zoomHere(1.5),
+        "zoom-reset": () => this.zoomAll(),
+        png: () => this.savePng(),
+        svg: () => this.saveSvg(),
+        help: () => this.toggleHelp(button),
+      };
+      const what = button.dataset.do;
+      if (what === "play") return this.playing ? this.pause() : this.play();
+      if (["first", "previous", "next", "last"].includes(what)) this.pause();
+      actions[what]();
+    }
+
+    zoomAll() {
+      this.view = this.whole();
+      this.viewChanged();
+    }
+
+    toggleHelp(button) {
+      const help = this.root.querySelector(".rm-help");
+      help.hidden = !help.hidden;
+      button.setAttribute("aria-expanded", String(!help.hidden));
+    }
+
+    setCollapsed(collapsed) {
+      this.collapsed = collapsed;
+      this.cross = null;
+      this.view = this.whole();
+      this.viewChanged();
+      this.resize();
+    }
+
+    onKey(event) {
+      const { target, key } = event;
+      if (!this.trace || event.metaKey || target.matches("select, textarea, input:not([type=range], [type=checkbox])")) return;
+      const handled = event.ctrlKey || event.altKey ? this.moveCross(event) : this.stepKey(event) || this.mapKey(key, target);
+      if (handled) event.preventDefault();
+    }
+
+    stepKey({ key, shiftKey, target }) {
+      const by = shiftKey ? 10 : 1;
+      const steps = { ArrowLeft: this.step - by, ArrowRight: this.step + by, Home: 0, End: this.trace.length - 1 };
+      if (key in steps) {
+        this.pause();
+        this.go(steps[key]);
+        return true;
+      }
+      if (key !== " " || target.matches("button, [type=checkbox]")) return false;
+      if (this.playing) this.pause();
+      else this.play();
+      return true;
+    }
+
+    mapKey(key, target) {
+      if (target !== this.canvas && target !== this.text) return false;
+      const inMap = target === this.canvas;
+      const actions = {
+        "+": () => this.zoomHere(1 / 1.5),
+        "=": () => this.zoomHere(1 / 1.5),
+        "-": () => this.zoomHere(1.5),
+        0: () => this.zoomAll(),
+        Enter: () => (inMap ? this.clickCell(this.crossOrStep()) : this.clickToken(this.crossOrStep().position)),
+        t: () => this.clickToken(this.crossOrStep().position),
+        r: () => this.clickRow(this.crossOrStep().row || 0),
+        Escape: () => this.point(null),
+      };
+      const action = actions[key.length === 1 ? key.toLowerCase() : key];
+      if (action) action();
+      return Boolean(action);
+    }
+
+    crossOrStep() {
+      return this.cross || { row: 0, position: this.step };
+    }
+
+    moveCross({ key, target }) {
+      const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+      if (!(key in moves) || (target !== this.canvas && target !== this.text)) return false;
+      const [down, right] = this.cross ? moves[key] : [0, 0];
+      const from = this.crossOrStep();
+      const position = clamp(from.position + right, 0, this.trace.length - 1);
+      const row = target === this.text ? null : clamp((from.row || 0) + down, 0, this.size().rows - 1);
+      this.point({ row, position });
+      this.reveal(this.cross);
+      if (target === this.text) this.scrollTo(this.spans[position]);
+      // A crosshair moved by key is news to whoever cannot see it.
+      this.alternative.textContent = this.story();
+      return true;
+    }
+
+    point(cross, gutter = null) {
+      this.cross = cross;
+      this.gutter = gutter;
+      this.changed();
+    }
+
+    // -- the text --
+
+    listenToText() {
+      const positionOf = (target) => (target.classList.contains("rm-t") ? this.spans.indexOf(target) : -1);
+      this.text.addEventListener("click", (event) => {
+        const position = positionOf(event.target);
+        if (position >= 0) this.clickToken(position);
+      });
+      this.text.addEventListener("pointermove", (event) => {
+        const position = positionOf(event.target);
+        this.point(position >= 0 ? { row: null, position } : null);
+      });
+      this.text.addEventListener("pointerleave", () => this.point(null));
+    }
+
+    // -- the canvas --
+
+    listenToCanvas() {
+      const { canvas } = this;
+      this.pointers = new Map();
+      canvas.addEventListener("pointerdown", (event) => this.onDown(event));
+      canvas.addEventListener("pointermove", (event) => this.onMove(event));
+      canvas.addEventListener("pointerup", (event) => this.onUp(event));
+      canvas.addEventListener("pointercancel", (event) => this.pointers.delete(event.pointerId));
+      canvas.addEventListener("pointerleave", () => this.pointers.size || this.point(null));
+      canvas.addEventListener("wheel", (event) => this.onWheel(event), { passive: false });
+    }
+
+    at(event) {
+      const box = this.canvas.getBoundingClientRect();
+      return { x: event.clientX - box.left, y: event.clientY - box.top };
+    }
+
+    // What lies under a point: a cell, a row's label (position null), or nothing.
+    hit({ x, y }) {
+      const scene = this.scene();
+      const row = Math.floor(toRow(scene, y));
+      const position = Math.floor(toColumn(scene, x));
+      if (y < scene.top || y >= scene.top + scene.height || row < 0 || row >= this.size().rows) return null;
+      if (x < scene.left) return { row, position: null };
+      if (x >= scene.left + scene.width || position < 0 || position >= this.trace.length) return null;
+      return { row, position };
+    }
+
+    onDown(event) {
+      if (!this.trace) return;
+      this.canvas.setPointerCapture(event.pointerId);
+      this.pointers.set(event.pointerId, this.at(event));
+      this.travelled = this.pointers.size > 1 ? Infinity : 0;
+    }
+
+    onMove(event) {
+      if (!this.trace) return;
+      const to = this.at(event);
+      const from = this.pointers.get(event.pointerId);
+      if (!from) return this.hover(to);
+      this.travelled += Math.abs(to.x - from.x) + Math.abs(to.y - from.y);
+      if (this.pointers.size === 1) {
+        if (this.travelled > 5) this.pan(to.x - from.x, to.y - from.y);
+        else return;
+      } else this.pinch(event.pointerId, from, to);
+      this.pointers.set(event.pointerId, to);
+    }
+
+    hover(point) {
+      const hit = this.hit(point);
+      this.canvas.classList.toggle("rm-over", hit !== null);
+      if (hit && hit.position === null) this.point(null, hit.row);
+      else this.point(hit);
+    }
+
+    pan(dx, dy) {
+      const scene = this.scene();
+      const { x0, x1, y0, y1 } = this.view;
+      this.view = moved(this.view, this.size(), (-dx * (x1 - x0)) / scene.width, (-dy * (y1 - y0)) / scene.height);
+      this.viewChanged();
+    }
+
+    // Each axis by how far the fingers move apart along it; an axis along which they are close stays as it is.
+    pinch(id, from, to) {
+      const scene = this.scene();
+      const other = [...this.pointers].find(([key]) => key !== id)[1];
+      const factor = (now, before) => (Math.abs(before) < 40 ? 1 : Math.abs(before) / Math.max(20, Math.abs(now)));
+      const atX = toColumn(scene, other.x);
+      const atY = toRow(scene, other.y);
+      this.zoom(factor(to.x - other.x, from.x - other.x), factor(to.y - other.y, from.y - other.y), atX, atY);
+    }
+
+    onUp(event) {
+      const was = this.pointers.get(event.pointerId);
+      this.pointers.delete(event.pointerId);
+      if (!was || this.travelled > 5) return;
+      const hit = this.hit(this.at(event));
+      if (!hit) return;
+      if (hit.position === null) return this.clickRow(hit.row);
+      this.point(hit);
+      this.clickCell(hit);
+    }
+
+    onWheel(event) {
+      if (!this.trace) return;
+      const delta = event.deltaY || event.deltaX; // with shift, browsers turn the wheel sideways
+      if (delta > 0 && this.isWhole()) return; // the page scrolls on
+      event.preventDefault();
+      const scene = this.scene();
+      const { x, y } = this.at(event);
+      const factor = Math.exp(clamp(delta, -120, 120) / 400);
+      this.zoom(event.altKey ? 1 : factor, event.shiftKey ? 1 : factor, toColumn(scene, x), toRow(scene, y));
+    }
+
+    // -- what goes out --
+
+    clickCell({ row, position }) {
+      const { layer, group } = this.decider(row || 0);
+      // A cell of a collapsed row is many heads' at once: their common story is the token's.
+      if (group === null) this.clickToken(position);
+      else this.onEvent("cell", { layer, group, position, step: this.step });
+    }
+
+    clickToken(position) {
+      this.onEvent("token", { position, step: this.step });
+    }
+
+    clickRow(row) {
+      const { layer, group } = this.decider(row);
+      this.onEvent("row", { layer, group: group || 0, step: this.step });
+    }
+
+    // -- pictures to save --
+
+    fileName(extension) {
+      const words = [this.trace.policy, this.trace.budget || "", "step", this.step].join(" ").toLowerCase();
+      return words.replace(/[^a-z0-9+]+/g, "-") + "." + extension;
+    }
+
+    savePng() {
+      const scene = this.scene({ ratio: 2 });
+      drawPicture(scene, titleOf(this.trace)).toBlob((blob) => download(blob, this.fileName("png")), "image/png");
+    }
+
+    saveSvg() {
+      const text = svgPicture(this.scene(), titleOf(this.trace));
+      download(new Blob([text], { type: "image/svg+xml" }), this.fileName("svg"));
+    }
+  }
+
+  // `element` contains retention_map.html. `onEvent(name, detail)` hears of "cell", "token" and "row".
+  function mount(element, { onEvent = () => {} } = {}) {
+    return new Instrument(element.querySelector(".rm"), onEvent);
+  }
+
+  return { mount, decode, kept, attended, keepers, level, rasterise, cellStory, tokenName, luminance, inkOn };
+})();
