@@ -1,6 +1,6 @@
 """Run a language model with a finite multi-state and record which tokens it keeps."""
 
-from core.engine import Progress, generate, iter_generate, iter_replay, replay
+from core.engine import Progress, attention_of, generate, iter_generate, iter_replay, replay
 from core.models import MODELS, LanguageModel, ModelSpec, load_model
 from core.policies import POLICIES, Policy, Step, make_policy
 from core.trace import NEVER, Tokens, Trace
@@ -16,6 +16,7 @@ __all__ = [
     "Step",
     "Tokens",
     "Trace",
+    "attention_of",
     "generate",
     "iter_generate",
     "iter_replay",

@@ -16,12 +16,13 @@ This is the only file that knows transformers' `AttentionInterface`. It needs no
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -35,6 +36,10 @@ from core.trace import Prefill, Tokens, Trace
 
 if TYPE_CHECKING:
     from core.models import LanguageModel
+
+Watch: TypeAlias = Callable[[range, list[Ints], Tensor], None]
+"""Takes a chunk, the positions of the columns per run, (groups, columns), and the attention, (runs, KV heads, query
+heads of the group, chunk, columns)."""
 
 ATTENTION = "multi_state"
 REFUSED_KEYWORDS = ("s_aux", "softcap")  # attention sinks, soft capping: they change the softmax
@@ -51,20 +56,28 @@ class Progress:
     traces: list[Trace]
 
 
+class _DeepEnough(Exception):
+    """The forward pass has gone through all layers that are wanted."""
+
+
 class Batch:
     """Several runs in lockstep through one model: the keys and values of every layer, one batch row per run.
 
     Attributes:
         runs: the runs, each with its own policy.
+        layers: how many layers to go through, as the runs say; fewer than the model has only if no logits are wanted.
         keys, values: per layer, (runs, KV heads, slots, head size); a slot holds what the run's bookkeeping says.
+        watch: called with the attention of the last layer gone through; see `attention_of`.
     """
 
-    def __init__(self, lm: "LanguageModel", runs: list[Run]) -> None:
+    def __init__(self, lm: "LanguageModel", runs: list[Run], watch: Watch | None = None) -> None:
         self.lm = lm
         self.runs = runs
+        self.layers = runs[0].layers
+        self.watch = watch
         empty = torch.empty(0)
-        self.keys: list[Tensor] = [empty] * lm.n_layers
-        self.values: list[Tensor] = [empty] * lm.n_layers
+        self.keys: list[Tensor] = [empty] * self.layers
+        self.values: list[Tensor] = [empty] * self.layers
         self._chunk = range(0)
         self._layers_seen = 0
         self._slots: list[Tensor] = []  # per layer (runs, KV heads), where the token being read is written
@@ -72,21 +85,27 @@ class Batch:
 
     @torch.inference_mode()
     def read(self, ids: Tensor, chunk: range) -> Tensor:
-        """Read the tokens at the positions of `chunk`, (runs, chunk); returns the logits (runs, chunk, vocabulary)."""
+        """Read the tokens at the positions of `chunk`, (runs, chunk).
+
+        Returns:
+            The logits (runs, chunk, vocabulary); empty if not all layers of the model are gone through.
+        """
         self._chunk, self._layers_seen = chunk, 0
         if len(chunk) == 1:
             self._place_token()
         positions = torch.arange(chunk.start, chunk.stop, device=ids.device).expand(ids.shape)
         try:
             logits: Tensor = self.lm.model(ids, position_ids=positions, use_cache=False, multi_state=self).logits
+        except _DeepEnough:
+            logits = torch.empty(0)
         except (MemoryError, torch.OutOfMemoryError) as e:
             raise OutOfMemory(
                 f"Reading {len(chunk)} tokens under {len(self.runs)} policies does not fit the memory. "
                 "Shorten the text, choose fewer policies or a smaller model."
             ) from e
-        if self._layers_seen != self.lm.n_layers:
+        if self._layers_seen != self.layers:
             raise UnsupportedModel(
-                f"{self.lm.model_id} called our attention in {self._layers_seen} of {self.lm.n_layers} layers, so a "
+                f"{self.lm.model_id} called our attention in {self._layers_seen} of {self.layers} layers, so a "
                 "picture of it would be fiction. Choose a model of another architecture."
             )
         if len(chunk) == 1:
@@ -131,6 +150,8 @@ class Batch:
             window = None
         attend = self._attend_token if count == 1 else self._attend_chunk
         output = attend(layer, query, key, value, scaling, window)
+        if self._layers_seen == self.layers < self.lm.n_layers:
+            raise _DeepEnough
         return output.reshape(runs, query_heads, count, size).transpose(1, 2)
 
     # A chunk: the columns are the slots, then the tokens of the chunk.
@@ -194,6 +215,8 @@ class Batch:
         return of_queries - of_columns >= window
 
     def _receive(self, layer: int, positions: list[Ints], attention: Tensor) -> None:
+        if self.watch is not None and layer == self.layers - 1:
+            self.watch(self._chunk, positions, attention)
         received = attention.sum(dim=3).mean(dim=2).cpu().numpy()
         for row, run in enumerate(self.runs):
             own = received[row] if run.groups > 1 else received[row].mean(axis=0, keepdims=True)
@@ -204,7 +227,7 @@ class Batch:
     def _place_token(self) -> None:
         kv_heads = self.lm.n_kv_heads
         placed = [run.place_token(self._chunk.start) for run in self.runs]
-        spread = [np.broadcast_to(slots, (self.lm.n_layers, kv_heads)) for slots in placed]
+        spread = [np.broadcast_to(slots, (self.layers, kv_heads)) for slots in placed]
         self._slots = list(torch.from_numpy(np.stack(spread, axis=1)))
         self._attention = []
 
@@ -231,10 +254,12 @@ class Batch:
         return output
 
     def _decide_token(self) -> None:
+        if self.watch is not None:
+            self.watch(self._chunk, [run.positions[-1] for run in self.runs], self._attention[-1].unsqueeze(3))
         attention = torch.stack([layer.cpu() for layer in self._attention]).numpy()
         cuts = []
         for row, run in enumerate(self.runs):
-            own = attention[:, row, :, :, : run.slots].reshape(self.lm.n_layers, run.groups, -1, run.slots)
+            own = attention[:, row, :, :, : run.slots].reshape(self.layers, run.groups, -1, run.slots)
             kept = run.decide_token(self._chunk.start, own)
             cuts.append(kept)
         if any(kept is not None for kept in cuts):
@@ -242,9 +267,9 @@ class Batch:
 
     def _cut(self, cuts: list[Ints | None]) -> None:
         """Take the rows that several evictions at once have left, and renumber the slots."""
-        everything = [np.arange(run.slots)[None, None].repeat(self.lm.n_layers, axis=0) for run in self.runs]
+        everything = [np.arange(run.slots)[None, None].repeat(self.layers, axis=0) for run in self.runs]
         kept = [all_ if cut is None else cut for cut, all_ in zip(cuts, everything, strict=True)]
-        for layer in range(self.lm.n_layers):
+        for layer in range(self.layers):
             index = torch.from_numpy(_stack([own[layer] for own in kept], 0)).to(self.keys[layer].device)
             index = index.expand(-1, self.lm.n_kv_heads, -1)[..., None].expand(-1, -1, -1, self.keys[layer].shape[3])
             self.keys[layer] = self.keys[layer].gather(2, index)
@@ -456,6 +481,47 @@ def generate(
         )
     )
     return progress.traces if isinstance(policies, Sequence) else progress.traces[0]
+
+
+def attention_of(
+    lm: "LanguageModel", tokens: Tokens | Sequence[int], policy: Policy, layer: int, group: int = 0
+) -> NDArray[np.float32]:
+    """What the query of each step paid to each token in one layer, by a replay that goes no deeper than that layer.
+
+    Args:
+        lm: the model.
+        tokens: n tokens, as in `replay`.
+        policy: decides what is evicted.
+        layer: from 0.
+        group: the KV head, from 0, if the policy decides per KV head; else 0.
+
+    Returns:
+        (n, n): rows are steps, columns positions; averaged over the query heads of the group (of the layer, if it
+        decides as one). Zero where the query did not attend; a row sums to 1.
+
+    Raises:
+        BadInput, TextTooLong, OutOfMemory: as `replay`; BadInput also for a layer or group that there is not.
+    """
+    tokens = lm.as_tokens(tokens)
+    n = len(tokens)
+    _check_prompt(lm, tokens, n, None, "token-by-token")
+    run = Run(policy, layers=layer + 1, kv_heads=lm.n_kv_heads, capacity=n, prompt_length=n, prefill="token-by-token")
+    if not (0 <= layer < lm.n_layers and 0 <= group < run.groups):
+        raise BadInput(f"There is no layer {layer} with group {group}: give a layer from 0 to {lm.n_layers - 1}.")
+    paid = np.zeros((n, n), np.float32)
+
+    def watch(chunk: range, positions: list[Ints], attention: Tensor) -> None:
+        of_group = attention[0].mean(dim=1)
+        own = (of_group[group] if run.groups > 1 else of_group.mean(dim=0)).cpu().numpy()
+        live = positions[0][group] != FREE
+        paid[chunk.start : chunk.stop, positions[0][group, live]] = own[:, live]
+
+    batch = Batch(lm, [run], watch)
+    ids = torch.as_tensor(tokens.ids, dtype=torch.long, device=lm.device)[None]
+    for start in range(0, n, LONGEST_CHUNK):
+        chunk = range(start, min(start + LONGEST_CHUNK, n))
+        batch.read(ids[:, chunk.start : chunk.stop], chunk)
+    return paid
 
 
 def _prefill(batch: Batch, tokens: Tokens, chunk: int | None) -> Iterator[tuple[int, Tensor]]:

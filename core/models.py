@@ -64,8 +64,8 @@ class ModelSpec:
     def __str__(self) -> str:
         heads = "MHA" if self.n_kv_heads == self.n_query_heads else "GQA"
         return (
-            f"{self.label} · {self.size} · {self.n_layers} layers · "
-            f"{heads} {self.n_query_heads}/{self.n_kv_heads} heads · context {self.context_length:,}"
+            f"{self.label} · {self.n_layers} layers, {heads} {self.n_query_heads}/{self.n_kv_heads} heads, "
+            f"{self.context_length:,} tokens"
         )
 
 
