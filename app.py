@@ -7,12 +7,15 @@ python app.py --model PATH_OR_ID     # any supported model, from a directory or 
 import argparse
 import asyncio
 import html
+import json
+import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields
 from functools import lru_cache
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -23,6 +26,7 @@ from core import (
     POLICIES,
     LanguageModel,
     Trace,
+    attention_of,
     iter_generate,
     iter_replay,
     load_model,
@@ -33,6 +37,7 @@ from core import (
 from core.errors import UserError
 from core.models import DEFAULT_MODEL
 from viz.example_texts import EXAMPLES, first_trace
+from viz.export import write_files
 from viz.figures import head_figure, token_figure
 from viz.findings import findings, findings_html
 from viz.payload import payload
@@ -51,6 +56,9 @@ SETTINGS = [
     if setting.name != "budget" and setting.metadata
 ]
 """The policies' own settings, each with the policy it belongs to."""
+
+FIRST_ROW = (12, 0)
+"""The layer (and KV head) whose life is shown until another is clicked: one in the middle of the default model."""
 
 _loading = Lock()
 
@@ -79,12 +87,16 @@ def status(message: str, kind: str = "info") -> str:
 
 
 def run(
-    model: str, key: str, budget: int, new_tokens: int, text: str, *settings: int
-) -> Iterator[tuple[Any, Any, Any, Any]]:
-    """Read the text, write on if asked to, and report while it goes on: map, findings, status, trace."""
+    model: str, key: str, budget: int, new_tokens: int, text: str, row: tuple[int, int], *settings: int
+) -> Iterator[tuple[Any, ...]]:
+    """Read the text, write on if asked to, and report while it goes on.
+
+    Yields the map's payload, the findings, the status, the trace, and the panels' contents.
+    """
     skip, run_id, started = gr.skip(), uuid.uuid4().hex, time.monotonic()
+    no_change = [skip] * 4
     try:
-        yield skip, skip, status("Loading the model …"), skip
+        yield skip, skip, status("Loading the model …"), *no_change
         lm = language_model(model)
         own = {setting.name: value for (owner, setting), value in zip(SETTINGS, settings, strict=True) if owner == key}
         policy = make_policy(key, None if key == "full" else budget, **own)
@@ -98,14 +110,19 @@ def run(
             trace = report.traces[0]
             doing = "Reading" if report.done < len(tokens) else "Writing"
             progress = status(f"{doing}: {report.done:,} of {report.total:,} tokens")
-            yield payload(trace, run=run_id), findings_html(findings(trace)), progress, trace
+            picture = payload(trace, run=run_id, total=report.total)
+            yield picture, findings_html(findings(trace)), progress, trace, skip, skip, skip
         seconds = time.monotonic() - started
         done = f"{len(trace):,} tokens in {seconds:.1f} s"
-        yield skip, skip, status(f"{done}. Comparing with the full model …"), skip
+        whole = payload(trace, run=run_id)
+        yield whole, skip, status(f"{done}. Comparing with the full model …"), *no_change
         beside = full_perplexity(model, tuple(trace.tokens.ids.tolist()))
-        yield skip, findings_html(findings(trace, beside)), status(f"Done: {done}.", "done"), skip
+        fits = policy.budget is not None and policy.budget >= len(trace)
+        done += ". The budget is not smaller than the text, so nothing had to be evicted" if fits else ""
+        found = findings_html(findings(trace, beside))
+        yield skip, found, status(f"Done: {done}.", "done"), skip, *panels(trace, row)
     except UserError as e:
-        yield skip, skip, status(str(e), "error"), skip
+        yield skip, skip, status(str(e), "error"), *no_change
 
 
 def stopped(trace: Trace | None) -> str:
@@ -113,10 +130,24 @@ def stopped(trace: Trace | None) -> str:
     return status("Stopped." if trace is None else f"Stopped. The {len(trace):,} tokens read so far stay.", "done")
 
 
-def open_page() -> tuple[dict[str, Any], str, Trace]:
+def open_page() -> tuple[dict[str, Any], str, Trace, Any, Any, str]:
     """The stored example, so that nobody ever sees an empty page."""
     trace = first_trace()
-    return payload(trace, run="example"), findings_html(findings(trace)), trace
+    return payload(trace, run="example"), findings_html(findings(trace)), trace, *panels(trace, FIRST_ROW)
+
+
+def panels(trace: Trace, row: tuple[int, int]) -> tuple[Any, Any, str]:
+    """The two panels below the map: the life of a row, and that of the longest-lived token in a figure and in words."""
+    layers, groups, _ = trace.evicted_at.shape
+    head = head_figure(trace, min(row[0], layers - 1), min(row[1], groups - 1))
+    longest = metrics.longest_lived(trace)
+    position = longest.position if longest else 0
+    return head, token_figure(trace, position), paragraphs([life(trace, position), "Click any other token or cell."])
+
+
+def paragraphs(sentences: list[str]) -> str:
+    """Sentences for the page; every text is escaped."""
+    return "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences)
 
 
 def show_settings(key: str) -> list[Any]:
@@ -126,18 +157,38 @@ def show_settings(key: str) -> list[Any]:
 
 def show_token(trace: Trace | None, event: gr.EventData) -> tuple[Any, Any]:
     """The life of the token that was clicked: a figure over all deciders, and in words."""
-    if trace is None:
+    if trace is None or not 0 <= int(event.position) < len(trace):
         return gr.skip(), gr.skip()
     position = int(event.position)
-    words = [life(trace, position)]
-    if getattr(event, "layer", None) is not None:
-        words.insert(0, why(trace, int(event.layer), int(event.group), position))
-    return token_figure(trace, position), "".join(f"<p>{html.escape(sentence)}</p>" for sentence in words)
+    sentences = [life(trace, position)]
+    if getattr(event, "group", None) is not None:
+        sentences.insert(0, why(trace, int(event.layer), int(event.group), position))
+    return token_figure(trace, position), paragraphs(sentences)
 
 
-def show_head(trace: Trace | None, event: gr.EventData) -> Any:
-    """The whole life of the row that was clicked."""
-    return gr.skip() if trace is None else head_figure(trace, int(event.layer), int(event.group))
+def choose_row(trace: Trace | None, by_attention: bool, event: gr.EventData) -> Iterator[tuple[Any, Any]]:
+    """The whole life of the row that was clicked; and remember which it was."""
+    row = int(event.layer), int(getattr(event, "group", None) or 0)
+    for figure in show_row(trace, row, by_attention):
+        yield figure, row
+
+
+def show_row(trace: Trace | None, row: tuple[int, int], by_attention: bool) -> Iterator[Any]:
+    """Kept and evicted at once; coloured by attention after a replay down to that layer."""
+    if trace is None:
+        return
+    yield head_figure(trace, *row)
+    if by_attention:
+        lm = language_model(trace.model_id)
+        policy = make_policy(trace.policy.key, trace.policy.budget, **trace.policy.settings)
+        yield head_figure(trace, *row, attention_of(lm, trace.tokens, policy, *row))
+
+
+def export(trace: Trace | None) -> Any:
+    """The run as files."""
+    if trace is None:
+        return gr.skip()
+    return gr.update(value=[str(path) for path in write_files(trace, Path(tempfile.mkdtemp()))], visible=True)
 
 
 CSS = """
@@ -150,15 +201,51 @@ CSS = """
 .status { margin: 0; padding: 4px 12px; border-radius: 6px; border-left: 4px solid var(--body-text-color-subdued);
   background: var(--background-fill-secondary); color: var(--body-text-color); font-variant-numeric: tabular-nums; }
 .status.done { border-color: #00618f; } .status.error { border-color: #b3261e; background: #b3261e; color: #fff; }
-.findings { display: grid; grid-template-columns: max-content 1fr; gap: 6px 12px; margin: 0; align-items: baseline;
+.findings { display: grid; grid-template-columns: repeat(auto-fill, minmax(225px, 1fr)); gap: 8px 16px; margin: 0;
   color: var(--body-text-color); }
-.findings dt { font-size: 1.2rem; font-weight: 650; text-align: right; font-variant-numeric: tabular-nums; }
-.findings dd { margin: 0; line-height: 1.35; }
+.findings dt { font-size: 1.25rem; line-height: 1.3; font-weight: 650; font-variant-numeric: tabular-nums; }
+.findings dd { margin: 0; line-height: 1.35; font-size: .92rem; }
 #token-words p { margin: 0 0 6px; color: var(--body-text-color); }
+.js-plotly-plot .main-svg > g:not(.hoverlayer) text { fill: var(--body-text-color) !important; }
 .gradio-container h3 { margin: 0; font-size: 1.05rem; }
 """
 FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Liberation Sans", "sans-serif")
-THEME = gr.themes.Soft(primary_hue="sky", font=FONT, spacing_size="sm", text_size="md")
+THEME = gr.themes.Soft(primary_hue="sky", font=FONT, spacing_size="sm", text_size="md").set(
+    block_title_background_fill="none",
+    block_title_background_fill_dark="none",
+    block_title_text_color="*body_text_color",
+    block_title_text_color_dark="*body_text_color",
+    block_title_padding="0",
+    block_label_background_fill="none",
+    block_label_background_fill_dark="none",
+    block_label_text_color="*body_text_color",
+    block_label_text_color_dark="*body_text_color",
+    button_primary_background_fill="#00618f",
+    button_primary_background_fill_hover="#00507a",
+    button_primary_background_fill_dark="#00618f",
+    button_primary_background_fill_hover_dark="#0076ad",
+    checkbox_border_color="*body_text_color_subdued",
+    checkbox_border_color_dark="*body_text_color_subdued",
+    input_border_width="1px",
+    input_border_color="*border_color_primary",
+    slider_color="#00618f",
+    slider_color_dark="#6ec1ee",
+)
+TIPS = {
+    "model": "Which language model reads the text. Heads are given as query heads / KV heads.",
+    "policy": "The rule that says which row a layer forgets when its multi-state is full.",
+    "budget": "How many rows (one per token) each layer may hold. Everything else is evicted, for good.",
+    "new-tokens": "0 only reads your text; with more, the model writes on from what it still remembers.",
+    "n_sink": "The first i tokens of the text are never evicted.",
+    "seed": "Another seed evicts other tokens.",
+}
+"""What a control means, shown when the pointer rests on it."""
+SHOW_TIPS = f"""() => {{
+  for (const [id, tip] of Object.entries({json.dumps(TIPS)})) {{
+    const control = document.getElementById(id);
+    if (control) control.title = tip;
+  }}
+}}"""
 
 
 def build(default: str = DEFAULT_MODEL, background: "Future[LanguageModel] | None" = None) -> gr.Blocks:
@@ -176,19 +263,20 @@ def build(default: str = DEFAULT_MODEL, background: "Future[LanguageModel] | Non
         yield status(str(error), "error") if error else status("Model ready. Press Run to read your own text.", "done")
 
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
-        trace = gr.State()
+        trace, row = gr.State(), gr.State(FIRST_ROW)
         gr.Markdown(f"# {TITLE}\n{LEAD}", elem_id="title")
         with gr.Row(elem_id="controls"):
-            model = gr.Dropdown(choices, value=default, label="Model", scale=4, min_width=240)
+            model = gr.Dropdown(choices, value=default, label="Model", scale=5, min_width=300, elem_id="model")
             policy = gr.Dropdown(
                 [(policy.label, key) for key, policy in POLICIES.items()],
                 value="tova",
-                label="Policy: what to forget",
+                label="Policy",
                 scale=2,
-                min_width=150,
+                min_width=140,
+                elem_id="policy",
             )
             budget = gr.Slider(
-                1, 1024, value=64, step=1, label="Multi-state size (budget): tokens kept", scale=4, min_width=220
+                1, 1024, value=64, step=1, label="Multi-state size (budget)", scale=4, min_width=230, elem_id="budget"
             )
             settings = [
                 gr.Slider(
@@ -199,12 +287,13 @@ def build(default: str = DEFAULT_MODEL, background: "Future[LanguageModel] | Non
                     label=setting.metadata["label"],
                     visible=False,
                     scale=3,
-                    min_width=160,
+                    min_width=170,
+                    elem_id=setting.name,
                 )
                 for _, setting in SETTINGS
             ]
             new_tokens = gr.Slider(
-                0, 512, value=0, step=1, label="New tokens for the model to write", scale=4, min_width=200
+                0, 512, value=0, step=1, label="New tokens to write", scale=4, min_width=200, elem_id="new-tokens"
             )
             with gr.Column(scale=1, min_width=110, elem_id="buttons"):
                 run_button = gr.Button("Run", variant="primary", elem_id="run")
@@ -212,7 +301,7 @@ def build(default: str = DEFAULT_MODEL, background: "Future[LanguageModel] | Non
         status_line = gr.HTML(status("Connecting …"), elem_id="status")
         with gr.Row():
             with gr.Column(scale=3, min_width=320):
-                text = gr.Textbox(EXAMPLES[0].text, label="Your text", lines=6, max_lines=6, elem_id="text")
+                text = gr.Textbox(EXAMPLES[0].text, label="Your text", lines=4, max_lines=8, elem_id="text")
                 gr.Examples(
                     [[example.text] for example in EXAMPLES],
                     [text],
@@ -225,34 +314,46 @@ def build(default: str = DEFAULT_MODEL, background: "Future[LanguageModel] | Non
         retention_map = RetentionMap()
         with gr.Row():
             with gr.Column(min_width=320):
-                gr.Markdown("### One layer's life")
+                with gr.Row():
+                    gr.Markdown("### One layer's life\nClick a row of the map, or a cell in it.")
+                    by_attention = gr.Checkbox(label="colour by attention", min_width=160, scale=0)
                 head_plot = gr.Plot(show_label=False, elem_id="head")
             with gr.Column(min_width=320):
                 gr.Markdown("### One token's life")
-                token_words = gr.HTML(
-                    "<p>Click a token or a cell: when it was evicted, and why.</p>", elem_id="token-words"
-                )
+                token_words = gr.HTML(elem_id="token-words")
                 token_plot = gr.Plot(show_label=False, elem_id="token")
+        with gr.Row():
+            export_button = gr.Button("Export this run", elem_id="export", scale=0, min_width=180)
+            files = gr.Files(
+                label="The trace (.npz), a table (.csv), and the map as a page of its own (.html)",
+                elem_id="files",
+                visible=False,
+                height=170,
+            )
 
-        page.load(open_page, outputs=[retention_map, found, trace], api_visibility="private", show_progress="hidden")
-        page.load(watch_model, outputs=status_line, api_visibility="private", show_progress="hidden")
-        policy.change(show_settings, policy, [budget, *settings], api_visibility="private", show_progress="hidden")
+        quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        alone: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+        below = [head_plot, token_plot, token_words]
+        page.load(open_page, outputs=[retention_map, found, trace, *below], **quietly)
+        page.load(watch_model, outputs=status_line, **quietly)
+        page.load(None, js=SHOW_TIPS)
+        policy.change(show_settings, policy, [budget, *settings], **quietly)
         running = run_button.click(
             run,
-            [model, policy, budget, new_tokens, text, *settings],
-            [retention_map, found, status_line, trace],
+            [model, policy, budget, new_tokens, text, row, *settings],
+            [retention_map, found, status_line, trace, *below],
             api_name="run",
-            concurrency_id="model",
-            concurrency_limit=1,
             show_progress_on=status_line,
             show_progress="minimal",
+            **alone,
         )
-        stop_button.click(stopped, trace, status_line, cancels=[running], api_visibility="private", queue=False)
-        private = {"api_visibility": "private", "show_progress": "hidden"}
+        stop_button.click(stopped, trace, status_line, cancels=[running], queue=False, **quietly)
         for clicked in (retention_map.cell, retention_map.token):
-            clicked(show_token, trace, [token_plot, token_words], **private)
+            clicked(show_token, trace, [token_plot, token_words], **quietly)
         for clicked in (retention_map.cell, retention_map.row):
-            clicked(show_head, trace, head_plot, **private)
+            clicked(choose_row, [trace, by_attention], [head_plot, row], **quietly, **alone)
+        by_attention.change(show_row, [trace, row, by_attention], head_plot, **quietly, **alone)
+        export_button.click(export, trace, files, **quietly)
     return page
 
 

@@ -63,10 +63,7 @@ class ModelSpec:
 
     def __str__(self) -> str:
         heads = "MHA" if self.n_kv_heads == self.n_query_heads else "GQA"
-        return (
-            f"{self.label} · {self.n_layers} layers, {heads} {self.n_query_heads}/{self.n_kv_heads} heads, "
-            f"{self.context_length:,} tokens"
-        )
+        return f"{self.label} · {heads} {self.n_query_heads}/{self.n_kv_heads} · {self.n_layers} layers"
 
 
 MODELS: dict[str, ModelSpec] = {

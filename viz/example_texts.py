@@ -21,10 +21,10 @@ class Example:
 
 
 EXAMPLES = (
-    Example("lighthouse", "A story: the lighthouse"),
-    Example("kitchen", "Numbers and lists: bread for two days"),
-    Example("dialogue", "Dialogue: the fox"),
-    Example("tea", "Two languages: the tea tree"),
+    Example("lighthouse", "Story: the lighthouse"),
+    Example("kitchen", "Numbers and lists"),
+    Example("dialogue", "Dialogue"),
+    Example("tea", "Two languages"),
 )
 
 

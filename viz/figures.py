@@ -1,7 +1,7 @@
 """Plotly figures of a trace that stand alone, in the page as in a notebook.
 
-Blue is kept, orange evicted a moment ago, grey evicted: as in the retention map. Backgrounds are transparent and
-line colours work on light and dark pages.
+Blue is kept, orange evicted a moment ago, grey evicted: as in the retention map. A figure does not know whether its
+page is light or dark, so backgrounds are transparent, grey is half transparent, and the blue reads on both.
 """
 
 import html
@@ -13,7 +13,7 @@ from core import metrics
 from core.trace import NEVER, Floats, Trace
 from viz.sentences import quoted
 
-KEPT, JUST_EVICTED, EVICTED = "#00618f", "#e8761a", "#d9d9d9"
+KEPT, JUST_EVICTED, EVICTED = "#1f83b8", "#e8730c", "rgba(128,128,128,0.3)"
 FADE = 12  # steps for which an eviction counts as recent
 INK = "#7f7f7f"
 STATES = ("not yet read", "evicted", "just evicted", "kept")
@@ -52,7 +52,7 @@ def head_figure(trace: Trace, layer: int, group: int = 0, attention: Floats | No
     states = np.where(position > step, 0, np.where(step < evicted_at, 3, 1)).astype(np.uint8)
     labels = _labels(trace)
     if attention is None:
-        data = _states(states, labels, labels)
+        data = _states(states, labels, labels, shown=(1, 3))
         data.update(hovertemplate="after reading %{y}<br>token %{x}<extra></extra>")
     else:
         attended = (position <= step) & (step <= evicted_at)
@@ -60,7 +60,7 @@ def head_figure(trace: Trace, layer: int, group: int = 0, attention: Floats | No
             z=np.where(attended, np.log10(np.maximum(attention, 1e-6)), np.nan).astype(np.float32),
             x=labels,
             y=labels,
-            colorscale=[[0, "#d6e6ee"], [0.5, "#4f9cc0"], [1, "#00334d"]],
+            colorscale=[[0, "rgba(31,131,184,0.1)"], [1, "rgba(31,131,184,1)"]],
             zmin=-5,
             zmax=0,
             colorbar={"title": "attention", "tickvals": [-5, -3, -1, 0], "ticktext": ["10⁻⁵", "10⁻³", "0.1", "1"]},
@@ -115,7 +115,7 @@ def token_figure(trace: Trace, position: int) -> go.Figure:
     return _styled(figure, title, "layer", "steps kept", trace).update_yaxes(autorange=True)
 
 
-def _states(states: np.ndarray, x: list[str], y: list[str]) -> go.Heatmap:
+def _states(states: np.ndarray, x: list[str], y: list[str], shown: tuple[int, ...] = (0, 1, 2, 3)) -> go.Heatmap:
     colours = ["rgba(0,0,0,0)", EVICTED, JUST_EVICTED, KEPT]
     scale = [[edge / 4, colour] for i, colour in enumerate(colours) for edge in (i, i + 1)]
     return go.Heatmap(
@@ -125,7 +125,7 @@ def _states(states: np.ndarray, x: list[str], y: list[str]) -> go.Heatmap:
         zmin=-0.5,
         zmax=3.5,
         colorscale=scale,
-        colorbar={"tickvals": [0, 1, 2, 3], "ticktext": STATES, "thickness": 12},
+        colorbar={"tickvals": shown, "ticktext": [STATES[state] for state in shown], "thickness": 12},
     )
 
 
@@ -147,22 +147,22 @@ def _title(trace: Trace) -> str:
 
 
 def _styled(figure: go.Figure, title: str, x: str, y: str, trace: Trace) -> go.Figure:
-    every = max(1, len(trace) // 12)
-    ticks = list(range(0, len(trace), every))
     figure.update_layout(
-        title={"text": title, "font": {"size": 15}},
+        title={"text": title, "font": {"size": 15}, "y": 0.98, "yanchor": "top", "x": 0, "xref": "paper"},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"color": INK},
-        margin={"l": 70, "r": 20, "t": 50, "b": 70},
-        legend={"orientation": "h", "y": 1.06, "yanchor": "bottom", "x": 0},
+        margin={"l": 60, "r": 20, "t": 70, "b": 55},
+        legend={"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0},
         bargap=0.15,
     )
     axis = {"gridcolor": "rgba(127,127,127,0.2)", "zeroline": False}
     figure.update_xaxes(title=x, **axis)
     figure.update_yaxes(title=y, autorange="reversed", **axis)
-    if x.startswith("token"):
-        figure.update_xaxes(tickmode="array", tickvals=ticks, ticktext=[str(t) for t in ticks])
-    if y.startswith("step"):
-        figure.update_yaxes(tickmode="array", tickvals=ticks, ticktext=[str(t) for t in ticks])
+    every = next((step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500) if len(trace) / step <= 14), 1000)
+    ticks = list(range(0, len(trace), every))
+    by_token = {"tickmode": "array", "tickvals": ticks, "ticktext": [str(tick) for tick in ticks]}
+    for title_, update in ((x, figure.update_xaxes), (y, figure.update_yaxes)):
+        if title_.startswith(("token", "step (")):
+            update(**by_token)
     return figure

@@ -65,5 +65,5 @@ def findings(trace: Trace, full_perplexity: float | None = None) -> list[Finding
 
 def findings_html(found: list[Finding]) -> str:
     """A list for the page; every text is escaped."""
-    rows = "".join(f"<dt>{html.escape(f.value)}</dt><dd>{html.escape(f.meaning)}</dd>" for f in found)
+    rows = "".join(f"<div><dt>{html.escape(f.value)}</dt><dd>{html.escape(f.meaning)}</dd></div>" for f in found)
     return f'<dl class="findings">{rows}</dl>'

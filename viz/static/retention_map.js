@@ -26,6 +26,7 @@ const RetentionMap = (() => {
     if (payload.schema !== SCHEMA) throw new Error("this picture is of another version of the app: reload the page");
     const ends = integers(payload.piece_ends);
     const pieces = Array.from(ends, (end, i) => payload.text.slice(i ? ends[i - 1] : 0, end));
+    const evictedAt = integers(payload.evicted_at);
     return {
       ...payload,
       promptLength: payload.prompt_length,
@@ -33,8 +34,23 @@ const RetentionMap = (() => {
       pieces,
       special: bytes(payload.special),
       continued: bytes(payload.continued),
-      evictedAt: integers(payload.evicted_at),
+      evictedAt,
+      ...evictionsByStep(evictedAt, payload.length),
     };
+  }
+
+  // The positions evicted at a step are evicted[starts[step]] … evicted[starts[step + 1] - 1], one for each decider that
+  // evicts it; so a step onwards or back costs no look at the whole array.
+  function evictionsByStep(evictedAt, length) {
+    const starts = new Uint32Array(length + 2);
+    for (let i = 0; i < evictedAt.length; i++) starts[evictedAt[i] + 1]++;
+    for (let step = 0; step <= length; step++) starts[step + 1] += starts[step];
+    const next = starts.slice();
+    const evicted = new Uint32Array(evictedAt.length);
+    for (let from = 0; from < evictedAt.length; from += length) {
+      for (let position = 0; position < length; position++) evicted[next[evictedAt[from + position]]++] = position;
+    }
+    return { starts, evicted };
   }
 
   // Both as Trace.kept and Trace.attended in Python: 0 or 1 for every (layer, group, position), flat.
@@ -43,22 +59,25 @@ const RetentionMap = (() => {
   const attended = (trace, step) =>
     Uint8Array.from(trace.evictedAt, (end, i) => Number(i % trace.length <= step && step <= end));
 
-  // How many deciders keep each position after the step.
-  function keepers(trace, step, counts = new Uint16Array(trace.length)) {
-    const { evictedAt, rows, length } = trace;
-    counts.fill(0);
-    for (let row = 0; row < rows; row++) {
-      const start = row * length;
-      for (let position = 0; position <= step; position++) counts[position] += evictedAt[start + position] > step;
+  // How many deciders keep each position after the step: counts = {step, keepers, total}, moved there from where it is.
+  function moveCounts(trace, counts, step) {
+    const { starts, evicted, rows } = trace;
+    const { keepers } = counts;
+    while (counts.step < step) {
+      keepers[++counts.step] = rows;
+      for (let i = starts[counts.step]; i < starts[counts.step + 1]; i++) keepers[evicted[i]]--;
+      counts.total += rows - evictedDuring(trace, counts.step);
+    }
+    while (counts.step > step) {
+      counts.total -= rows - evictedDuring(trace, counts.step);
+      for (let i = starts[counts.step]; i < starts[counts.step + 1]; i++) keepers[evicted[i]]++;
+      keepers[counts.step--] = 0;
     }
     return counts;
   }
 
-  function evictedDuring(trace, step) {
-    let count = 0;
-    for (const end of trace.evictedAt) count += end === step;
-    return count;
-  }
+  const noCounts = (trace) => ({ step: -1, keepers: new Uint16Array(trace.length), total: 0 });
+  const evictedDuring = (trace, step) => trace.starts[step + 1] - trace.starts[step];
 
   // 0 only for nobody and LEVELS only for everybody: "almost forgotten" is not "forgotten".
   function level(count, of) {
@@ -124,10 +143,9 @@ const RetentionMap = (() => {
 
   // Rows of the multi-state at a step: the summary under the map, and the text alternative of the picture.
   function stepStory(trace, step, counts) {
-    const total = counts.reduce((sum, count) => sum + count, 0);
     const read = (step + 1) * trace.rows;
-    const share = " rows kept of " + number(read) + " read (" + percent(total, read) + ")";
-    return number(total) + share + "; " + number(evictedDuring(trace, step)) + " evicted at this step.";
+    const share = " rows kept of " + number(read) + " read (" + percent(counts.total, read) + ")";
+    return number(counts.total) + share + "; " + number(evictedDuring(trace, step)) + " evicted at this step.";
   }
 
   function alternative(trace, step, counts) {
@@ -143,10 +161,11 @@ const RetentionMap = (() => {
 
   // ---- Colours ------------------------------------------------------------------------------------------------------
 
+  const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
   const mix = (from, to, share) => from.map((value, i) => value + (to[i] - value) * share);
   const css = (colour) => "rgb(" + colour.map(Math.round).join(",") + ")";
   // Little-endian RGBA, as ImageData stores it.
-  const packed = ([r, g, b]) => (255 << 24) | (b << 16) | (g << 8) | r;
+  const packed = ([r, g, b]) => (255 << 24) | (Math.round(b) << 16) | (Math.round(g) << 8) | Math.round(r);
 
   function luminance(colour) {
     const [r, g, b] = colour.map((value) => {
@@ -175,7 +194,8 @@ const RetentionMap = (() => {
   // ---- Cells to pixels ----------------------------------------------------------------------------------------------
 
   // The cells of `span` = {row0, row1, column0, column1} (rows of evictedAt) at a step, as width × height pixels, one a
-  // cell or fewer: a pixel of several cells is their mean, so a map with more cells than pixels still tells the truth.
+  // cell or fewer: a pixel of several cells is the mean of those that have been read, so a map with more cells than
+  // pixels still tells the truth.
   function rasterise(trace, step, span, width, height, palette) {
     const exact = width === span.column1 - span.column0 && height === span.row1 - span.row0;
     return (exact ? cellPixels : meanPixels)(trace, step, span, width, height, palette);
@@ -186,61 +206,76 @@ const RetentionMap = (() => {
     const shades = new Uint32Array(trace.length + 1).fill(packed(palette.kept));
     for (let end = 0; end <= step; end++) shades[end] = packed(mix(palette.evicted, palette.fresh, heat(step - end)));
     const read = Math.max(0, Math.min(step + 1, span.column1, trace.length) - span.column0);
+    const { evictedAt, length } = trace;
     for (let y = 0; y < height; y++) {
-      const from = (span.row0 + y) * trace.length + span.column0;
+      const from = (span.row0 + y) * length + span.column0;
       const to = y * width;
-      for (let x = 0; x < read; x++) pixels[to + x] = shades[trace.evictedAt[from + x]];
+      for (let x = 0; x < read; x++) pixels[to + x] = shades[evictedAt[from + x]];
       pixels.fill(packed(palette.paper), to + read, to + width);
     }
     return pixels;
   }
 
+  // One weight tells what a cell adds to its pixel: its heat or, above all heat that a pixel can hold, that it is kept.
+  const KEPT = 2 ** 20;
+
+  function weightsAt(trace, step) {
+    const weights = new Float64Array(trace.length + 1).fill(KEPT);
+    for (let end = 0; end <= step; end++) weights[end] = heat(step - end);
+    return weights;
+  }
+
   function meanPixels(trace, step, span, width, height, palette) {
-    const pixels = new Uint32Array(width * height);
+    const pixels = new Uint32Array(width * height).fill(packed(palette.paper));
     const rows = span.row1 - span.row0;
-    const columns = span.column1 - span.column0;
-    const pixelOf = Uint16Array.from({ length: columns }, (_, x) => Math.floor((x * width) / columns));
     const read = Math.max(0, Math.min(step + 1, span.column1, trace.length) - span.column0);
-    const readIn = new Uint32Array(width);
-    const cellsIn = new Uint32Array(width);
-    for (let x = 0; x < columns; x++) cellsIn[pixelOf[x]]++;
-    for (let x = 0; x < read; x++) readIn[pixelOf[x]]++;
-    const heats = new Float32Array(trace.length + 1);
-    for (let end = 0; end <= step; end++) heats[end] = heat(step - end);
-    const keptIn = new Uint32Array(width);
-    const heatIn = new Float32Array(width);
+    const weights = weightsAt(trace, step);
+    const colours = meanColours(palette);
+    const sums = new Float64Array(span.column1 - span.column0);
+    const edges = Uint32Array.from({ length: width + 1 }, (_, x) => Math.floor((x * sums.length) / width));
+    const { evictedAt, length } = trace;
     for (let y = 0; y < height; y++) {
       const first = span.row0 + Math.floor((y * rows) / height);
       const last = span.row0 + Math.floor(((y + 1) * rows) / height);
-      keptIn.fill(0);
-      heatIn.fill(0);
+      sums.fill(0);
       for (let row = first; row < last; row++) {
-        const from = row * trace.length + span.column0;
-        for (let x = 0; x < read; x++) {
-          const end = trace.evictedAt[from + x];
-          if (end > step) keptIn[pixelOf[x]]++;
-          else if (end > step - FADE) heatIn[pixelOf[x]] += heats[end];
-        }
+        const from = row * length + span.column0;
+        for (let x = 0; x < read; x++) sums[x] += weights[evictedAt[from + x]];
       }
-      for (let x = 0; x < width; x++) {
-        const shares = { kept: keptIn[x], heat: heatIn[x], read: readIn[x] * (last - first) };
-        pixels[y * width + x] = meanColour(shares, cellsIn[x] * (last - first), palette);
-      }
+      mixRow(pixels.subarray(y * width, (y + 1) * width), sums, edges, read, last - first, colours);
     }
     return pixels;
   }
 
-  function meanColour(shares, cells, { kept, fresh, evicted, paper }) {
-    const cold = shares.read - shares.kept - shares.heat;
-    const unread = cells - shares.read;
-    const channel = (i) =>
-      (kept[i] * shares.kept + fresh[i] * shares.heat + evicted[i] * cold + paper[i] * unread) / cells;
-    return (255 << 24) | (channel(2) << 16) | (channel(1) << 8) | channel(0);
+  // The colours of a mean: 64 shares that are kept, each with 16 shares of heat.
+  const SHARES = 63;
+  const HEATS = 15;
+
+  function meanColours({ kept, fresh, evicted }) {
+    const colours = new Uint32Array((SHARES + 1) * (HEATS + 1));
+    for (let i = 0; i < colours.length; i++) {
+      const warm = mix(evicted, fresh, (i % (HEATS + 1)) / HEATS);
+      const share = Math.floor(i / (HEATS + 1)) / SHARES;
+      colours[i] = packed(warm.map((value, channel) => value + (kept[channel] - evicted[channel]) * share));
+    }
+    return colours;
+  }
+
+  // One row of pixels from the sums of the columns in a band of `rows` rows; what is not read yet stays as it is.
+  function mixRow(pixels, sums, edges, read, rows, colours) {
+    for (let x = 0; edges[x] < read; x++) {
+      const end = Math.min(edges[x + 1], read);
+      let sum = 0;
+      for (let column = edges[x]; column < end; column++) sum += sums[column];
+      const part = 1 / ((end - edges[x]) * rows);
+      const count = Math.floor(sum / KEPT);
+      const share = (SHARES * count * part + 0.5) | 0;
+      const warmth = (HEATS * (sum - count * KEPT) * part + 0.5) | 0;
+      pixels[x] = colours[share * (HEATS + 1) + warmth];
+    }
   }
 
   // ---- Where things are ---------------------------------------------------------------------------------------------
-
-  const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
 
   // A window of the given length inside 0 … whole, as near to `start` as it can be.
   function windowOf(start, length, whole) {
@@ -285,7 +320,7 @@ const RetentionMap = (() => {
     const perLayer = collapsed ? 1 : trace.groups;
     const rowHeight = scene.height / (view.y1 - view.y0);
     const every = stride(font + 3, rowHeight * perLayer);
-    const items = [{ text: "layer", x: font * 0.9, y: scene.top + scene.height / 2, angle: -90, anchor: "middle", faint: true }];
+    const items = [{ text: "layer", x: font * 0.7, y: scene.top + scene.height / 2, angle: -90, anchor: "middle", faint: true }];
     const heads = perLayer > 1 && rowHeight >= font;
     const x = scene.left - (heads ? font * 1.9 : 8);
     for (let layer = 0; layer < trace.layers; layer += every) {
@@ -376,7 +411,7 @@ const RetentionMap = (() => {
     const narrow = cssWidth < 560;
     const font = narrow ? 11 : 13;
     const heads = trace.groups > 1 && !collapsed;
-    const left = Math.round(font * (heads ? 5 : 3.6));
+    const left = Math.round(font * (heads ? 5.2 : 4));
     const top = font * 2.2;
     const bottom = font * 5.2;
     const right = narrow ? 6 : 12;
@@ -650,6 +685,7 @@ const RetentionMap = (() => {
       const following = !before || this.step === before.length - 1;
       const wasWhole = !before || this.isWhole();
       this.trace = trace;
+      this.counts = noCounts(trace);
       if (!grown) this.startRun(before === null);
       else if (following) this.step = trace.length - 1;
       this.step = Math.min(this.step, trace.length - 1);
@@ -712,7 +748,7 @@ const RetentionMap = (() => {
     }
 
     draw() {
-      this.counts = keepers(this.trace, this.step);
+      moveCounts(this.trace, this.counts, this.step);
       this.drawSteps();
       this.drawText();
       this.drawMap();
@@ -743,7 +779,7 @@ const RetentionMap = (() => {
     drawText() {
       const { trace, step, counts, spans, shown } = this;
       for (let position = 0; position < spans.length; position++) {
-        const look = position > step ? "unread" : level(counts[position], trace.rows);
+        const look = position > step ? "unread" : level(counts.keepers[position], trace.rows);
         if (shown[position] === look) continue;
         shown[position] = look;
         spans[position].dataset.kept = look;
@@ -764,7 +800,7 @@ const RetentionMap = (() => {
     // Inside the box only: scrollIntoView would move the page under the reader.
     scrollTo(span) {
       const box = this.text;
-      const top = span.offsetTop - box.offsetTop;
+      const top = span.offsetTop; // within the box, which is its offset parent
       const line = span.offsetHeight;
       if (top < box.scrollTop || top + line > box.scrollTop + box.clientHeight) box.scrollTop = top - box.clientHeight / 2;
     }
@@ -794,7 +830,7 @@ const RetentionMap = (() => {
       const { trace, step, cross, counts } = this;
       if (this.gutter !== undefined && this.gutter !== null) return this.rowStory(this.gutter);
       if (!cross) return stepStory(trace, step, counts);
-      if (cross.row === null) return tokenStory(trace, step, cross.position, counts[cross.position]);
+      if (cross.row === null) return tokenStory(trace, step, cross.position, counts.keepers[cross.position]);
       const { layer, group } = this.decider(cross.row);
       return cellStory(trace, step, layer, group, cross.position);
     }
@@ -1188,5 +1224,5 @@ const RetentionMap = (() => {
     return new Instrument(element.querySelector(".rm"), onEvent);
   }
 
-  return { mount, decode, kept, attended, keepers, level, rasterise, cellStory, tokenName, luminance, inkOn };
+  return { mount, decode, kept, attended, noCounts, moveCounts, level, rasterise, cellStory, tokenName, luminance, inkOn };
 })();

@@ -1,0 +1,68 @@
+"""Real Chromium and a real gradio server for the tests of what people see."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Callable[[gr.Blocks], str]]:
+    """`serve(blocks)` starts a server and gives its address."""
+    started = []
+
+    def start(blocks: gr.Blocks, **launch: Any) -> str:
+        started.append(blocks)
+        return blocks.launch(prevent_thread_lock=True, quiet=True, **launch)[1]
+
+    yield start
+    for blocks in started:
+        blocks.close(verbose=False)
+
+
+@pytest.fixture
+def open_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
+    """`open_page(address, **context)` opens a fresh browser window on it, e.g. ``viewport``, ``color_scheme``.
+
+    Afterwards no script may have failed, and no request may have left for another host.
+    """
+    pages: list[Page] = []
+    errors: list[str] = []
+    requests: list[str] = []
+
+    def open_(address: str, **context: Any) -> Page:
+        page = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}} | context).new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(address)
+        pages.append(page)
+        return page
+
+    yield open_
+    for page in pages:
+        page.context.close()
+    assert errors == []
+    local = ("http://127.0.0.1:", "http://localhost:", "data:", "blob:", "file:", "about:")
+    assert [url for url in requests if not url.startswith(local)] == []

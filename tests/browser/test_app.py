@@ -1,0 +1,252 @@
+"""The whole app as a person uses it: `python app.py` in a process of its own, the real SmolLM2, real Chromium."""
+
+import csv
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from core import Trace
+from viz.example_texts import EXAMPLES, first_trace
+
+SHORT = "Maud lit the lamp. The ship's bell rang, and Maud lit the lamp again, and the light went out over the water."
+HOSTILE = "Tea </script><img src=x onerror=\"document.title='owned'\"> and <b>bold</b> &amp; cake. " * 6
+RUN_TIME = 60_000  # milliseconds that a run of a few hundred tokens may take on a busy machine
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    app = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], env=os.environ)
+    url = f"http://127.0.0.1:{port}/"
+    for _ in range(240):
+        try:
+            urllib.request.urlopen(url).close()
+            break
+        except OSError:
+            assert app.poll() is None, "the app has stopped"
+            time.sleep(0.25)
+    yield url
+    app.terminate()
+    app.wait()
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Page], address: str) -> Page:
+    page = open_page(address)
+    page.set_default_timeout(RUN_TIME)
+    expect(status(page)).to_contain_text("Model ready", timeout=RUN_TIME)
+    return page
+
+
+def status(page: Page):
+    return page.locator("#status")
+
+
+def step(page: Page):
+    return page.locator(".rm-number")
+
+
+def write(page: Page, text: str) -> None:
+    page.get_by_label("Your text").fill(text)
+
+
+def run(page: Page) -> None:
+    page.get_by_role("button", name="Run", exact=True).click()
+
+
+def run_to_the_end(page: Page, text: str) -> None:
+    write(page, text)
+    run(page)
+    expect(status(page)).to_contain_text("Done", timeout=RUN_TIME)
+
+
+def set_slider(page: Page, element: str, value: int) -> None:
+    page.locator(f"#{element} input[type=number]").fill(str(value))
+    page.locator(f"#{element} input[type=number]").press("Enter")
+
+
+def choose(page: Page, element: str, option: str) -> None:
+    page.locator(f"#{element} input").click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def alternative(page: Page):
+    return page.locator(".rm-alternative")
+
+
+def token(page: Page, piece: str):
+    """The first token of the text that is exactly this piece."""
+    return page.locator(".rm-text span").filter(has_text=re.compile(f"^{re.escape(piece)}$")).first
+
+
+def test_the_first_thing_to_see_is_a_real_trace(open_page: Callable[..., Page], address: str) -> None:
+    page = open_page(address)
+    last = len(first_trace()) - 1
+    expect(step(page)).to_have_text(f"{last} / {last}")
+    expect(alternative(page)).to_contain_text("1,920 rows kept of 9,780 read")
+    expect(page.locator("#findings")).to_contain_text("27 of 30")
+    expect(page.locator("#token-words")).to_contain_text("still held at the end by 8 of 30 layers")
+    expect(page.get_by_label("Your text")).to_have_value(EXAMPLES[0].text)
+
+
+def test_run_reads_the_users_text(page: Page) -> None:
+    set_slider(page, "budget", 8)
+    run_to_the_end(page, SHORT)
+    expect(page.locator(".rm-text")).to_contain_text("The ship's bell rang")
+    expect(page.locator(".rm-title")).to_contain_text("TOVA, budget 8")
+    expect(alternative(page)).to_contain_text("240 rows kept")  # 30 layers with 8 rows each
+    expect(page.locator("#findings")).to_contain_text("The full model, which forgets nothing")
+
+
+def test_write_on_marks_what_is_the_models(page: Page) -> None:
+    set_slider(page, "new-tokens", 12)
+    run_to_the_end(page, SHORT)
+    expect(page.locator(".rm-text .rm-generated, .rm-text .generated").first).to_be_visible()
+    assert int(step(page).inner_text().split("/")[1]) > 12
+
+
+def test_every_policy_runs_and_shows_its_own_settings(page: Page) -> None:
+    set_slider(page, "budget", 6)
+    for option, own in [
+        ("Window+i", "n_sink"),
+        ("H2O", None),
+        ("Random", "seed"),
+        ("TOVA per head", None),
+        ("Full", None),
+    ]:
+        choose(page, "policy", option)
+        for setting in ("n_sink", "seed"):
+            expect(page.locator(f"#{setting}")).to_be_visible() if setting == own else expect(
+                page.locator(f"#{setting}")
+            ).to_be_hidden()
+        expect(page.locator("#budget")).to_be_visible() if option != "Full" else expect(
+            page.locator("#budget")
+        ).to_be_hidden()
+        run_to_the_end(page, SHORT + " " + option)
+        expect(page.locator(".rm-title")).to_contain_text(option)
+
+
+def test_the_map_grows_while_it_runs_and_stop_keeps_what_there_is(page: Page) -> None:
+    long = "\n\n".join(example.text for example in EXAMPLES) * 6
+    write(page, long)
+    run(page)
+    expect(status(page)).to_contain_text(re.compile(r"Reading: \d"))
+    seen = set()
+    while len(seen) < 3:
+        seen.add(step(page).inner_text())
+        page.wait_for_timeout(50)
+    page.get_by_role("button", name="Stop").click()
+    expect(status(page)).to_contain_text("Stopped.")
+    page.wait_for_timeout(1000)
+    stopped_at = step(page).inner_text()
+    page.wait_for_timeout(1500)
+    assert step(page).inner_text() == stopped_at
+    expect(page.get_by_label("Your text")).to_have_value(long)
+    run_to_the_end(page, SHORT)  # the model is free again
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("", "empty"), ("   ", "empty"), ("Hello", "single token"), ("A fox ran. " * 3000, "8,192")],
+)
+def test_a_text_that_cannot_be_read_loses_nothing(page: Page, text: str, says: str) -> None:
+    before = step(page).inner_text()
+    write(page, text)
+    run(page)
+    expect(page.get_by_role("alert")).to_contain_text(says)
+    expect(page.get_by_label("Your text")).to_have_value(text)
+    assert step(page).inner_text() == before
+    run_to_the_end(page, SHORT)
+
+
+def test_settings_that_contradict_each_other_are_explained(page: Page) -> None:
+    choose(page, "policy", "Window+i")
+    set_slider(page, "budget", 4)
+    run(page)
+    expect(page.get_by_role("alert")).to_contain_text("4 sink tokens leave no room")
+
+
+def test_a_budget_that_is_not_smaller_than_the_text_is_pointed_out(page: Page) -> None:
+    run_to_the_end(page, "Two words and a few more.")
+    expect(status(page)).to_contain_text("nothing had to be evicted")
+
+
+def test_click_a_token_and_a_cell_and_read_why(page: Page) -> None:
+    token(page, " keeper").click()
+    expect(page.locator("#token-words")).to_contain_text("“ keeper”: kept for")
+    page.locator(".rm canvas").click(position={"x": 300, "y": 150})
+    expect(page.locator("#token-words")).to_contain_text(re.compile(r"Layer \d+ (forgot|still holds) “"))
+    expect(page.locator("#head")).to_contain_text(re.compile(r"the life of layer \d+"))
+
+
+def test_a_layers_life_is_coloured_by_attention_on_demand(page: Page) -> None:
+    page.get_by_label("colour by attention").check()
+    expect(page.locator("#head")).to_contain_text("10⁻³")
+    page.get_by_label("colour by attention").uncheck()
+    expect(page.locator("#head")).not_to_contain_text("10⁻³")
+
+
+def test_hostile_text_stays_text(page: Page) -> None:
+    set_slider(page, "budget", 16)
+    run_to_the_end(page, HOSTILE)
+    expect(page.locator(".rm-text")).to_contain_text("</script><img src=x onerror=")
+    token(page, "><").click()
+    expect(page.locator("#token-words")).to_contain_text("“><”")
+    expect(page.locator("#token")).to_contain_text("“><”")
+    assert page.title() != "owned"
+    assert page.locator("img[src=x]").count() == 0
+
+
+def test_a_link_opens_on_its_step(open_page: Callable[..., Page], address: str) -> None:
+    page = open_page(f"{address}?step=150")
+    expect(step(page)).to_have_text("150 / 325")
+
+
+def test_scrubbing_asks_the_server_nothing(page: Page) -> None:
+    page.wait_for_timeout(1000)  # a page of gradio's is never idle: it listens for its session
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.locator(".rm-slider input").focus()
+    for key in ("Home", "ArrowRight", "Shift+ArrowRight", "End", "ArrowLeft"):
+        page.keyboard.press(key)
+    expect(step(page)).to_have_text("324 / 325")
+    assert requests == []
+
+
+def test_a_run_can_be_taken_away(page: Page, tmp_path: Path, open_page: Callable[..., Page]) -> None:
+    page.get_by_role("button", name="Export this run").click()
+    saved = {}
+    for kind in ("npz", "csv", "html"):
+        with page.expect_download() as download:
+            page.locator("#files a[download]").filter(has_text=re.compile(kind)).or_(
+                page.locator(f"#files a[href$='.{kind}']")
+            ).first.click()
+        saved[kind] = tmp_path / f"run.{kind}"
+        download.value.save_as(saved[kind])
+    example = first_trace()
+    assert (Trace.load(saved["npz"]).evicted_at == example.evicted_at).all()
+    with saved["csv"].open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == example.evicted_at.size
+    assert "".join(row["token"] for row in rows if row["layer"] == "0") == EXAMPLES[0].text
+    alone = open_page(saved["html"].as_uri())
+    expect(step(alone)).to_have_text("325 / 325")
+
+
+@pytest.mark.parametrize("width", [390, 1024, 1440])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_sticks_out(open_page: Callable[..., Page], address: str, width: int, theme: str) -> None:
+    page = open_page(f"{address}?__theme={theme}", viewport={"width": width, "height": 844})
+    expect(step(page)).to_have_text("325 / 325")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

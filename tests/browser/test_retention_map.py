@@ -1,0 +1,556 @@
+"""The retention map in Chromium: what it shows, how it is driven, what it tells Python."""
+
+import json
+import re
+import struct
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+from traces import HOSTILE, random_trace, trace_of
+
+from core.trace import NEVER, Trace
+from viz.payload import payload
+from viz.retention_map import _CSS, _HTML, _JS, RetentionMap, standalone_html
+
+PER_LAYER = random_trace(seed=3, layers=5, groups=1, n=60, budget=10)
+PER_HEAD = random_trace(seed=4, layers=3, groups=2, n=50, budget=10)
+LAST = len(PER_LAYER) - 1
+
+
+def beginning(trace: Trace, n: int) -> Trace:
+    """The trace as it was when only n tokens had been read."""
+    evicted_at = np.where(trace.evicted_at < n, trace.evicted_at, NEVER)[:, :, :n]
+    more = {
+        name: getattr(trace, name)[:, :, :n]
+        for name in ("importance_at_eviction", "runner_up_importance", "attention_received")
+    }
+    return replace(
+        trace, tokens=trace.tokens[:n], prompt_length=min(n, 30), evicted_at=evicted_at, nll=trace.nll[:n], **more
+    )
+
+
+def grow() -> Iterator[dict[str, Any]]:
+    for n in (20, 40, 60):
+        yield payload(beginning(PER_LAYER, n), run="growing", total=60)
+        time.sleep(0.7)
+
+
+def hear(event: gr.EventData) -> str:
+    return json.dumps(event._data)
+
+
+@pytest.fixture(scope="module")
+def address(serve: Callable[..., str]) -> str:
+    with gr.Blocks(analytics_enabled=False) as blocks:
+        retention_map = RetentionMap()
+        heard = gr.Textbox(label="heard")
+        heads, growing = gr.Button("heads"), gr.Button("grow")
+        quiet = {"outputs": retention_map, "show_progress": "hidden"}
+        heads.click(lambda: payload(PER_HEAD, run="heads"), **quiet)
+        growing.click(grow, **quiet)
+        blocks.load(lambda: payload(PER_LAYER, run="first"), **quiet)
+        for event in (retention_map.cell, retention_map.token, retention_map.row):
+            event(hear, outputs=heard)
+    return serve(blocks)
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Page], address: str) -> Page:
+    page = open_page(address)
+    at_step(page, LAST)
+    return page
+
+
+@pytest.fixture
+def functions(open_page: Callable[..., Page]) -> Page:
+    """A blank page in which `RetentionMap` is defined."""
+    page = open_page("about:blank")
+    page.add_script_tag(content=_JS)
+    return page
+
+
+def at_step(page: Page, step: int, last: int = LAST) -> None:
+    expect(page.locator(".rm-number")).to_have_text(f"{step} / {last}")
+
+
+def pixels(page: Page) -> str:
+    """What the canvas shows, once it has been drawn."""
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return page.evaluate("document.querySelector('.rm canvas').toDataURL()")
+
+
+def choose_heads(page: Page) -> None:
+    page.get_by_role("button", name="heads").click()
+    at_step(page, len(PER_HEAD) - 1, len(PER_HEAD) - 1)
+
+
+def heard(page: Page, expected: dict[str, int]) -> None:
+    expect(page.get_by_label("heard")).to_have_value(json.dumps(expected))
+
+
+# The pure functions
+
+
+@pytest.mark.parametrize(("seed", "groups"), [(0, 1), (1, 3), (2, 2)])
+@pytest.mark.parametrize("predicate", ["kept", "attended"])
+def test_predicates_equal_those_of_the_trace(functions: Page, seed: int, groups: int, predicate: str) -> None:
+    trace = random_trace(seed, layers=3, groups=groups, n=31, budget=7)
+
+    ours = functions.evaluate(
+        f"""payload => {{
+            const trace = RetentionMap.decode(payload);
+            return trace.pieces.map((_, step) => Array.from(RetentionMap.{predicate}(trace, step)).join(""));
+        }}""",
+        payload(trace),
+    )
+
+    for step, flat in enumerate(ours):
+        np.testing.assert_array_equal(np.array(list(flat)) == "1", getattr(trace, predicate)(step).ravel())
+
+
+def test_tokens_are_counted_by_the_deciders_that_keep_them(functions: Page) -> None:
+    steps = [0, 33, 12, 49, 48, 12]
+
+    counts = functions.evaluate(
+        """([payload, steps]) => {
+            const trace = RetentionMap.decode(payload);
+            const counts = RetentionMap.noCounts(trace);
+            return steps.map(step => {
+                const { keepers, total } = RetentionMap.moveCounts(trace, counts, step);
+                return { keepers: Array.from(keepers), total };
+            });
+        }""",
+        [payload(PER_HEAD), steps],
+    )
+
+    for step, count in zip(steps, counts, strict=True):
+        assert count["keepers"] == PER_HEAD.kept(step).sum(axis=(0, 1)).tolist()
+        assert count["total"] == PER_HEAD.kept(step).sum()
+
+
+def test_pieces_arrive_whole(functions: Page) -> None:
+    pieces = functions.evaluate("payload => RetentionMap.decode(payload).pieces", payload(PER_LAYER))
+
+    assert tuple(pieces) == PER_LAYER.tokens.pieces
+
+
+def test_only_nobody_is_none_and_only_everybody_is_all(functions: Page) -> None:
+    levels = functions.evaluate("[0, 1, 999, 1000].map(count => RetentionMap.level(count, 1000))")
+
+    assert levels == [0, 1, 15, 16]
+
+
+PALETTE = {"kept": [0, 97, 143], "fresh": [232, 115, 12], "evicted": [220, 221, 224], "paper": [255, 255, 255]}
+
+
+def rasterised(page: Page, trace: Trace, step: int, width: int, height: int) -> np.ndarray:
+    span = {"row0": 0, "row1": trace.evicted_at.shape[0] * trace.evicted_at.shape[1], "column0": 0}
+    colours = page.evaluate(
+        """([payload, step, span, width, height, palette]) => {
+            const trace = RetentionMap.decode(payload);
+            return Array.from(RetentionMap.rasterise(trace, step, span, width, height, palette));
+        }""",
+        [payload(trace), step, span | {"column1": len(trace)}, width, height, PALETTE],
+    )
+    return np.array(colours, np.uint32).view(np.uint8).reshape(height, width, 4)[..., :3].astype(int)
+
+
+def test_a_cell_has_the_colour_of_its_state(functions: Page) -> None:
+    ends = [NEVER, 9, 8, 2, 1, 20]
+    trace = trace_of([[ends + [NEVER] * 14]], ("x",) * 20)
+
+    row = rasterised(functions, trace, 8, 20, 1)[0]
+
+    halfway = [round(e + (f - e) * (1 - 6 / 12)) for e, f in zip(PALETTE["evicted"], PALETTE["fresh"], strict=True)]
+    assert row[0].tolist() == row[1].tolist() == PALETTE["kept"]
+    assert row[2].tolist() == PALETTE["fresh"]
+    assert np.abs(row[3] - halfway).max() <= 1
+    assert row[8].tolist() == PALETTE["kept"]
+    assert row[9].tolist() == PALETTE["paper"]
+    late = rasterised(functions, trace, 19, 20, 1)[0]
+    assert late[4].tolist() == PALETTE["evicted"]
+
+
+def test_a_pixel_of_several_cells_is_their_mean(functions: Page) -> None:
+    trace = random_trace(seed=5, layers=4, groups=3, n=40, budget=6)
+    cells = rasterised(functions, trace, 31, 40, 12)
+
+    fewer = rasterised(functions, trace, 31, 10, 4)
+
+    mean = cells.reshape(4, 3, 10, 4, 3).mean(axis=(1, 3))
+    assert np.abs(fewer - mean).max() <= 8  # of 255: tints are counted in 64 × 16 shades
+
+
+# Driving it
+
+
+def test_it_says_that_it_waits_until_there_is_something_to_show(
+    open_page: Callable[..., Page], serve: Callable[..., str]
+) -> None:
+    with gr.Blocks(analytics_enabled=False) as blocks:
+        RetentionMap()
+
+    page = open_page(serve(blocks))
+
+    expect(page.get_by_text("Loading the example…")).to_be_visible()
+    expect(page.locator(".rm canvas")).to_be_hidden()
+
+
+def test_keys_change_the_step_everywhere_and_ask_the_server_nothing(page: Page) -> None:
+    requests: list[str] = []
+    page.wait_for_load_state("networkidle")
+    page.on("request", lambda request: requests.append(request.url))
+    seen = {pixels(page)}
+    page.locator(".rm canvas").focus()
+
+    for key, step in [
+        ("Home", 0),
+        ("Shift+ArrowRight", 10),
+        ("Shift+ArrowRight", 20),
+        ("ArrowRight", 21),
+        ("ArrowLeft", 20),
+        ("Shift+ArrowLeft", 10),
+        ("End", LAST),
+        ("ArrowLeft", LAST - 1),
+    ]:
+        page.keyboard.press(key)
+        at_step(page, step)
+        expect(page.locator(".rm-slider input")).to_have_value(str(step))
+        seen.add(pixels(page))
+
+    kept = int(PER_LAYER.kept(LAST - 1).sum())
+    expect(page.locator(".rm-alternative")).to_have_text(
+        re.compile(rf"^Step {LAST - 1} of {LAST}, token .*\. 5 layers\. {kept} rows kept of {5 * LAST} read")
+    )
+    expect(page.locator(".rm-alternative")).to_have_text(re.compile("; 5 evicted at this step.$"))
+    assert len(seen) == 6  # the steps 59, 0, 10, 20, 21 and 58
+    assert requests == []
+
+
+def test_slider_and_buttons_change_the_step(page: Page) -> None:
+    page.get_by_label("Step", exact=True).fill("17")
+    at_step(page, 17)
+    page.get_by_role("button", name="Next step").click()
+    at_step(page, 18)
+    page.get_by_role("button", name="Previous step").click()
+    at_step(page, 17)
+    page.get_by_role("button", name="First step").click()
+    at_step(page, 0)
+    page.get_by_role("button", name="Last step").click()
+    at_step(page, LAST)
+
+
+def test_space_plays_from_the_beginning_to_the_end(page: Page) -> None:
+    page.get_by_label("Steps per second").select_option("60")
+    page.locator(".rm canvas").focus()
+    page.keyboard.press(" ")
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    expect(page.get_by_role("button", name="Play")).to_be_visible(timeout=10_000)
+    at_step(page, LAST)
+
+
+def test_the_text_stands_as_it_was_written(page: Page) -> None:
+    assert page.locator(".rm-text").evaluate("box => box.textContent") == "".join(PER_LAYER.tokens.pieces)
+    assert page.locator(".rm-t").count() == len(PER_LAYER)
+    assert page.locator(".rm-text img, .rm-text b").count() == 0
+    assert "owned" not in page.title()
+
+
+def test_tokens_are_tinted_by_the_share_of_deciders_that_keep_them(page: Page) -> None:
+    page.get_by_label("Step", exact=True).fill("40")
+    at_step(page, 40)
+
+    looks = page.locator(".rm-t").evaluate_all("spans => spans.map(span => span.dataset.kept)")
+
+    counts = PER_LAYER.kept(40).sum(axis=(0, 1))
+    for position, (look, count) in enumerate(zip(looks, counts, strict=True)):
+        assert look == ("unread" if position > 40 else str(round(16 * int(count) / 5))), position
+    expect(page.locator(".rm-t").nth(40)).to_have_class(re.compile("rm-current"))
+
+
+def test_the_address_carries_the_step(page: Page, open_page: Callable[..., Page], address: str) -> None:
+    page.locator(".rm canvas").focus()
+    page.keyboard.press("Shift+ArrowLeft")
+    page.wait_for_url(f"**/?*step={LAST - 10}*")
+
+    linked = open_page(f"{address}?lesson=2&step=31")
+    at_step(linked, 31)
+    linked.get_by_role("button", name="Next step").click()
+    linked.wait_for_url("**/?lesson=2&step=32*")
+    assert "lesson=2" in linked.url
+
+    at_step(open_page(f"{address}?step=1000"), LAST)
+    at_step(open_page(f"{address}?step=nonsense"), LAST)
+
+
+def test_clicks_reach_python(page: Page) -> None:
+    choose_heads(page)
+    page.get_by_label("Step", exact=True).fill("30")
+    box = page.locator(".rm canvas").bounding_box()
+    assert box is not None
+
+    page.locator(".rm-t").nth(0).click()
+    heard(page, {"position": 0, "step": 30})
+
+    # What the crosshair says it is on is what a click must send.
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    words = page.locator(".rm-readout").inner_text()
+    found = re.match(r"Layer (\d+), KV head (\d+) · token (\d+) ", words)
+    assert found, words
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    layer, group, position = map(int, found.groups())
+    heard(page, {"layer": layer, "group": group, "position": position, "step": 30})
+
+    page.mouse.click(box["x"] + 30, box["y"] + box["height"] / 2)
+    heard(page, {"layer": layer, "group": group, "step": 30})
+
+
+def test_the_keyboard_reaches_every_cell_token_and_row(page: Page) -> None:
+    choose_heads(page)
+    page.locator(".rm canvas").focus()
+    page.keyboard.press("Home")
+    for key in ["Control+ArrowRight"] * 4 + ["Control+ArrowDown"] * 3:
+        page.keyboard.press(key)
+    expect(page.locator(".rm-readout")).to_have_text(re.compile(r"^Layer 1, KV head 1 · token 3 .* · not read yet$"))
+
+    page.keyboard.press("Enter")
+    heard(page, {"layer": 1, "group": 1, "position": 3, "step": 0})
+    page.keyboard.press("t")
+    heard(page, {"position": 3, "step": 0})
+    page.keyboard.press("r")
+    heard(page, {"layer": 1, "group": 1, "step": 0})
+    page.locator(".rm-text").focus()
+    page.keyboard.press("Control+ArrowRight")
+    page.keyboard.press("Enter")
+    heard(page, {"position": 4, "step": 0})
+
+
+def test_the_crosshair_tells_the_history_of_every_cell(functions: Page) -> None:
+    stories = functions.evaluate(
+        """payload => {
+            const trace = RetentionMap.decode(payload);
+            return trace.pieces.map((_, position) => trace.pieces.map((_, step) =>
+                RetentionMap.cellStory(trace, step, 1, 1, position)));
+        }""",
+        payload(PER_HEAD),
+    )
+
+    for position, step in product(range(len(PER_HEAD)), repeat=2):
+        story, end = stories[position][step], int(PER_HEAD.evicted_at[1, 1, position])
+        assert story.startswith(f"Layer 1, KV head 1 · token {position} ")
+        assert ("not read yet" in story) == (step < position)
+        if step >= position:
+            kept = bool(PER_HEAD.kept(step)[1, 1, position])
+            assert ("kept to the end" in story) == (end == NEVER)
+            assert ("kept now" in story) == (kept and end != NEVER)
+            assert ("just evicted" in story) == (end <= step < end + 12)
+            assert (f"at step {end}" in story) == (end != NEVER)
+
+
+def test_zoom_pan_and_back(page: Page) -> None:
+    box = page.locator(".rm canvas").bounding_box()
+    assert box is not None
+    whole = pixels(page)
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 3)
+    page.mouse.wheel(0, -400)
+    page.mouse.move(0, 0)
+    zoomed = pixels(page)
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 3)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2 - 150, box["y"] + box["height"] / 3, steps=4)
+    page.mouse.up()
+    page.mouse.move(0, 0)
+    panned = pixels(page)
+    page.locator(".rm canvas").focus()
+    page.keyboard.press("0")
+
+    assert len({whole, zoomed, panned}) == 3
+    assert pixels(page) == whole
+    page.keyboard.press("+")
+    assert pixels(page) != whole
+    page.keyboard.press("-")
+    assert pixels(page) == whole
+    expect(page.get_by_label("heard")).to_have_value("")  # a drag is no click
+
+
+def test_rows_collapse_to_one_per_layer(page: Page) -> None:
+    expect(page.get_by_label("one row per layer")).to_be_hidden()
+    choose_heads(page)
+    heads = pixels(page)
+    page.get_by_label("one row per layer").check()
+    assert pixels(page) != heads
+    page.locator(".rm canvas").focus()
+    page.keyboard.press("Control+ArrowRight")
+    count = int(PER_HEAD.kept(len(PER_HEAD) - 1)[0, :, -1].sum())
+    expect(page.locator(".rm-readout")).to_have_text(re.compile(f"^Layer 0 · .*kept by {count} of 2 KV heads$"))
+    page.get_by_label("one row per layer").uncheck()
+    page.mouse.move(0, 0)
+    assert pixels(page) == heads
+
+
+def test_a_growing_run_follows_the_end_unless_the_step_was_moved(page: Page) -> None:
+    first = page.locator(".rm-t").first.element_handle()
+    page.get_by_role("button", name="grow").click()
+    at_step(page, 19, 19)
+    assert not first.evaluate("span => span.isConnected")
+    first = page.locator(".rm-t").first.element_handle()
+    at_step(page, 39, 39)
+    page.locator(".rm canvas").focus()
+    page.keyboard.press("Home")
+    at_step(page, 0, LAST)
+    assert first.evaluate("span => span.isConnected")  # grown, not made anew
+    assert page.locator(".rm-generated").count() == 60 - 30
+    choose_heads(page)
+
+
+# How it looks
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_has_contrast_on_every_tint(open_page: Callable[..., Page], address: str, theme: str) -> None:
+    page = open_page(f"{address}?__theme={theme}")
+    at_step(page, LAST)
+
+    contrasts = page.evaluate(
+        """() => {
+            const span = document.querySelector(".rm-t");
+            const colour = text => text.match(/[0-9.]+/g).slice(0, 3).map(Number);
+            const paper = getComputedStyle(document.querySelector(".rm-text")).backgroundColor;
+            return ["unread", ...Array(17).keys()].map(look => {
+                span.dataset.kept = look;
+                const style = getComputedStyle(span);
+                const behind = look === "unread" ? paper : style.backgroundColor;
+                const [a, b] = [style.color, behind].map(text => RetentionMap.luminance(colour(text)));
+                return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+            });
+        }""".replace("RetentionMap.luminance", f"(() => {{ {_JS}; return RetentionMap; }})().luminance")
+    )
+
+    assert len(contrasts) == 18
+    assert min(contrasts) >= 4.5
+
+
+def test_states_differ_in_greyscale(open_page: Callable[..., Page], address: str) -> None:
+    for theme in ("light", "dark"):
+        page = open_page(f"{address}?__theme={theme}")
+        at_step(page, LAST)
+        greys = page.evaluate(
+            """() => {
+                const style = getComputedStyle(document.querySelector(".rm"));
+                return ["kept", "fresh", "evicted", "paper"].map(name => {
+                    const hex = style.getPropertyValue("--rm-" + name).trim();
+                    return RetentionMap.luminance([1, 3, 5].map(at => parseInt(hex.slice(at, at + 2), 16)));
+                });
+            }""".replace("RetentionMap.luminance", f"(() => {{ {_JS}; return RetentionMap; }})().luminance")
+        )
+        ordered = sorted(greys)
+        assert all((b + 0.05) / (a + 0.05) > 1.25 for a, b in pairwise(ordered)), (theme, greys)
+
+
+def test_the_canvas_follows_the_theme(page: Page) -> None:
+    light = pixels(page)
+    page.evaluate("document.body.classList.add('dark')")
+    assert pixels(page) != light
+    page.evaluate("document.body.classList.remove('dark')")
+    assert pixels(page) == light
+
+
+@pytest.mark.parametrize("width", [390, 820, 1280])
+def test_nothing_sticks_out_of_the_page(open_page: Callable[..., Page], address: str, width: int) -> None:
+    page = open_page(address, viewport={"width": width, "height": 844})
+    at_step(page, LAST)
+    choose_heads(page)
+    page.get_by_role("button", name="Help").click()
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    outside = page.locator(".rm *:visible").evaluate_all(
+        """(elements, width) => elements
+            .filter(element => !element.closest(".rm-text, .rm-hidden, svg"))
+            .filter(element => element.getBoundingClientRect().right > width + 0.5)
+            .map(element => element.className)""",
+        width,
+    )
+    assert outside == []
+
+
+# What leaves the page
+
+
+def test_a_picture_is_saved_as_png(page: Page) -> None:
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save picture").click()
+
+    picture = Path(download.value.path()).read_bytes()
+    assert download.value.suggested_filename == f"tova-10-step-{LAST}.png"
+    assert picture.startswith(b"\x89PNG")
+    assert struct.unpack(">II", picture[16:24])[0] > 1500
+
+
+def test_a_picture_is_saved_as_svg_in_which_tokens_are_text(page: Page) -> None:
+    step = PER_LAYER.tokens.pieces.index(HOSTILE[0])
+    page.get_by_label("Step", exact=True).fill(str(step))
+    at_step(page, step)
+
+    with page.expect_download() as download:
+        page.get_by_role("button", name="SVG").click()
+
+    svg = ET.parse(download.value.path()).getroot()
+    names = {element.tag.split("}")[1] for element in svg.iter()}
+    assert names <= {"svg", "clipPath", "rect", "g", "line", "polygon", "text"}
+    texts = [element.text or "" for element in svg.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts[0] == f"TOVA, budget 10 · by hand · step {step} of {LAST}, token “{HOSTILE[0]}”"
+
+
+def test_the_file_of_its_own_opens_from_disk_without_a_network(open_page: Callable[..., Page], tmp_path: Path) -> None:
+    file = tmp_path / "map.html"
+    file.write_text(standalone_html(PER_HEAD), encoding="utf-8")
+
+    page = open_page(file.as_uri(), offline=True)
+
+    at_step(page, len(PER_HEAD) - 1, len(PER_HEAD) - 1)
+    before = pixels(page)
+    page.locator(".rm canvas").focus()
+    page.keyboard.press("Shift+ArrowLeft")
+    at_step(page, len(PER_HEAD) - 11, len(PER_HEAD) - 1)
+    assert pixels(page) != before
+    assert page.locator(".rm-text").evaluate("box => box.textContent") == "".join(PER_HEAD.tokens.pieces)
+    assert "owned" not in page.title()
+    page.wait_for_timeout(500)  # the address is written late, and files may not have one
+
+
+def test_the_file_of_its_own_is_dark_where_the_reader_prefers_it(
+    open_page: Callable[..., Page], tmp_path: Path
+) -> None:
+    file = tmp_path / "map.html"
+    file.write_text(standalone_html(PER_HEAD), encoding="utf-8")
+
+    page = open_page(file.as_uri(), color_scheme="dark")
+
+    at_step(page, len(PER_HEAD) - 1, len(PER_HEAD) - 1)
+    paper = page.locator(".rm-map").evaluate("box => getComputedStyle(box).backgroundColor")
+    assert paper == "rgb(15, 15, 17)"
+
+
+def test_hostile_tokens_cannot_end_the_script_that_carries_them() -> None:
+    pieces = (*HOSTILE, "<!--", "</ScRiPt>")
+    trace = trace_of(np.full((1, 1, len(pieces)), NEVER), pieces)
+
+    html = standalone_html(trace)
+
+    data = html.split('id="payload">')[1].split("</script>")[0]
+    assert "<" not in data
+    assert json.loads(data) == payload(trace)
+
+
+@pytest.mark.parametrize("template", [_HTML, _CSS])
+def test_gradio_finds_nothing_to_fill_into_the_templates(template: str) -> None:
+    assert not re.search(r"`|\\|\$\{|\{\{", template)
