@@ -192,7 +192,8 @@ def export(trace: Trace | None) -> Any:
 
 
 CSS = """
-.gradio-container { padding: 10px 20px !important; }
+.gradio-container { padding: 0 !important; }
+.gradio-container .main { padding: 12px clamp(8px, 2vw, 40px) !important; }
 .gradio-container .column, .gradio-container .row { gap: 10px; }
 #title h1 { margin: 0 0 2px; font-size: 1.5rem; } #title p { margin: 0; }
 #title, #title .prose { overflow: visible; }
@@ -266,7 +267,7 @@ def build(default: str = DEFAULT_MODEL, background: "Future[LanguageModel] | Non
         trace, row = gr.State(), gr.State(FIRST_ROW)
         gr.Markdown(f"# {TITLE}\n{LEAD}", elem_id="title")
         with gr.Row(elem_id="controls"):
-            model = gr.Dropdown(choices, value=default, label="Model", scale=5, min_width=300, elem_id="model")
+            model = gr.Dropdown(choices, value=default, label="Model", scale=5, min_width=230, elem_id="model")
             policy = gr.Dropdown(
                 [(policy.label, key) for key, policy in POLICIES.items()],
                 value="tova",
@@ -276,7 +277,7 @@ def build(default: str = DEFAULT_MODEL, background: "Future[LanguageModel] | Non
                 elem_id="policy",
             )
             budget = gr.Slider(
-                1, 1024, value=64, step=1, label="Multi-state size (budget)", scale=4, min_width=230, elem_id="budget"
+                1, 1024, value=64, step=1, label="Multi-state size (budget)", scale=4, min_width=190, elem_id="budget"
             )
             settings = [
                 gr.Slider(
@@ -287,13 +288,13 @@ def build(default: str = DEFAULT_MODEL, background: "Future[LanguageModel] | Non
                     label=setting.metadata["label"],
                     visible=False,
                     scale=3,
-                    min_width=170,
+                    min_width=60,
                     elem_id=setting.name,
                 )
                 for _, setting in SETTINGS
             ]
             new_tokens = gr.Slider(
-                0, 512, value=0, step=1, label="New tokens to write", scale=4, min_width=200, elem_id="new-tokens"
+                0, 512, value=0, step=1, label="New tokens to write", scale=4, min_width=180, elem_id="new-tokens"
             )
             with gr.Column(scale=1, min_width=110, elem_id="buttons"):
                 run_button = gr.Button("Run", variant="primary", elem_id="run")

@@ -33,7 +33,7 @@ def retention_figure(trace: Trace, step: int) -> go.Figure:
     rows = [f"layer {i}" + (f" · KV head {g}" if groups > 1 else "") for i in range(layers) for g in range(groups)]
     figure = go.Figure(_states(states.reshape(layers * groups, n), _labels(trace), rows))
     figure.update_traces(hovertemplate="%{y}<br>token %{x}<br>%{text}<extra></extra>", text=_names(states, n))
-    return _styled(figure, f"{_title(trace)}: what is kept after step {step}", "token", "layer", trace)
+    return _styled(figure, f"{_title(trace)}<br>what is kept after step {step}", "token", "layer", trace)
 
 
 def head_figure(trace: Trace, layer: int, group: int = 0, attention: Floats | None = None) -> go.Figure:
@@ -77,10 +77,12 @@ def head_figure(trace: Trace, layer: int, group: int = 0, attention: Floats | No
             y=labels[budget:],
             mode="lines",
             line={"color": JUST_EVICTED, "width": 1.5, "dash": "dot"},
-            name=f"{budget} tokens ago: where Window would forget",
+            name=f"{budget} tokens ago: the limit of Window",
         )
     who = f"layer {layer}" + (f", KV head {group}" if trace.policy.scope == "kv_head" else "")
-    return _styled(figure, f"{_title(trace)}: the life of {who}", "token (position)", "step (token being read)", trace)
+    return _styled(
+        figure, f"{_title(trace)}<br>the life of {who}", "token (position)", "step (token being read)", trace
+    )
 
 
 def token_figure(trace: Trace, position: int) -> go.Figure:
@@ -111,7 +113,7 @@ def token_figure(trace: Trace, position: int) -> go.Figure:
         )
     for name, colour in (("kept to the end", KEPT), ("evicted", EVICTED)):
         figure.add_bar(x=[None], y=[None], name=name, marker={"color": colour})
-    title = f"{_title(trace)}: the life of token {position}, {_escaped(trace, position)}"
+    title = f"{_title(trace)}<br>the life of token {position}, {_escaped(trace, position)}"
     return _styled(figure, title, "layer", "steps kept", trace).update_yaxes(autorange=True)
 
 
@@ -148,11 +150,19 @@ def _title(trace: Trace) -> str:
 
 def _styled(figure: go.Figure, title: str, x: str, y: str, trace: Trace) -> go.Figure:
     figure.update_layout(
-        title={"text": title, "font": {"size": 15}, "y": 0.98, "yanchor": "top", "x": 0, "xref": "paper"},
+        title={
+            "text": title,
+            "font": {"size": 15},
+            "y": 1,
+            "yanchor": "top",
+            "pad": {"t": 24},
+            "x": 0,
+            "xref": "paper",
+        },
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"color": INK},
-        margin={"l": 60, "r": 20, "t": 70, "b": 55},
+        margin={"l": 60, "r": 20, "t": 88, "b": 55},
         legend={"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0},
         bargap=0.15,
     )

@@ -5,6 +5,7 @@ texts of the tokens travel as one string and the places where each of them ends 
 """
 
 import base64
+from pathlib import PurePath
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -39,7 +40,7 @@ def payload(trace: Trace, run: str = "", total: int | None = None) -> Payload:
     return {
         "schema": SCHEMA,
         "run": run,
-        "model": trace.model_id,
+        "model": PurePath(trace.model_id).name,  # of a local model not the whole path: pictures are passed on
         "policy": trace.policy.label,
         "scope": trace.policy.scope,
         "budget": trace.policy.budget,

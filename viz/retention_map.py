@@ -1,6 +1,7 @@
 """The scrubbing retention map: step control, text and map in one component, and the same as a file of its own."""
 
 import json
+from html import escape
 from pathlib import Path
 
 import gradio as gr
@@ -63,5 +64,7 @@ RetentionMap.mount(document.querySelector("main"))
 
 def standalone_html(trace: Trace) -> str:
     """One HTML file with the map of this trace in it, for slides, homework and papers: no server, no network."""
-    data = json.dumps(payload(trace), ensure_ascii=False).replace("<", "\\u003c")
-    return _PAGE.format(title="Retention map", css=_CSS, html=_HTML, js=_JS, payload=data)
+    sent = payload(trace)
+    title = escape(f"{trace.policy} · {sent['model']}")
+    data = json.dumps(sent, ensure_ascii=False).replace("<", "\\u003c")
+    return _PAGE.format(title=title, css=_CSS, html=_HTML, js=_JS, payload=data)

@@ -39,38 +39,38 @@ const RetentionMap = (() => {
     };
   }
 
-  // The positions evicted at a step are evicted[starts[step]] … evicted[starts[step + 1] - 1], one for each decider that
-  // evicts it; so a step onwards or back costs no look at the whole array.
+  // The cells (places in evictedAt) evicted at a step are evicted[starts[step]] … evicted[starts[step + 1] - 1]; so a
+  // step onwards or back costs no look at the whole array.
   function evictionsByStep(evictedAt, length) {
     const starts = new Uint32Array(length + 2);
     for (let i = 0; i < evictedAt.length; i++) starts[evictedAt[i] + 1]++;
     for (let step = 0; step <= length; step++) starts[step + 1] += starts[step];
     const next = starts.slice();
     const evicted = new Uint32Array(evictedAt.length);
-    for (let from = 0; from < evictedAt.length; from += length) {
-      for (let position = 0; position < length; position++) evicted[next[evictedAt[from + position]]++] = position;
-    }
+    for (let cell = 0; cell < evictedAt.length; cell++) evicted[next[evictedAt[cell]]++] = cell;
     return { starts, evicted };
   }
 
-  // Both as Trace.kept and Trace.attended in Python: 0 or 1 for every (layer, group, position), flat.
-  const kept = (trace, step) =>
-    Uint8Array.from(trace.evictedAt, (end, i) => Number(i % trace.length <= step && step < end));
-  const attended = (trace, step) =>
-    Uint8Array.from(trace.evictedAt, (end, i) => Number(i % trace.length <= step && step <= end));
+  // In the multi-state after the step; and seen by the query of the step. As in Trace.kept and Trace.attended in Python.
+  const isKept = (step, position, end) => position <= step && step < end;
+  const isAttended = (step, position, end) => position <= step && step <= end;
+
+  // A predicate of every cell, flat, as 0 or 1.
+  const everyCell = (predicate) => (trace, step) =>
+    Uint8Array.from(trace.evictedAt, (end, cell) => Number(predicate(step, cell % trace.length, end)));
 
   // How many deciders keep each position after the step: counts = {step, keepers, total}, moved there from where it is.
   function moveCounts(trace, counts, step) {
-    const { starts, evicted, rows } = trace;
+    const { starts, evicted, rows, length } = trace;
     const { keepers } = counts;
     while (counts.step < step) {
       keepers[++counts.step] = rows;
-      for (let i = starts[counts.step]; i < starts[counts.step + 1]; i++) keepers[evicted[i]]--;
+      for (let i = starts[counts.step]; i < starts[counts.step + 1]; i++) keepers[evicted[i] % length]--;
       counts.total += rows - evictedDuring(trace, counts.step);
     }
     while (counts.step > step) {
       counts.total -= rows - evictedDuring(trace, counts.step);
-      for (let i = starts[counts.step]; i < starts[counts.step + 1]; i++) keepers[evicted[i]]++;
+      for (let i = starts[counts.step]; i < starts[counts.step + 1]; i++) keepers[evicted[i] % length]++;
       keepers[counts.step--] = 0;
     }
     return counts;
@@ -88,7 +88,7 @@ const RetentionMap = (() => {
   // ---- Words --------------------------------------------------------------------------------------------------------
 
   const number = (value) => value.toLocaleString("en");
-  const percent = (part, whole) => Math.round((100 * part) / whole) + " %";
+  const percent = (part, whole) => Math.round((100 * part) / whole) + "\u00a0%";
   const counted = (count, noun) => number(count) + " " + noun + (count === 1 ? "" : "s");
 
   const visible = (text) => text.replace(/\r?\n/g, "↵").replace(/\t/g, "⇥");
@@ -121,15 +121,16 @@ const RetentionMap = (() => {
     const lived = end === position ? "at once" : "after " + counted(end - position, "step");
     const reader = end === position ? "" : ", reading " + tokenName(trace, Math.min(end, trace.length - 1));
     if (end === trace.length) return name + " · kept to the end";
-    if (step < end) return name + " · kept now · will be evicted " + lived + ", at step " + end + reader;
-    const verb = step - end < FADE ? "just evicted" : "evicted";
-    return name + " · " + verb + " " + lived + ", at step " + end + reader;
+    if (isKept(step, position, end)) return name + " · kept now · will be evicted " + lived + ", at step " + end + reader;
+    const verb = step - end < FADE ? "just evicted " : "evicted ";
+    if (isAttended(step, position, end)) return name + " · seen for the last time, then " + verb + lived + ", at step " + end;
+    return name + " · " + verb + lived + ", at step " + end + reader;
   }
 
   function shareStory(trace, step, layer, position) {
     let count = 0;
     for (let group = 0; group < trace.groups; group++) {
-      count += trace.evictedAt[(layer * trace.groups + group) * trace.length + position] > step;
+      count += isKept(step, position, trace.evictedAt[(layer * trace.groups + group) * trace.length + position]);
     }
     return "kept by " + count + " of " + counted(trace.groups, "KV head");
   }
@@ -156,7 +157,7 @@ const RetentionMap = (() => {
 
   function titleOf(trace) {
     const policy = trace.policy + (trace.budget === null ? "" : ", budget " + number(trace.budget));
-    return policy + " · " + trace.model.split("/").pop();
+    return policy + " · " + trace.model;
   }
 
   // ---- Colours ------------------------------------------------------------------------------------------------------
@@ -196,9 +197,17 @@ const RetentionMap = (() => {
   // The cells of `span` = {row0, row1, column0, column1} (rows of evictedAt) at a step, as width × height pixels, one a
   // cell or fewer: a pixel of several cells is the mean of those that have been read, so a map with more cells than
   // pixels still tells the truth.
-  function rasterise(trace, step, span, width, height, palette) {
-    const exact = width === span.column1 - span.column0 && height === span.row1 - span.row0;
-    return (exact ? cellPixels : meanPixels)(trace, step, span, width, height, palette);
+  // A `memo` given again makes the next step of the same picture cheap.
+  function rasterise(trace, step, span, width, height, palette, memo = {}) {
+    if (width === span.column1 - span.column0 && height === span.row1 - span.row0) {
+      return cellPixels(trace, step, span, width, height, palette);
+    }
+    const wanted = [trace, span.row0, span.row1, span.column0, span.column1, width, height, palette];
+    if (!memo.of || wanted.some((value, i) => value !== memo.of[i])) {
+      memo.of = wanted;
+      memo.means = new Means(trace, span, width, height, palette);
+    }
+    return memo.means.moveTo(step);
   }
 
   function cellPixels(trace, step, span, width, height, palette) {
@@ -218,34 +227,10 @@ const RetentionMap = (() => {
 
   // One weight tells what a cell adds to its pixel: its heat or, above all heat that a pixel can hold, that it is kept.
   const KEPT = 2 ** 20;
-
-  function weightsAt(trace, step) {
-    const weights = new Float64Array(trace.length + 1).fill(KEPT);
-    for (let end = 0; end <= step; end++) weights[end] = heat(step - end);
-    return weights;
-  }
-
-  function meanPixels(trace, step, span, width, height, palette) {
-    const pixels = new Uint32Array(width * height).fill(packed(palette.paper));
-    const rows = span.row1 - span.row0;
-    const read = Math.max(0, Math.min(step + 1, span.column1, trace.length) - span.column0);
-    const weights = weightsAt(trace, step);
-    const colours = meanColours(palette);
-    const sums = new Float64Array(span.column1 - span.column0);
-    const edges = Uint32Array.from({ length: width + 1 }, (_, x) => Math.floor((x * sums.length) / width));
-    const { evictedAt, length } = trace;
-    for (let y = 0; y < height; y++) {
-      const first = span.row0 + Math.floor((y * rows) / height);
-      const last = span.row0 + Math.floor(((y + 1) * rows) / height);
-      sums.fill(0);
-      for (let row = first; row < last; row++) {
-        const from = row * length + span.column0;
-        for (let x = 0; x < read; x++) sums[x] += weights[evictedAt[from + x]];
-      }
-      mixRow(pixels.subarray(y * width, (y + 1) * width), sums, edges, read, last - first, colours);
-    }
-    return pixels;
-  }
+  const weight = (step, end, position) => {
+    if (end <= step) return Math.max(0, FADE - (step - end));
+    return position <= step ? KEPT : 0;
+  };
 
   // The colours of a mean: 64 shares that are kept, each with 16 shares of heat.
   const SHARES = 63;
@@ -261,17 +246,89 @@ const RetentionMap = (() => {
     return colours;
   }
 
-  // One row of pixels from the sums of the columns in a band of `rows` rows; what is not read yet stays as it is.
-  function mixRow(pixels, sums, edges, read, rows, colours) {
-    for (let x = 0; edges[x] < read; x++) {
-      const end = Math.min(edges[x + 1], read);
-      let sum = 0;
-      for (let column = edges[x]; column < end; column++) sum += sums[column];
-      const part = 1 / ((end - edges[x]) * rows);
-      const count = Math.floor(sum / KEPT);
-      const share = (SHARES * count * part + 0.5) | 0;
-      const warmth = (HEATS * (sum - count * KEPT) * part + 0.5) | 0;
-      pixels[x] = colours[share * (HEATS + 1) + warmth];
+  // `cells` in a row over `pixels`: which pixel each falls into, and where each pixel begins.
+  function spread(cells, pixels) {
+    const pixelOf = Uint16Array.from({ length: cells }, (_, i) => Math.floor((i * pixels) / cells));
+    const edges = Uint32Array.from({ length: pixels + 1 }, (_, pixel) => Math.ceil((pixel * cells) / pixels));
+    return { pixelOf, edges };
+  }
+
+  // A map with more cells than pixels. A step changes few of millions of cells, so sums and pixels live on.
+  class Means {
+    constructor(trace, span, width, height, palette) {
+      Object.assign(this, { trace, span, width, height });
+      this.columns = spread(span.column1 - span.column0, width);
+      this.rows = spread(span.row1 - span.row0, height);
+      this.colours = meanColours(palette);
+      this.paper = packed(palette.paper);
+      this.sums = new Float64Array(width * height);
+      this.pixels = new Uint32Array(width * height);
+      this.step = -Infinity;
+    }
+
+    moveTo(step) {
+      const from = this.step;
+      this.step = step;
+      if (Math.abs(step - from) > 2 * FADE) this.startAt(step);
+      else if (step !== from) this.change(from, step);
+      return this.pixels;
+    }
+
+    startAt(step) {
+      const { trace, span, sums, width } = this;
+      const { evictedAt, length } = trace;
+      const weights = Float64Array.from({ length: length + 1 }, (_, end) => weight(step, end, 0));
+      const read = clamp(step + 1 - span.column0, 0, span.column1 - span.column0);
+      sums.fill(0);
+      for (let row = span.row0; row < span.row1; row++) {
+        const cell = row * length + span.column0;
+        const pixel = this.rows.pixelOf[row - span.row0] * width;
+        for (let x = 0; x < read; x++) sums[pixel + this.columns.pixelOf[x]] += weights[evictedAt[cell + x]];
+      }
+      for (let y = 0; y < this.height; y++) for (let x = 0; x < width; x++) this.paint(x, y);
+    }
+
+    change(from, to) {
+      const { starts, evicted, evictedAt, length, rows } = this.trace;
+      const low = Math.min(from, to);
+      const high = Math.max(from, to);
+      for (let end = Math.max(0, low - FADE + 1); end <= high; end++) {
+        for (let i = starts[end]; i < starts[end + 1]; i++) {
+          const row = Math.floor(evicted[i] / length);
+          const position = evicted[i] - row * length;
+          this.add(row, position, weight(to, end, position) - weight(from, end, position));
+        }
+      }
+      for (let row = 0; row < rows; row++) {
+        for (let position = low + 1; position <= high; position++) {
+          if (evictedAt[row * length + position] > high) this.add(row, position, to > from ? KEPT : -KEPT);
+        }
+      }
+    }
+
+    add(row, position, change) {
+      const { row0, row1, column0, column1 } = this.span;
+      if (row < row0 || row >= row1 || position < column0 || position >= column1) return;
+      const x = this.columns.pixelOf[position - column0];
+      const y = this.rows.pixelOf[row - row0];
+      this.sums[y * this.width + x] += change;
+      this.paint(x, y);
+    }
+
+    // The mean of the cells that have been read; paper if none has.
+    paint(x, y) {
+      const pixel = y * this.width + x;
+      const { edges } = this.columns;
+      const read = Math.min(edges[x + 1], this.step + 1 - this.span.column0) - edges[x];
+      if (read <= 0) {
+        this.pixels[pixel] = this.paper;
+        return;
+      }
+      const cells = read * (this.rows.edges[y + 1] - this.rows.edges[y]);
+      const count = Math.floor(this.sums[pixel] / KEPT);
+      const warmth = (this.sums[pixel] - count * KEPT) / FADE;
+      const share = Math.round((SHARES * count) / cells);
+      this.pixels[pixel] = this.colours[share * (HEATS + 1) + Math.round((HEATS * warmth) / cells)];
     }
   }
 
@@ -324,8 +381,11 @@ const RetentionMap = (() => {
     const heads = perLayer > 1 && rowHeight >= font;
     const x = scene.left - (heads ? font * 1.9 : 8);
     for (let layer = 0; layer < trace.layers; layer += every) {
-      const y = toY(scene, (layer + 0.5) * perLayer);
-      if (insideRows(scene, y)) items.push({ text: String(layer), x, y, anchor: "end" });
+      // In the middle of what can be seen of the layer.
+      const from = Math.max(layer * perLayer, view.y0);
+      const to = Math.min((layer + 1) * perLayer, view.y1);
+      const y = toY(scene, (from + to) / 2);
+      if (from < to && insideRows(scene, y)) items.push({ text: String(layer), x, y, anchor: "end" });
     }
     for (let row = Math.floor(view.y0); heads && row < view.y1; row++) {
       const y = toY(scene, row + 0.5);
@@ -430,6 +490,9 @@ const RetentionMap = (() => {
     return { row0: y0 * per, row1: y1 * per, column0, column1, y0, y1 };
   }
 
+  const makeScratch = () => ({ canvas: document.createElement("canvas"), memo: {} });
+
+  // `scratch` = {canvas, memo} lives from one drawing to the next.
   function drawCells(context, scene, scratch) {
     const span = spanOf(scene);
     const columns = span.column1 - span.column0;
@@ -440,15 +503,16 @@ const RetentionMap = (() => {
     const down = toY(scene, span.y1) - y;
     const width = clamp(Math.round(across * scene.ratio), 1, Math.min(columns, LARGEST));
     const height = clamp(Math.round(down * scene.ratio), 1, Math.min(rows, LARGEST));
-    const pixels = rasterise(scene.trace, scene.step, span, width, height, scene.palette);
-    if (scratch.width !== width || scratch.height !== height) Object.assign(scratch, { width, height });
-    scratch.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(pixels.buffer), width, height), 0, 0);
+    const pixels = rasterise(scene.trace, scene.step, span, width, height, scene.palette, scratch.memo);
+    const { canvas } = scratch;
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    canvas.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(pixels.buffer), width, height), 0, 0);
     context.save();
     context.beginPath();
     context.rect(scene.left, scene.top, scene.width, scene.height);
     context.clip();
     context.imageSmoothingEnabled = false;
-    context.drawImage(scratch, x, y, across, down);
+    context.drawImage(canvas, x, y, across, down);
     drawSeparators(context, scene);
     context.restore();
   }
@@ -524,7 +588,7 @@ const RetentionMap = (() => {
     const map = document.createElement("canvas");
     map.width = scene.cssWidth * scene.ratio;
     map.height = scene.cssHeight * scene.ratio;
-    drawScene(map.getContext("2d"), scene, document.createElement("canvas"), null);
+    drawScene(map.getContext("2d"), scene, makeScratch(), null);
     context.fillStyle = css(scene.palette.paper);
     context.fillRect(0, 0, canvas.width, canvas.height);
     context.drawImage(map, 0, HEADER * scene.ratio);
@@ -644,11 +708,12 @@ const RetentionMap = (() => {
       this.trace = null;
       this.step = 0;
       this.collapsed = false;
+      this.gutter = null; // the row whose label is pointed at
       this.cross = null; // {row, position}, row as drawn or null for the whole column
       this.spans = [];
       this.shown = []; // what each span shows now, so that only changes touch the page
       this.playing = 0;
-      this.scratch = document.createElement("canvas");
+      this.scratch = makeScratch();
       const find = (selector) => root.querySelector(selector);
       this.empty = find(".rm-empty");
       this.body = find(".rm-body");
@@ -828,7 +893,7 @@ const RetentionMap = (() => {
 
     story() {
       const { trace, step, cross, counts } = this;
-      if (this.gutter !== undefined && this.gutter !== null) return this.rowStory(this.gutter);
+      if (this.gutter !== null) return this.rowStory(this.gutter);
       if (!cross) return stepStory(trace, step, counts);
       if (cross.row === null) return tokenStory(trace, step, cross.position, counts.keepers[cross.position]);
       const { layer, group } = this.decider(cross.row);
@@ -867,10 +932,11 @@ const RetentionMap = (() => {
       const box = this.canvas.parentElement;
       const rows = this.size().rows;
       this.cssWidth = box.clientWidth;
-      const tallest = Math.max(300, Math.min(640, window.innerHeight * 0.62));
+      const tallest = Math.max(300, Math.min(640, window.innerHeight * 0.56));
       const perRow = this.cssWidth < 560 ? 9 : 13;
       this.cssHeight = Math.round(clamp(rows * perRow, 180, tallest)) + (this.cssWidth < 560 ? 82 : 96);
       box.style.height = this.cssHeight + "px";
+      this.scrolledTo = null; // the lines of the text may have moved
       this.changed();
     }
 
@@ -1224,5 +1290,5 @@ const RetentionMap = (() => {
     return new Instrument(element.querySelector(".rm"), onEvent);
   }
 
-  return { mount, decode, kept, attended, noCounts, moveCounts, level, rasterise, cellStory, tokenName, luminance, inkOn };
+  return { mount, decode, kept: everyCell(isKept), attended: everyCell(isAttended), noCounts, moveCounts, level, rasterise, cellStory, tokenName, luminance, inkOn };
 })();
