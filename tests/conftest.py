@@ -1,10 +1,14 @@
 """Models for the tests: tiny ones with random weights of every architecture we support, and the real SmolLM2."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
+
+# As in app.py, whose process computes beside the tests'.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 import torch
