@@ -58,12 +58,14 @@ def test_pieces_are_cut_where_javascript_counts() -> None:
 def test_it_tells_what_the_picture_is_of() -> None:
     pieces = ("<s>", "é", "", "!")
     tokens = replace(tokens_of(pieces), special=np.array([True, False, False, False]))
-    trace = trace_of(np.full((2, 1, 4), NEVER), pieces, tokens=tokens, prompt_length=3)
+    more = {"tokens": tokens, "prompt_length": 3, "model_id": "/home/me/models/tiny"}
+    trace = trace_of(np.full((2, 1, 4), NEVER), pieces, **more)
 
     sent = payload(trace, run="a", total=9)
 
-    assert {key: sent[key] for key in ("run", "policy", "budget", "layers", "groups", "length", "total")} == {
+    assert {key: sent[key] for key in ("run", "model", "policy", "budget", "layers", "groups", "length", "total")} == {
         "run": "a",
+        "model": "tiny",
         "policy": "TOVA",
         "budget": 2,
         "layers": 2,

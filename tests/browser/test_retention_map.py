@@ -190,6 +190,23 @@ def test_a_pixel_of_several_cells_is_their_mean(functions: Page) -> None:
     assert np.abs(fewer - mean).max() <= 8  # of 255: tints are counted in 64 × 16 shades
 
 
+def test_pixels_carried_from_step_to_step_are_those_drawn_anew(functions: Page) -> None:
+    steps = [30, 31, 32, 31, 20, 12, 13, 39, 38, 0, 3]
+
+    same = functions.evaluate(
+        """([payload, palette, steps]) => {
+            const trace = RetentionMap.decode(payload);
+            const span = { row0: 1, row1: 12, column0: 3, column1: 38 };
+            const memo = {};
+            const at = (step, memo) => RetentionMap.rasterise(trace, step, span, 11, 4, palette, memo).join();
+            return steps.map(step => at(step, memo) === at(step));
+        }""",
+        [payload(random_trace(seed=6, layers=4, groups=3, n=40, budget=6)), PALETTE, steps],
+    )
+
+    assert same == [True] * len(steps)
+
+
 # Driving it
 
 
@@ -353,6 +370,7 @@ def test_the_crosshair_tells_the_history_of_every_cell(functions: Page) -> None:
             assert ("kept to the end" in story) == (end == NEVER)
             assert ("kept now" in story) == (kept and end != NEVER)
             assert ("just evicted" in story) == (end <= step < end + 12)
+            assert ("seen for the last time" in story) == (step == end)
             assert (f"at step {end}" in story) == (end != NEVER)
 
 
@@ -380,6 +398,32 @@ def test_zoom_pan_and_back(page: Page) -> None:
     page.keyboard.press("-")
     assert pixels(page) == whole
     expect(page.get_by_label("heard")).to_have_value("")  # a drag is no click
+
+
+def test_two_fingers_zoom(open_page: Callable[..., Page], address: str) -> None:
+    page = open_page(address, viewport={"width": 390, "height": 844}, has_touch=True)
+    at_step(page, LAST)
+    whole = pixels(page)
+    page.locator(".rm canvas").scroll_into_view_if_needed()
+    box = page.locator(".rm canvas").bounding_box()
+    assert box is not None
+    touch = page.context.new_cdp_session(page)
+
+    def fingers(kind: str, apart: int) -> None:
+        at = [(box["x"] + 190 + side * apart, box["y"] + 90) for side in (-1, 1)]
+        points = [] if kind == "touchEnd" else [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(at)]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    fingers("touchStart", 30)
+    for apart in (40, 60, 90, 120):
+        fingers("touchMove", apart)
+    fingers("touchEnd", 0)
+
+    assert pixels(page) != whole
+    expect(page.get_by_label("heard")).to_have_value("")
+    page.get_by_role("button", name="All").tap()
+    page.locator(".rm-title").tap()
+    assert pixels(page) == whole
 
 
 def test_rows_collapse_to_one_per_layer(page: Page) -> None:

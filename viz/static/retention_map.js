@@ -51,7 +51,7 @@ const RetentionMap = (() => {
     return { starts, evicted };
   }
 
-  // In the multi-state after the step; and seen by the query of the step. As in Trace.kept and Trace.attended in Python.
+  // In the multi-state after the step; and seen by the query of the step. As Trace.kept and Trace.attended in Python.
   const isKept = (step, position, end) => position <= step && step < end;
   const isAttended = (step, position, end) => position <= step && step <= end;
 
@@ -121,10 +121,11 @@ const RetentionMap = (() => {
     const lived = end === position ? "at once" : "after " + counted(end - position, "step");
     const reader = end === position ? "" : ", reading " + tokenName(trace, Math.min(end, trace.length - 1));
     if (end === trace.length) return name + " · kept to the end";
-    if (isKept(step, position, end)) return name + " · kept now · will be evicted " + lived + ", at step " + end + reader;
+    const when = lived + ", at step " + end;
+    if (isKept(step, position, end)) return name + " · kept now · will be evicted " + when + reader;
     const verb = step - end < FADE ? "just evicted " : "evicted ";
-    if (isAttended(step, position, end)) return name + " · seen for the last time, then " + verb + lived + ", at step " + end;
-    return name + " · " + verb + lived + ", at step " + end + reader;
+    if (isAttended(step, position, end)) return name + " · seen for the last time, then " + verb + when;
+    return name + " · " + verb + when + reader;
   }
 
   function shareStory(trace, step, layer, position) {
@@ -194,10 +195,9 @@ const RetentionMap = (() => {
 
   // ---- Cells to pixels ----------------------------------------------------------------------------------------------
 
-  // The cells of `span` = {row0, row1, column0, column1} (rows of evictedAt) at a step, as width × height pixels, one a
-  // cell or fewer: a pixel of several cells is the mean of those that have been read, so a map with more cells than
-  // pixels still tells the truth.
-  // A `memo` given again makes the next step of the same picture cheap.
+  // The cells of `span` = {row0, row1, column0, column1} (rows of evictedAt) at a step as width × height pixels, one a
+  // cell or fewer. A pixel of several cells is the mean of those that have been read, so a map with more cells than
+  // pixels still tells the truth. A `memo` given again makes the next step of the same picture cheap.
   function rasterise(trace, step, span, width, height, palette, memo = {}) {
     if (width === span.column1 - span.column0 && height === span.row1 - span.row0) {
       return cellPixels(trace, step, span, width, height, palette);
@@ -354,10 +354,12 @@ const RetentionMap = (() => {
   }
 
   // The part of one axis between two cells, in pixels, and back.
-  const toX = (scene, column) => scene.left + ((column - scene.view.x0) * scene.width) / (scene.view.x1 - scene.view.x0);
-  const toY = (scene, row) => scene.top + ((row - scene.view.y0) * scene.height) / (scene.view.y1 - scene.view.y0);
-  const toColumn = (scene, x) => scene.view.x0 + ((x - scene.left) * (scene.view.x1 - scene.view.x0)) / scene.width;
-  const toRow = (scene, y) => scene.view.y0 + ((y - scene.top) * (scene.view.y1 - scene.view.y0)) / scene.height;
+  const cellWidth = ({ width, view }) => width / (view.x1 - view.x0);
+  const cellHeight = ({ height, view }) => height / (view.y1 - view.y0);
+  const toX = (scene, column) => scene.left + (column - scene.view.x0) * cellWidth(scene);
+  const toY = (scene, row) => scene.top + (row - scene.view.y0) * cellHeight(scene);
+  const toColumn = (scene, x) => scene.view.x0 + (x - scene.left) / cellWidth(scene);
+  const toRow = (scene, y) => scene.view.y0 + (y - scene.top) / cellHeight(scene);
 
   // A round number of cells that lie at least `room` pixels apart.
   function stride(room, cell) {
@@ -375,9 +377,10 @@ const RetentionMap = (() => {
   function layerAxis(scene) {
     const { trace, view, font, collapsed } = scene;
     const perLayer = collapsed ? 1 : trace.groups;
-    const rowHeight = scene.height / (view.y1 - view.y0);
+    const rowHeight = cellHeight(scene);
     const every = stride(font + 3, rowHeight * perLayer);
-    const items = [{ text: "layer", x: font * 0.7, y: scene.top + scene.height / 2, angle: -90, anchor: "middle", faint: true }];
+    const middle = scene.top + scene.height / 2;
+    const items = [{ text: "layer", x: font * 0.7, y: middle, angle: -90, anchor: "middle", faint: true }];
     const heads = perLayer > 1 && rowHeight >= font;
     const x = scene.left - (heads ? font * 1.9 : 8);
     for (let layer = 0; layer < trace.layers; layer += every) {
@@ -399,7 +402,7 @@ const RetentionMap = (() => {
 
   function positionAxis(scene) {
     const { view, font, step } = scene;
-    const every = stride(font * 4, scene.width / (view.x1 - view.x0));
+    const every = stride(font * 4, cellWidth(scene));
     const items = [];
     const marker = toX(scene, step + 0.5);
     for (let column = Math.ceil(view.x0 / every) * every; column < view.x1; column += every) {
@@ -414,7 +417,7 @@ const RetentionMap = (() => {
 
   function tokenAxis(scene) {
     const { trace, view, font } = scene;
-    const every = Math.ceil((font * 1.5 * (view.x1 - view.x0)) / scene.width);
+    const every = Math.ceil((font * 1.5) / cellWidth(scene));
     const items = [];
     const y = scene.top + scene.height;
     const end = Math.min(view.x1, trace.length);
@@ -473,7 +476,7 @@ const RetentionMap = (() => {
     const heads = trace.groups > 1 && !collapsed;
     const left = Math.round(font * (heads ? 5.2 : 4));
     const top = font * 2.2;
-    const bottom = font * 5.2;
+    const bottom = font * 4.8;
     const right = narrow ? 6 : 12;
     const width = Math.max(40, cssWidth - left - right);
     const height = Math.max(40, cssHeight - top - bottom);
@@ -519,9 +522,9 @@ const RetentionMap = (() => {
 
   // Hairlines between the layers where each of them is a band of heads.
   function drawSeparators(context, scene) {
-    const { trace, view } = scene;
+    const { trace } = scene;
     if (scene.collapsed || trace.groups === 1) return;
-    if ((trace.groups * scene.height) / (view.y1 - view.y0) < 9) return;
+    if (trace.groups * cellHeight(scene) < 9) return;
     context.fillStyle = css(scene.palette.paper);
     for (let layer = 1; layer < trace.layers; layer++) {
       context.fillRect(scene.left, Math.round(toY(scene, layer * trace.groups)) - 0.5, scene.width, 1);
@@ -606,13 +609,15 @@ const RetentionMap = (() => {
 
   const SVG = "http://www.w3.org/2000/svg";
 
+  const NOT_XML = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g;
+
   // Built as nodes, never as a string: the serialiser escapes what users wrote.
   function svgNode(name, attributes, text) {
     const node = document.createElementNS(SVG, name);
     for (const [key, value] of Object.entries(attributes)) {
       node.setAttribute(key, typeof value === "number" ? +value.toFixed(2) : value);
     }
-    if (text !== undefined) node.textContent = text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, "\ufffd");
+    if (text !== undefined) node.textContent = text.replace(NOT_XML, "\ufffd");
     return node;
   }
 
@@ -654,13 +659,14 @@ const RetentionMap = (() => {
   function svgRun(scene, span, from, to, row, colour) {
     const x = toX(scene, span.column0 + from);
     const y = toY(scene, span.y0 + row);
-    const fill = "#" + [colour & 255, (colour >> 8) & 255, (colour >> 16) & 255].map((v) => (256 + v).toString(16).slice(1)).join("");
-    return svgNode("rect", { x, y, width: toX(scene, span.column0 + to) - x, height: toY(scene, span.y0 + row + 1) - y, fill });
+    const fill = css([colour & 255, (colour >> 8) & 255, (colour >> 16) & 255]);
+    return svgNode("rect", { x, y, width: (to - from) * cellWidth(scene), height: cellHeight(scene), fill });
   }
 
   function svgPicture(scene, title) {
     const { cssWidth, cssHeight, palette } = scene;
-    const size = { width: cssWidth, height: cssHeight + HEADER, viewBox: [0, 0, cssWidth, cssHeight + HEADER].join(" ") };
+    const height = cssHeight + HEADER;
+    const size = { width: cssWidth, height, viewBox: [0, 0, cssWidth, height].join(" ") };
     const svg = svgNode("svg", { ...size, "font-family": palette.font });
     const clip = svgNode("clipPath", { id: "plot" });
     const plot = { x: scene.left, y: scene.top, width: scene.width, height: scene.height };
@@ -776,7 +782,8 @@ const RetentionMap = (() => {
       const { trace } = this;
       this.slider.max = trace.length - 1;
       this.title.textContent = titleOf(trace);
-      this.text.setAttribute("aria-label", "The text, " + counted(trace.length, "token") + ". Control with arrows moves through it, Enter explains a token.");
+      const keys = ". Control and arrows move through it; Enter explains a token.";
+      this.text.setAttribute("aria-label", "The text, " + counted(trace.length, "token") + keys);
       const same = before !== null && before.pieces.every((piece, i) => piece === trace.pieces[i]);
       if (!same) this.text.replaceChildren();
       this.spans.length = this.shown.length = same ? before.length : 0;
@@ -837,8 +844,8 @@ const RetentionMap = (() => {
     tell() {
       const text = alternative(this.trace, this.step, this.counts);
       this.alternative.textContent = text;
-      const keys = "Retention map. Left and right arrows change the step; control and arrows move the crosshair; Enter explains the cell. ";
-      this.canvas.setAttribute("aria-label", keys + text);
+      const keys = "Arrows change the step; control and arrows move the crosshair; Enter explains the cell. ";
+      this.canvas.setAttribute("aria-label", "Retention map. " + keys + text);
     }
 
     drawText() {
@@ -867,7 +874,8 @@ const RetentionMap = (() => {
       const box = this.text;
       const top = span.offsetTop; // within the box, which is its offset parent
       const line = span.offsetHeight;
-      if (top < box.scrollTop || top + line > box.scrollTop + box.clientHeight) box.scrollTop = top - box.clientHeight / 2;
+      const seen = top >= box.scrollTop && top + line <= box.scrollTop + box.clientHeight;
+      if (!seen) box.scrollTop = top - box.clientHeight / 2;
     }
 
     scene(overrides = {}) {
@@ -1077,8 +1085,9 @@ const RetentionMap = (() => {
 
     onKey(event) {
       const { target, key } = event;
-      if (!this.trace || event.metaKey || target.matches("select, textarea, input:not([type=range], [type=checkbox])")) return;
-      const handled = event.ctrlKey || event.altKey ? this.moveCross(event) : this.stepKey(event) || this.mapKey(key, target);
+      if (!this.trace || event.metaKey || target.matches("select")) return;
+      const crossing = event.ctrlKey || event.altKey;
+      const handled = crossing ? this.moveCross(event) : this.stepKey(event) || this.mapKey(key, target);
       if (handled) event.preventDefault();
     }
 
@@ -1290,5 +1299,6 @@ const RetentionMap = (() => {
     return new Instrument(element.querySelector(".rm"), onEvent);
   }
 
-  return { mount, decode, kept: everyCell(isKept), attended: everyCell(isAttended), noCounts, moveCounts, level, rasterise, cellStory, tokenName, luminance, inkOn };
+  const pure = { decode, noCounts, moveCounts, level, rasterise, cellStory, luminance };
+  return { mount, kept: everyCell(isKept), attended: everyCell(isAttended), ...pure };
 })();
