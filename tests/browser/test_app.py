@@ -46,6 +46,7 @@ def page(open_page: Callable[..., Page], address: str) -> Page:
     page = open_page(address)
     page.set_default_timeout(RUN_TIME)
     expect(status(page)).to_contain_text("Model ready", timeout=RUN_TIME)
+    expect(step(page)).to_have_text("325 / 325")
     return page
 
 
