@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+BROWSER := chromium libatomic1 # the second for the browser's driver, which playwright brings
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .PHONY: run test lint bench examples chromium
@@ -36,4 +37,4 @@ examples: .venv/app-installed
 	touch $@
 
 chromium:
-	command -v chromium >/dev/null || { $(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends chromium; }
+	dpkg --status $(BROWSER) >/dev/null 2>&1 || { $(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends $(BROWSER); }
