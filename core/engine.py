@@ -29,7 +29,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from core.errors import BadInput, NumericalError, OutOfMemory, TextTooLong, UnsupportedModel
-from core.policies import Ints, Policy
+from core.policies import Ints, Oracle, Policy
 from core.run import FREE, Run
 from core.sampling import Sampler
 from core.trace import Prefill, Tokens, Trace
@@ -37,9 +37,9 @@ from core.trace import Prefill, Tokens, Trace
 if TYPE_CHECKING:
     from core.models import LanguageModel
 
-Watch: TypeAlias = Callable[[range, list[Ints], Tensor], None]
-"""Takes a chunk, the positions of the columns per run, (groups, columns), and the attention, (runs, KV heads, query
-heads of the group, chunk, columns)."""
+Watch: TypeAlias = Callable[[int, range, list[Ints], Tensor], None]
+"""Takes a layer, a chunk, the positions of the columns per run, (groups, columns), and the attention, (runs, KV heads,
+query heads of the group, chunk, columns). Both may change afterwards: what is to stay must be copied."""
 
 ATTENTION = "multi_state"
 REFUSED_KEYWORDS = ("s_aux", "softcap")  # attention sinks, soft capping: they change the softmax
@@ -67,7 +67,7 @@ class Batch:
         runs: the runs, each with its own policy.
         layers: how many layers to go through, as the runs say; fewer than the model has only if no logits are wanted.
         keys, values: per layer, (runs, KV heads, slots, head size); a slot holds what the run's bookkeeping says.
-        watch: called with the attention of the last layer gone through; see `attention_of`.
+        watch: called with the attention of every layer gone through; see `attention_of`.
     """
 
     def __init__(self, lm: "LanguageModel", runs: list[Run], watch: Watch | None = None) -> None:
@@ -199,7 +199,8 @@ class Batch:
             own = None
             if on_cpu is not None and run.policy.reads_attention:
                 own = on_cpu[row].reshape(run.groups, -1, *on_cpu.shape[3:])
-            until, kept = run.decide_chunk(layer, positions[row], self._chunk, own)
+            with run.clock():
+                until, kept = run.decide_chunk(layer, positions[row], self._chunk, own)
             untils.append(until)
             keeps.append(kept)
         kv_heads, columns = logits.shape[1], logits.shape[-1]
@@ -215,8 +216,8 @@ class Batch:
         return of_queries - of_columns >= window
 
     def _receive(self, layer: int, positions: list[Ints], attention: Tensor) -> None:
-        if self.watch is not None and layer == self.layers - 1:
-            self.watch(self._chunk, positions, attention)
+        if self.watch is not None:
+            self.watch(layer, self._chunk, positions, attention)
         received = attention.sum(dim=3).mean(dim=2).cpu().numpy()
         for row, run in enumerate(self.runs):
             own = received[row] if run.groups > 1 else received[row].mean(axis=0, keepdims=True)
@@ -255,13 +256,14 @@ class Batch:
 
     def _decide_token(self) -> None:
         if self.watch is not None:
-            self.watch(self._chunk, [run.positions[-1] for run in self.runs], self._attention[-1].unsqueeze(3))
+            for layer, paid in enumerate(self._attention):
+                self.watch(layer, self._chunk, [run.positions[layer] for run in self.runs], paid.unsqueeze(3))
         attention = torch.stack([layer.cpu() for layer in self._attention]).numpy()
         cuts = []
         for row, run in enumerate(self.runs):
             own = attention[:, row, :, :, : run.slots].reshape(self.layers, run.groups, -1, run.slots)
-            kept = run.decide_token(self._chunk.start, own)
-            cuts.append(kept)
+            with run.clock():
+                cuts.append(run.decide_token(self._chunk.start, own))
         if any(kept is not None for kept in cuts):
             self._cut(cuts)
 
@@ -350,12 +352,9 @@ def iter_replay(
     Closing it ends the run and frees its memory. Without `chunk` the chunks are as long as a report allows.
     """
     tokens = lm.as_tokens(tokens)
-    _check_prompt(lm, tokens, len(tokens), chunk, prefill)
-    if len(tokens) < 2:
-        raise BadInput("The text is a single token: there is nothing to predict. Write at least two words.")
-    runs = _runs(lm, [policy], len(tokens), len(tokens), prefill)
-    for done, _ in _prefill(Batch(lm, runs), tokens, chunk):
-        yield Progress(done, len(tokens), _traces(lm, runs, tokens, []))
+    batch = start_reading(lm, tokens, [policy], chunk=chunk, prefill=prefill)
+    for done, _ in _prefill(batch, tokens, chunk):
+        yield Progress(done, len(tokens), _traces(lm, batch.runs, tokens, []))
 
 
 def replay(
@@ -406,7 +405,7 @@ def iter_generate(
     if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 1:
         raise BadInput(f"The number of new tokens must be a whole number of at least 1, not {max_new_tokens!r}.")
     total = len(tokens) + max_new_tokens
-    _check_prompt(lm, tokens, total, chunk, prefill)
+    _check_prompt(lm, tokens, total, policies, chunk, prefill)
     samplers = [Sampler(temperature, top_p, seed) for _ in policies]
     runs = _runs(lm, policies, total, len(tokens), prefill)
     written: list[list[int]] = [[] for _ in runs]
@@ -504,13 +503,15 @@ def attention_of(
     """
     tokens = lm.as_tokens(tokens)
     n = len(tokens)
-    _check_prompt(lm, tokens, n, None, "token-by-token")
+    _check_prompt(lm, tokens, n, [policy], None, "token-by-token")
     run = Run(policy, layers=layer + 1, kv_heads=lm.n_kv_heads, capacity=n, prompt_length=n, prefill="token-by-token")
     if not (0 <= layer < lm.n_layers and 0 <= group < run.groups):
         raise BadInput(f"There is no layer {layer} with group {group}: give a layer from 0 to {lm.n_layers - 1}.")
     paid = np.zeros((n, n), np.float32)
 
-    def watch(chunk: range, positions: list[Ints], attention: Tensor) -> None:
+    def watch(of_layer: int, chunk: range, positions: list[Ints], attention: Tensor) -> None:
+        if of_layer != layer:
+            return
         of_group = attention[0].mean(dim=1)
         own = (of_group[group] if run.groups > 1 else of_group.mean(dim=0)).cpu().numpy()
         live = positions[0][group] != FREE
@@ -524,14 +525,34 @@ def attention_of(
     return paid
 
 
-def _prefill(batch: Batch, tokens: Tokens, chunk: int | None) -> Iterator[tuple[int, Tensor]]:
-    """Read the prompt into all runs. Yields the tokens read and the last chunk's logits now and then, and at the end.
+def start_reading(
+    lm: "LanguageModel",
+    tokens: Tokens,
+    policies: Sequence[Policy],
+    *,
+    chunk: int | None = None,
+    prefill: Prefill = "token-by-token",
+    watch: Watch | None = None,
+) -> Batch:
+    """Runs in lockstep, one per policy, that are about to read this text, which `read_chunks` then does.
 
-    A one-shot prompt's last token is always read by itself, since only then all layers can be cut at once.
+    Raises:
+        BadInput, TextTooLong: as `replay`.
+    """
+    _check_prompt(lm, tokens, len(tokens), policies, chunk, prefill)
+    if len(tokens) < 2:
+        raise BadInput("The text is a single token: there is nothing to predict. Write at least two words.")
+    return Batch(lm, _runs(lm, policies, len(tokens), len(tokens), prefill), watch)
+
+
+def read_chunks(batch: Batch, tokens: Tokens, chunk: int | None) -> Iterator[tuple[range, Tensor]]:
+    """Read a text into all runs. Yields the positions of every chunk and its logits (runs, chunk, vocabulary).
+
+    A one-shot prompt's last token is always read by itself, since only then all layers can be cut at once. Without
+    `chunk` the chunks are as long as a report allows.
     """
     ids = torch.as_tensor(tokens.ids, dtype=torch.long, device=batch.lm.device)
     n, start, size = len(tokens), 0, chunk or 32
-    reported = time.monotonic()
     while start < n:
         stop = min(start + size, n)
         if batch.runs[0].prefill == "one-shot" and start < n - 1:
@@ -541,9 +562,17 @@ def _prefill(batch: Batch, tokens: Tokens, chunk: int | None) -> Iterator[tuple[
         _note_nll(batch.runs, logits, ids[start + 1 : stop + 1], start + 1)
         if chunk is None:
             size = _paced(size, time.monotonic() - began)
+        yield range(start, stop), logits
+        del logits  # of several runs they are large, and the next are on their way
         start = stop
-        if start == n or time.monotonic() - reported > REPORT_EVERY:
-            yield start, logits
+
+
+def _prefill(batch: Batch, tokens: Tokens, chunk: int | None) -> Iterator[tuple[int, Tensor]]:
+    """`read_chunks`, but yields the tokens read and the last chunk's logits only now and then, and at the end."""
+    reported = time.monotonic()
+    for positions, logits in read_chunks(batch, tokens, chunk):
+        if positions.stop == len(tokens) or time.monotonic() - reported > REPORT_EVERY:
+            yield positions.stop, logits
             reported = time.monotonic()
 
 
@@ -577,7 +606,7 @@ _NOT_A_NUMBER = (
 
 
 def _runs(
-    lm: "LanguageModel", policies: list[Policy], capacity: int, prompt_length: int, prefill: Prefill
+    lm: "LanguageModel", policies: Sequence[Policy], capacity: int, prompt_length: int, prefill: Prefill
 ) -> list[Run]:
     return [
         Run(
@@ -600,7 +629,9 @@ def _traces(lm: "LanguageModel", runs: list[Run], tokens: Tokens, written: list[
     return traces
 
 
-def _check_prompt(lm: "LanguageModel", tokens: Tokens, total: int, chunk: int | None, prefill: str) -> None:
+def _check_prompt(
+    lm: "LanguageModel", tokens: Tokens, total: int, policies: Sequence[Policy], chunk: int | None, prefill: str
+) -> None:
     if len(tokens) == 0:
         raise BadInput("The text is empty. Write or paste some text first.")
     lm.check_ids(tokens.ids)
@@ -613,6 +644,22 @@ def _check_prompt(lm: "LanguageModel", tokens: Tokens, total: int, chunk: int | 
         raise BadInput(f"prefill must be one of {', '.join(get_args(Prefill))}, not {prefill!r}.")
     if chunk is not None:
         _check_chunk(chunk)
+    for policy in policies:
+        if isinstance(policy, Oracle):
+            _check_foresight(lm, policy, tokens, total)
+
+
+def _check_foresight(lm: "LanguageModel", oracle: Oracle, tokens: Tokens, total: int) -> None:
+    if total > len(tokens):
+        raise BadInput(
+            "The oracle knows the future only of a text that is there: it can read, but it cannot write. Choose "
+            "another policy, or ask for no new tokens."
+        )
+    if oracle.model_id != lm.model_id or not np.array_equal(oracle.ids, tokens.ids):
+        raise BadInput(
+            f"This oracle foresaw another text, or the same under {oracle.model_id}. Call foresee for this model and "
+            "this text."
+        )
 
 
 def _check_chunk(chunk: int) -> None:

@@ -59,10 +59,11 @@ class Policy(Protocol):
     def __post_init__(self) -> None:
         for setting in fields(self):  # type: ignore[arg-type]
             if setting.metadata:
-                _check_whole(setting.name, getattr(self, setting.name), setting.metadata["minimum"])
+                check_whole(setting.name, getattr(self, setting.name), setting.metadata["minimum"])
 
 
-def _check_whole(name: str, value: Any, minimum: int) -> None:
+def check_whole(name: str, value: Any, minimum: int) -> None:
+    """Raise BadInput unless the value is a whole number of at least the minimum."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise BadInput(f"{name} must be a whole number of at least {minimum}, not {value!r}.")
     if value < minimum:
@@ -217,6 +218,36 @@ class Random(Policy):
         return _hash(self.seed, step.layer, step.position, step.positions) / 2.0**64
 
 
+@dataclass(frozen=True, kw_only=True)
+class Oracle(Policy):
+    """Knows the future: evicts the row to which the full model's later queries pay the least attention in total.
+
+    Ours, from no paper: the ceiling over the policies, as `Random` is the floor. It is greedy, and what the full
+    model attends to is not all that counts once other rows are gone, so a policy may well beat it here and there.
+    Made by `core.foresee` for one text, which it can read but not continue; hence not in `POLICIES`. Another budget
+    for the same text: ``dataclasses.replace(oracle, budget=32)``, which shares the table.
+
+    Attributes:
+        model_id, ids: the model and the text (n,) whose future it knows.
+        future: (layers, n (n + 1) / 2) float32. Row p at step t has entry t (t + 1) / 2 + p: the attention that
+            the full model's queries after step t pay to token p, summed over them, averaged over all query heads.
+    """
+
+    key = "oracle"
+    label = "Oracle"
+    paper = "ours"
+    scope = "layer"
+    reads_attention = False
+    budget: int = _budget()
+    model_id: str = field(repr=False)
+    ids: Ints = field(repr=False, compare=False)
+    future: Floats = field(repr=False, compare=False)
+
+    def importance(self, step: Step, memory: Floats) -> Floats:
+        row: Floats = self.future[step.layer, step.position * (step.position + 1) // 2 + step.positions]
+        return row
+
+
 def _hash(*keys: int | Ints) -> NDArray[np.uint64]:
     """Mix integers, broadcast against each other, to 64 random-looking bits (the finaliser of SplitMix64)."""
     bits = np.zeros(1, np.uint64)
@@ -255,6 +286,7 @@ def make_policy(key: str, budget: int | None = None, **settings: Any) -> Policy:
 
 
 def settings_of(policy: Policy) -> PolicySettings:
-    """What a trace records of the policy."""
-    settings = {f.name: getattr(policy, f.name) for f in fields(policy) if f.name != "budget"}  # type: ignore[arg-type]
+    """What a trace records of the policy: the settings that it shows in its repr."""
+    names = [setting.name for setting in fields(policy) if setting.repr and setting.name != "budget"]  # type: ignore[arg-type]
+    settings = {name: getattr(policy, name) for name in names}
     return PolicySettings(policy.key, policy.label, policy.scope, policy.budget, settings)

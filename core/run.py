@@ -5,6 +5,9 @@ be attended to and which go. A *slot* is a place in the multi-state; while a chu
 it may attend to: first the slots, then the tokens of the chunk.
 """
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeAlias
 
 import numpy as np
@@ -27,6 +30,7 @@ class Run:
         positions: (layers, groups, slots) int32, the position of the row in each slot, or `FREE`.
         memory: (layers, groups, slots) float64, what the policy remembers of each row; zero for a new row.
         length: tokens read so far.
+        seconds: what its decisions have taken so far.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class Run:
         self.layers = layers
         self.groups = kv_heads if policy.scope == "kv_head" else 1
         self.length = 0
+        self.seconds = 0.0
         self.positions = np.empty((layers, self.groups, 0), np.int32)
         self.memory = np.empty((layers, self.groups, 0))
         self._hole: Ints | None = None  # (layers, groups): the slot freed last, where the next row goes
@@ -48,6 +53,13 @@ class Run:
         self._runner_up = np.full(record, np.nan, np.float32)
         self._received = np.zeros(record)
         self.nll = np.full(capacity, np.nan, np.float32)
+
+    @contextmanager
+    def clock(self) -> Iterator[None]:
+        """Count the time inside as the run's own."""
+        began = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - began
 
     @property
     def slots(self) -> int:

@@ -1,0 +1,199 @@
+"""The records of a budget sweep: the CSV file they live in, and the curves drawn from them. Knows no model."""
+
+import csv
+import io
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
+from os import PathLike
+from typing import BinaryIO
+
+from core.errors import BadInput
+from core.policies import POLICIES
+
+FULL = "full"
+BASELINE = "baseline"  # no policy: the full model, but the context simply cut to the budget
+LABELS = {BASELINE: "Short context"} | {key: policy.label for key, policy in POLICIES.items()}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One window of a document to be read under one policy with one budget.
+
+    Attributes:
+        model, dtype: who reads it.
+        document: its name.
+        window: which of its windows, from 0.
+        text_hash: of the window's tokens.
+        policy: its key, `FULL` or `BASELINE`.
+        budget: None for the full model.
+    """
+
+    model: str
+    dtype: str
+    document: str
+    window: int
+    text_hash: str
+    policy: str
+    budget: int | None
+
+
+@dataclass(frozen=True)
+class Record(Reading):
+    """What came of a reading.
+
+    Attributes:
+        tokens: that were predicted: all of the window's but its first.
+        nll_sum: nats, over all of them.
+        perplexity: the exponential of their mean.
+        seconds: the reading took.
+    """
+
+    tokens: int
+    nll_sum: float
+    perplexity: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of a policy's curve: its perplexity with one budget, over the windows that all curves have.
+
+    Attributes:
+        policy, budget: as in `Reading`.
+        tokens: predicted in these windows.
+        perplexity: of all of them together.
+        tokens_per_second: read.
+    """
+
+    policy: str
+    budget: int | None
+    tokens: int
+    perplexity: float
+    tokens_per_second: float
+
+
+def points(records: Iterable[Record]) -> list[Point]:
+    """One point per policy and budget, in the order of the records.
+
+    Perplexities of different windows cannot be compared, so an unfinished sweep's last window counts only for as long
+    as it is the only one.
+    """
+    of_point: dict[tuple[str, int | None], dict[tuple[str, int], Record]] = defaultdict(dict)
+    for record in records:
+        of_point[record.policy, record.budget][record.document, record.window] = record
+    if not of_point:
+        return []
+    common = set.intersection(*(set(windows) for windows in of_point.values()))
+    found = []
+    for (policy, budget), windows in of_point.items():
+        own = [windows[window] for window in windows if window in common]
+        tokens, seconds = sum(record.tokens for record in own), sum(record.seconds for record in own)
+        perplexity = math.exp(math.fsum(record.nll_sum for record in own) / tokens)
+        found.append(Point(policy, budget, tokens, perplexity, tokens / seconds))
+    return found
+
+
+def smallest_budget(records: Iterable[Record], within: float = 0.05) -> dict[str, int | None]:
+    """Per policy, the smallest budget tried whose perplexity exceeds the full model's by at most that share, or None.
+
+    Empty before the full model has read anything.
+    """
+    curves = points(records)
+    limit = next((point.perplexity * (1 + within) for point in curves if point.policy == FULL), None)
+    if limit is None:
+        return {}
+    smallest: dict[str, int | None] = {}
+    for point in curves:
+        if point.budget is not None:
+            so_far = smallest.setdefault(point.policy, None)
+            if point.perplexity <= limit and (so_far is None or point.budget < so_far):
+                smallest[point.policy] = point.budget
+    return smallest
+
+
+def budget_sentences(records: Sequence[Record], within: float = 0.05) -> list[str]:
+    """`smallest_budget` in words, one sentence per policy."""
+    limit = f"within {within * 100:g} % of the full model's perplexity"
+    return [
+        f"{LABELS[policy]}: none of the budgets tried comes {limit}."
+        if budget is None
+        else f"{LABELS[policy]}: {budget:,} is the smallest budget tried that comes {limit}."
+        for policy, budget in smallest_budget(records, within).items()
+    ]
+
+
+class RecordFile:
+    """A CSV file of records that only ever grows, a whole line at a time.
+
+    A run that was killed leaves at most half a line at its end, which is cut off when the file is opened again. A
+    file that is no such CSV is refused and left as it is.
+
+    Attributes:
+        records: all that are in the file.
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        """Open the file, or make it.
+
+        Raises:
+            BadInput: it cannot be opened, or holds something else.
+        """
+        try:
+            self._file: BinaryIO = open(path, "ab+")  # noqa: SIM115 (closed by `close`)
+        except OSError as e:
+            raise BadInput(f"{path} cannot be written: {e.strerror}.") from e
+        try:
+            self.records = self._repaired(path)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _repaired(self, path: str | PathLike[str]) -> list[Record]:
+        self._file.seek(0)
+        content = self._file.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        records = []
+        try:
+            if not (whole or HEADER).startswith(HEADER) or not (whole or HEADER.startswith(content)):
+                raise ValueError("another header")
+            for values in csv.reader(io.StringIO(whole[len(HEADER) :].decode(), newline="")):
+                records.append(_parsed(values))
+        except (ValueError, csv.Error) as e:
+            raise BadInput(f"{path} is not the file of a sweep. Choose another file.") from e
+        self._file.truncate(len(whole))
+        if not whole:
+            self._write(HEADER)
+        return records
+
+    def append(self, record: Record) -> None:
+        """Add a record; it is in the file when this returns."""
+        self._write(_line(astuple(record)))
+        self.records.append(record)
+
+    def _write(self, line: bytes) -> None:
+        self._file.write(line)
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _line(values: Iterable[object]) -> bytes:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(values)
+    return line.getvalue().encode()
+
+
+HEADER = _line(field.name for field in fields(Record))
+
+
+def _parsed(values: list[str]) -> Record:
+    """Raise ValueError unless these are the values of a record."""
+    model, dtype, document, window, text_hash, policy, budget, tokens, nll_sum, perplexity, seconds = values
+    return Record(
+        *(model, dtype, document, int(window), text_hash, policy, int(budget) if budget else None),
+        *(int(tokens), float(nll_sum), float(perplexity), float(seconds)),
+    )
