@@ -80,7 +80,8 @@ class Batch:
         self.values: list[Tensor] = [empty] * self.layers
         self._chunk = range(0)
         self._layers_seen = 0
-        self._slots: list[Tensor] = []  # per layer (runs, KV heads), where the token being read is written
+        self._slots: list[Tensor] = []  # per layer (runs, KV heads, 1, 1), where the token being read is written
+        self._width, self._unequal = 0, False  # the most slots of a run, and whether another has fewer
         self._attention: list[Tensor] = []  # per layer (runs, KV heads, query heads of the group, slots)
 
     @torch.inference_mode()
@@ -226,23 +227,23 @@ class Batch:
     # A single token: it is written into a free slot, and all layers decide after the pass.
 
     def _place_token(self) -> None:
-        kv_heads = self.lm.n_kv_heads
-        placed = [run.place_token(self._chunk.start) for run in self.runs]
-        spread = [np.broadcast_to(slots, (self.layers, kv_heads)) for slots in placed]
-        self._slots = list(torch.from_numpy(np.stack(spread, axis=1)))
+        shape = (self.layers, self.lm.n_kv_heads)
+        placed = [np.broadcast_to(run.place_token(self._chunk.start), shape) for run in self.runs]
+        self._slots = list(torch.from_numpy(np.stack(placed, axis=1))[..., None, None])
+        self._width = max(run.slots for run in self.runs)
+        self._unequal = any(run.slots != self._width for run in self.runs)
         self._attention = []
 
     def _attend_token(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None
     ) -> Tensor:
-        slots = max(run.slots for run in self.runs)
-        index = self._slots[layer].to(key.device)[..., None, None].expand_as(key)
-        self.keys[layer] = _grown(self.keys[layer], key, slots).scatter_(2, index, key)
-        self.values[layer] = _grown(self.values[layer], value, slots).scatter_(2, index, value)
+        slots = self._width
+        index = self._slots[layer].to(key.device).expand_as(key)
+        keys = self.keys[layer] = _grown(self.keys[layer], key, slots).scatter_(2, index, key)
+        values = self.values[layer] = _grown(self.values[layer], value, slots).scatter_(2, index, value)
         # (runs, KV heads, query heads of the group, slots)
-        logits = _logits(query, self.keys[layer][:, :, :slots], scaling)
-        unequal = any(run.slots != slots for run in self.runs)
-        if unequal or window is not None:
+        logits = _logits(query, keys[:, :, :slots], scaling)
+        if self._unequal or window is not None:
             positions = [run.positions[layer] for run in self.runs]
             of_slots = torch.from_numpy(_stack(positions, FREE)).to(logits.device)[:, :, None, :]
             hidden = of_slots == FREE
@@ -251,7 +252,7 @@ class Batch:
             logits.masked_fill_(hidden, -torch.inf)
         attention = logits.softmax(dim=-1)
         self._attention.append(attention)
-        output: Tensor = attention.to(value.dtype) @ self.values[layer][:, :, :slots]
+        output: Tensor = attention.to(value.dtype) @ values[:, :, :slots]
         return output
 
     def _decide_token(self) -> None:
@@ -353,8 +354,11 @@ def iter_replay(
     """
     tokens = lm.as_tokens(tokens)
     batch = start_reading(lm, tokens, [policy], chunk=chunk, prefill=prefill)
-    for done, _ in _prefill(batch, tokens, chunk):
-        yield Progress(done, len(tokens), _traces(lm, batch.runs, tokens, []))
+    reported = time.monotonic()
+    for read, _ in read_chunks(batch, tokens, chunk):
+        if read.stop == len(tokens) or time.monotonic() - reported > REPORT_EVERY:
+            yield Progress(read.stop, len(tokens), _traces(lm, batch.runs, tokens, []))
+            reported = time.monotonic()
 
 
 def replay(
@@ -398,38 +402,68 @@ def iter_generate(
     prefill: Prefill = "token-by-token",
 ) -> Iterator[Progress]:
     """`generate` as a generator that reports progress several times a second; see `iter_replay`."""
-    policies = list(policies) if isinstance(policies, Sequence) else [policies]
-    tokens = lm.as_tokens(tokens)
-    if not policies:
-        raise BadInput("Choose at least one policy.")
-    if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 1:
-        raise BadInput(f"The number of new tokens must be a whole number of at least 1, not {max_new_tokens!r}.")
-    total = len(tokens) + max_new_tokens
-    _check_prompt(lm, tokens, total, policies, chunk, prefill)
-    samplers = [Sampler(temperature, top_p, seed) for _ in policies]
-    runs = _runs(lm, policies, total, len(tokens), prefill)
-    written: list[list[int]] = [[] for _ in runs]
-    batch = Batch(lm, runs)
-    for done, logits in _prefill(batch, tokens, chunk):  # noqa: B007 - the last logits choose the first new token
-        yield Progress(done, total, _traces(lm, runs, tokens, written))
-    writing = list(range(len(runs)))
+    writers = _Writers(lm, tokens, policies, max_new_tokens, temperature, top_p, seed, chunk, prefill)
     reported = time.monotonic()
-    for position in range(len(tokens), total):
-        for row, i in enumerate(writing):
-            written[i].append(_choose(runs[i], samplers[i], logits[row, -1], position))
-        ids = torch.tensor([[written[i][-1]] for i in writing], device=lm.device)
-        logits = batch.read(ids, range(position, position + 1))
-        rows = [row for row, i in enumerate(writing) if written[i][-1] not in lm.eos_ids]
-        if not rows:
-            break
-        if len(rows) < len(writing):
-            writing = [writing[row] for row in rows]
-            batch.keep_runs(rows)
-            logits = logits[rows]
-        if time.monotonic() - reported > REPORT_EVERY and position + 1 < total:
-            yield Progress(position + 1, total, _traces(lm, runs, tokens, written))
+    done = 0
+    for done in writers.write(chunk):
+        if time.monotonic() - reported > REPORT_EVERY and done < writers.total:
+            yield Progress(done, writers.total, writers.traces())
             reported = time.monotonic()
-    yield Progress(position + 1, total, _traces(lm, runs, tokens, written))
+    yield Progress(done, writers.total, writers.traces())
+
+
+class _Writers:
+    """Runs that read one prompt and write on in lockstep, each its own text."""
+
+    def __init__(
+        self,
+        lm: "LanguageModel",
+        tokens: Tokens | Sequence[int],
+        policies: Policy | Sequence[Policy],
+        max_new_tokens: int,
+        temperature: float,
+        top_p: float,
+        seed: int,
+        chunk: int | None,
+        prefill: Prefill,
+    ) -> None:
+        policies = list(policies) if isinstance(policies, Sequence) else [policies]
+        if not policies:
+            raise BadInput("Choose at least one policy.")
+        if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 1:
+            raise BadInput(f"The number of new tokens must be a whole number of at least 1, not {max_new_tokens!r}.")
+        self.lm = lm
+        self.tokens = lm.as_tokens(tokens)
+        self.total = len(self.tokens) + max_new_tokens
+        _check_prompt(lm, self.tokens, self.total, policies, chunk, prefill)
+        self.samplers = [Sampler(temperature, top_p, seed) for _ in policies]
+        self.runs = _runs(lm, policies, self.total, len(self.tokens), prefill)
+        self.written: list[list[int]] = [[] for _ in self.runs]
+
+    def write(self, chunk: int | None) -> Iterator[int]:
+        """Read and write; yields how many tokens are done after each chunk and each new token."""
+        batch = Batch(self.lm, self.runs)
+        for read, logits in read_chunks(batch, self.tokens, chunk):
+            yield read.stop
+            last = logits[:, -1]
+        writing = list(range(len(self.runs)))
+        for position in range(len(self.tokens), self.total):
+            for row, i in enumerate(writing):
+                self.written[i].append(_choose(self.runs[i], self.samplers[i], last[row], position))
+            ids = torch.tensor([[self.written[i][-1]] for i in writing], device=self.lm.device)
+            last = batch.read(ids, range(position, position + 1))[:, -1]
+            yield position + 1
+            rows = [row for row, i in enumerate(writing) if self.written[i][-1] not in self.lm.eos_ids]
+            if not rows:
+                break
+            if len(rows) < len(writing):
+                writing = [writing[row] for row in rows]
+                batch.keep_runs(rows)
+                last = last[rows]
+
+    def traces(self) -> list[Trace]:
+        """What has been read and written so far."""
+        return _traces(self.lm, self.runs, self.tokens, self.written)
 
 
 def generate(
@@ -466,20 +500,11 @@ def generate(
         BadInput, TextTooLong, NumericalError, OutOfMemory: as `replay`.
     """
     _check_chunk(chunk)
-    progress = _last(
-        iter_generate(
-            lm,
-            tokens,
-            policies,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            seed=seed,
-            chunk=chunk,
-            prefill=prefill,
-        )
-    )
-    return progress.traces if isinstance(policies, Sequence) else progress.traces[0]
+    writers = _Writers(lm, tokens, policies, max_new_tokens, temperature, top_p, seed, chunk, prefill)
+    for _ in writers.write(chunk):
+        pass
+    traces = writers.traces()
+    return traces if isinstance(policies, Sequence) else traces[0]
 
 
 def attention_of(
@@ -565,15 +590,6 @@ def read_chunks(batch: Batch, tokens: Tokens, chunk: int | None) -> Iterator[tup
         yield range(start, stop), logits
         del logits  # of several runs they are large, and the next are on their way
         start = stop
-
-
-def _prefill(batch: Batch, tokens: Tokens, chunk: int | None) -> Iterator[tuple[int, Tensor]]:
-    """`read_chunks`, but yields the tokens read and the last chunk's logits only now and then, and at the end."""
-    reported = time.monotonic()
-    for positions, logits in read_chunks(batch, tokens, chunk):
-        if positions.stop == len(tokens) or time.monotonic() - reported > REPORT_EVERY:
-            yield positions.stop, logits
-            reported = time.monotonic()
 
 
 def _paced(size: int, seconds: float) -> int:

@@ -32,6 +32,7 @@ from core.errors import (
     UnsupportedModel,
     UserError,
 )
+from core.linear import quicken
 from core.policies import Full
 from core.run import Run
 from core.trace import Tokens
@@ -300,6 +301,7 @@ def load_model(model: str = DEFAULT_MODEL, *, dtype: str = "auto", device: str =
         raise OutOfMemory(f"{model} does not fit the memory of this machine. Choose a smaller model.") from e
     except Exception as e:
         raise _explained(model, e) from e
+    quicken(loaded)
     lm = LanguageModel(loaded.eval(), tokenizer, spec, model)
     _check_attention(lm)
     return lm
