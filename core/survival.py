@@ -104,7 +104,7 @@ def survival(trace: Trace) -> Survival:
 
 
 def _product_limit(evicted: NDArray[np.int64], at_risk: NDArray[np.int64]) -> Reals:
-    kept: Reals = np.cumprod(1 - evicted / np.maximum(at_risk, 1), axis=-1)
+    kept: Reals = np.cumprod(1 - evicted / np.maximum(at_risk, 1), axis=-1, dtype=np.float64)
     # Where all have been evicted, none is at risk any more, and the answer is known: 0.
     return np.where((at_risk == 0) & (kept > 0), np.nan, kept)
 

@@ -9,8 +9,9 @@ from traces import HOSTILE, random_trace, trace_of
 
 from core import metrics
 from core.errors import BadInput
+from core.records import Point
 from core.trace import NEVER, PolicySettings
-from viz.figures import head_figure, retention_figure, token_figure
+from viz.figures import head_figure, retention_figure, sweep_figure, token_figure
 from viz.findings import findings, findings_html
 from viz.sentences import life, why
 
@@ -93,3 +94,16 @@ def test_figures_take_no_markup_from_a_token(figure) -> None:
     trace = trace_of([[[NEVER] * len(HOSTILE)]], HOSTILE, budget=9)
     made = json.loads(figure(trace).to_json())
     assert "<img" not in json.dumps(made["data"]) and "<b>" not in json.dumps(made["data"])
+
+
+def test_the_sweep_figure_has_a_curve_per_policy_and_the_full_model_as_a_line() -> None:
+    points = [Point("full", None, 9, 20.0, 1.0)]
+    points += [Point(policy, budget, 9, 100.0 / budget, 1.0) for budget in (4, 2) for policy in ("tova", "baseline")]
+    full, tova, baseline = sweep_figure(points).data
+    assert (list(full.x), list(full.y)) == ([2, 4], [20.0, 20.0])
+    assert (list(tova.x), list(tova.y)) == ([2, 4], [50.0, 25.0])
+    assert baseline.name == "Short context"
+
+
+def test_a_sweep_that_has_only_begun_can_be_drawn() -> None:
+    assert len(sweep_figure([Point("full", None, 9, 20.0, 1.0)]).data) == 1

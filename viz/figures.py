@@ -5,11 +5,14 @@ page is light or dark, so backgrounds are transparent, grey is half transparent,
 """
 
 import html
+import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
 from core import metrics
+from core.records import BASELINE, FULL, LABELS, Point
 from core.trace import NEVER, Floats, Trace
 from viz.sentences import quoted
 
@@ -33,7 +36,7 @@ def retention_figure(trace: Trace, step: int) -> go.Figure:
     rows = [f"layer {i}" + (f" · KV head {g}" if groups > 1 else "") for i in range(layers) for g in range(groups)]
     figure = go.Figure(_states(states.reshape(layers * groups, n), _labels(trace), rows))
     figure.update_traces(hovertemplate="%{y}<br>token %{x}<br>%{text}<extra></extra>", text=_names(states, n))
-    return _styled(figure, f"{_title(trace)}<br>what is kept after step {step}", "token", "layer", trace)
+    return _styled(figure, f"{_title(trace)}<br>what is kept after step {step}", "token", "layer", len(trace))
 
 
 def head_figure(trace: Trace, layer: int, group: int = 0, attention: Floats | None = None) -> go.Figure:
@@ -80,9 +83,7 @@ def head_figure(trace: Trace, layer: int, group: int = 0, attention: Floats | No
             name=f"{budget} tokens ago: the limit of Window",
         )
     who = f"layer {layer}" + (f", KV head {group}" if trace.policy.scope == "kv_head" else "")
-    return _styled(
-        figure, f"{_title(trace)}<br>the life of {who}", "token (position)", "step (token being read)", trace
-    )
+    return _styled(figure, f"{_title(trace)}<br>the life of {who}", "token (position)", "step (token being read)", n)
 
 
 def token_figure(trace: Trace, position: int) -> go.Figure:
@@ -114,7 +115,52 @@ def token_figure(trace: Trace, position: int) -> go.Figure:
     for name, colour in (("kept to the end", KEPT), ("evicted", EVICTED)):
         figure.add_bar(x=[None], y=[None], name=name, marker={"color": colour})
     title = f"{_title(trace)}<br>the life of token {position}, {_escaped(trace, position)}"
-    return _styled(figure, title, "layer", "steps kept", trace).update_yaxes(autorange=True)
+    return _styled(figure, title, "layer", "steps kept").update_yaxes(autorange=True)
+
+
+POLICY_COLOURS = {
+    "tova": "#1f83b8",
+    "h2o": "#e8730c",
+    "window+i": "#2a9d6f",
+    "window": "#b0478c",
+    "tova-head": "#6cb6dd",
+    "random": "#8d7b5a",
+}
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
+
+
+def sweep_figure(points: Sequence[Point]) -> go.Figure:
+    """Perplexity against budget, one curve per policy, the full model as a line (Oren et al. 2024, figure 3)."""
+    figure = go.Figure()
+    budgets = sorted({point.budget for point in points if point.budget is not None}) or [1]
+    curves: dict[str, list[Point]] = {}
+    for point in points:
+        curves.setdefault(point.policy, []).append(point)
+    for (policy, curve), symbol in zip(curves.items(), itertools.cycle(SYMBOLS)):
+        if policy == FULL:
+            figure.add_scatter(
+                x=[min(budgets), max(budgets)],
+                y=[curve[0].perplexity] * 2,
+                name=f"{LABELS[FULL]} model: {curve[0].perplexity:.1f}",
+                mode="lines",
+                line={"color": INK, "dash": "dash"},
+                hoverinfo="skip",
+            )
+            continue
+        ordered = sorted(curve, key=lambda point: point.budget or 0)
+        figure.add_scatter(
+            x=[point.budget for point in ordered],
+            y=[point.perplexity for point in ordered],
+            name=LABELS[policy],
+            mode="lines+markers",
+            line={"color": POLICY_COLOURS.get(policy, INK), "dash": "dot" if policy == BASELINE else "solid"},
+            marker={"symbol": symbol, "size": 9},
+            hovertemplate=LABELS[policy] + "<br>budget %{x}<br>perplexity %{y:.2f}<extra></extra>",
+        )
+    title = "Perplexity against budget<br>both axes are logarithmic; lower is better"
+    _styled(figure, title, "budget (rows per layer)", "perplexity")
+    figure.update_xaxes(type="log", tickmode="array", tickvals=budgets, ticktext=[f"{budget:,}" for budget in budgets])
+    return figure.update_yaxes(type="log", autorange=True, dtick="D1", tickformat="~r")
 
 
 def _states(states: np.ndarray, x: list[str], y: list[str], shown: tuple[int, ...] = (0, 1, 2, 3)) -> go.Heatmap:
@@ -148,7 +194,7 @@ def _title(trace: Trace) -> str:
     return html.escape(f"{trace.policy}", quote=False)
 
 
-def _styled(figure: go.Figure, title: str, x: str, y: str, trace: Trace) -> go.Figure:
+def _styled(figure: go.Figure, title: str, x: str, y: str, n: int = 0) -> go.Figure:
     figure.update_layout(
         title={
             "text": title,
@@ -169,8 +215,8 @@ def _styled(figure: go.Figure, title: str, x: str, y: str, trace: Trace) -> go.F
     axis = {"gridcolor": "rgba(127,127,127,0.2)", "zeroline": False}
     figure.update_xaxes(title=x, **axis)
     figure.update_yaxes(title=y, autorange="reversed", **axis)
-    every = next((step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500) if len(trace) / step <= 14), 1000)
-    ticks = list(range(0, len(trace), every))
+    every = next((step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500) if n / step <= 14), 1000)
+    ticks = list(range(0, n, every))
     by_token = {"tickmode": "array", "tickvals": ticks, "ticktext": [str(tick) for tick in ticks]}
     for title_, update in ((x, figure.update_xaxes), (y, figure.update_yaxes)):
         if title_.startswith(("token", "step (")):

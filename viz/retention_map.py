@@ -10,7 +10,20 @@ from core.trace import Trace
 from viz.payload import payload
 
 _STATIC = Path(__file__).parent / "static"
-_HTML, _CSS, _JS = ((_STATIC / f"retention_map.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+
+
+def static(*names: str) -> str:
+    """The text of these files, one after another."""
+    return "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in names)
+
+
+def with_steps(name: str) -> str:
+    """The text of a template, the step control in its place."""
+    return static(name).replace("<!-- steps -->", static("steps.html").strip())
+
+
+_HTML, _CSS = with_steps("retention_map.html"), static("retention_map.css")
+_JS = static("drawing.js", "controls.js", "retention_map.js")
 
 # The names of the events stand in quotes: gradio offers an event of a component if its script quotes the name.
 _ON_LOAD = """

@@ -245,6 +245,71 @@ def test_a_run_can_be_taken_away(page: Page, tmp_path: Path, open_page: Callable
     expect(step(alone)).to_have_text("325 / 325")
 
 
+def test_three_policies_are_compared_side_by_side(page: Page) -> None:
+    write(page, SHORT)
+    page.get_by_role("tab", name="Compare").click()
+    set_slider(page, "compare-budget", 8)
+    page.locator("#compare-policies").get_by_label("Oracle").check()
+    page.locator("#compare-run").click()
+    expect(page.locator("#compare-status")).to_contain_text("Done", timeout=RUN_TIME)
+    table = page.locator("#compare-table")
+    for policy in ("Full", "TOVA, budget 8", "Window+i, budget 8", "Window, budget 8", "Oracle, budget 8"):
+        expect(table).to_contain_text(policy)
+    expect(page.locator("canvas:visible")).to_have_count(5)  # four maps and the difference
+    page.locator("canvas:visible").first.click(position={"x": 250, "y": 40})
+    expect(page.locator("#compare-missed")).to_contain_text("of the full model's attention falls on tokens")
+
+
+def test_policies_write_on_each_its_own_way(page: Page) -> None:
+    write(page, SHORT)
+    page.get_by_role("tab", name="Compare").click()
+    set_slider(page, "compare-budget", 8)
+    set_slider(page, "compare-new-tokens", 10)
+    page.locator("#compare-run").click()
+    expect(page.locator("#compare-status")).to_contain_text("Done", timeout=RUN_TIME)
+    expect(page.locator("canvas:visible")).to_have_count(4)
+
+
+def test_a_comparison_of_nothing_is_explained(page: Page) -> None:
+    page.get_by_role("tab", name="Compare").click()
+    for policy in ("TOVA", "Window+i", "Window"):
+        page.locator("#compare-policies").get_by_label(policy, exact=True).uncheck()
+    page.locator("#compare-run").click()
+    expect(page.locator("#compare-status")).to_contain_text("at least one policy")
+
+
+def test_the_run_is_measured_when_its_tab_is_opened(page: Page) -> None:
+    page.get_by_role("tab", name="Measure").click()
+    expect(page.get_by_text("Which tokens live long")).to_be_visible(timeout=RUN_TIME)
+    expect(page.get_by_text("the life of every layer")).to_be_visible()
+    expect(page.locator("#longest-lived")).to_contain_text("sentence end")
+
+
+def test_a_budget_sweep_grows_and_says_which_budget_is_enough(page: Page) -> None:
+    write(page, SHORT * 3)
+    page.get_by_role("tab", name="Budget").click()
+    page.get_by_label("Budgets, with commas between").fill("4, 16, 500")
+    page.locator("#sweep-run").click()
+    sweep_status = page.locator("#sweep-status")
+    expect(sweep_status).to_contain_text("tokens read; about")
+    expect(sweep_status).to_contain_text("Done", timeout=2 * RUN_TIME)
+    expect(page.locator("#sweep-sentences")).to_contain_text("is the smallest budget tried that comes within 5 %")
+    expect(page.locator("#sweep-plot")).to_contain_text("Short context")
+    expect(page.locator("#sweep-table")).to_contain_text("Window+i")
+
+
+def test_a_sweep_can_be_stopped_and_explains_bad_budgets(page: Page) -> None:
+    page.get_by_role("tab", name="Budget").click()
+    page.get_by_label("Budgets, with commas between").fill("many")
+    page.locator("#sweep-run").click()
+    expect(page.locator("#sweep-status")).to_contain_text("whole numbers")
+    page.get_by_label("Budgets, with commas between").fill("8 16 32 64 128 256")
+    page.locator("#sweep-run").click()
+    expect(page.locator("#sweep-plot")).to_contain_text("Perplexity against budget")
+    page.locator("#sweep-stop").click()
+    expect(page.locator("#sweep-status")).to_contain_text("Stopped.")
+
+
 @pytest.mark.parametrize("width", [390, 1024, 1440])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_nothing_sticks_out(open_page: Callable[..., Page], address: str, width: int, theme: str) -> None:

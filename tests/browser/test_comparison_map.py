@@ -1,0 +1,420 @@
+"""Several policies side by side in Chromium: one step for all, their difference, what is told to Python."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations, pairwise
+
+import gradio as gr
+import numpy as np
+import pytest
+from playwright.sync_api import Locator, Page, expect
+from traces import HOSTILE, random_trace
+
+from core.policies import make_policy, settings_of
+from core.trace import NEVER, Trace
+from viz.comparison_map import _CSS, _HTML, _JS, ComparisonMap
+from viz.payload import comparison_payload
+
+N = 60
+LAST = N - 1
+
+
+def trace(seed: int, policy: str, groups: int = 1, budget: int = 10) -> Trace:
+    run = random_trace(seed=seed, layers=5, groups=groups, n=N, budget=budget)
+    return replace(run, policy=settings_of(make_policy(policy, budget)))
+
+
+TOVA = trace(3, "tova")
+WINDOW = replace(trace(4, "window"), tokens=TOVA.tokens)
+HEADS = replace(trace(5, "h2o", groups=2), tokens=TOVA.tokens)
+READ = (TOVA, WINDOW, HEADS)
+COSTS = np.zeros((3, N), np.float32)
+COSTS[:, 0] = np.nan
+COSTS[:, 7], COSTS[1, 8], COSTS[1, 9] = 0.75, 40, -1.5
+
+
+def written(run: Trace, differs_at: int, n: int = N) -> Trace:
+    """The run as one that has gone on by itself after 20 tokens."""
+    ids = run.tokens.ids + np.where(np.arange(N) >= differs_at, 1000, 0).astype(np.int32)
+    pieces = tuple(piece if i < differs_at else f" own{i}" for i, piece in enumerate(TOVA.tokens.pieces))
+    tokens = replace(TOVA.tokens, ids=ids, pieces=pieces)[:n]
+    evicted_at = np.where(run.evicted_at < n, run.evicted_at, NEVER)[:, :, :n]
+    return replace(run, tokens=tokens, evicted_at=evicted_at, prompt_length=20)
+
+
+WRITTEN = (written(TOVA, N), written(WINDOW, 25), written(HEADS, 30, n=50))
+
+
+def hear(event: gr.EventData) -> str:
+    return json.dumps(event._data)
+
+
+@pytest.fixture(scope="module")
+def address(serve: Callable[..., str]) -> str:
+    with gr.Blocks(analytics_enabled=False) as blocks:
+        comparison = ComparisonMap()
+        heard = gr.Textbox(label="heard")
+        write, plain = gr.Button("write"), gr.Button("plain")
+        quiet = {"outputs": comparison, "show_progress": "hidden"}
+        write.click(lambda: comparison_payload(WRITTEN, run="write"), **quiet)
+        plain.click(lambda: comparison_payload([WINDOW], run="plain"), **quiet)
+        blocks.load(lambda: comparison_payload(READ, COSTS, run="read"), **quiet)
+        for event in (comparison.cell, comparison.token):
+            event(hear, outputs=heard)
+    return serve(blocks)
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Page], address: str) -> Page:
+    page = open_page(address)
+    at_step(page, LAST)
+    return page
+
+
+@pytest.fixture
+def functions(open_page: Callable[..., Page]) -> Page:
+    """A blank page in which `ComparisonMap` is defined."""
+    page = open_page("about:blank")
+    page.add_script_tag(content=_JS)
+    return page
+
+
+def at_step(page: Page, step: int) -> None:
+    expect(page.locator(".rm-number")).to_have_text(f"{step} / {LAST}")
+
+
+def go(page: Page, step: int) -> None:
+    page.get_by_label("Step", exact=True).fill(str(step))
+    at_step(page, step)
+
+
+def pixels(page: Page) -> list[str]:
+    """What each canvas shows, the difference last, once all have been drawn."""
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return page.locator(".cm canvas").evaluate_all("all => all.map(canvas => canvas.toDataURL())")
+
+
+def canvas(page: Page, policy: int) -> Locator:
+    return page.locator(".cm-list canvas").nth(policy)
+
+
+def heard(page: Page, expected: dict[str, int]) -> None:
+    expect(page.get_by_label("heard")).to_have_value(json.dumps(expected))
+
+
+def story(page: Page, policy: int) -> Locator:
+    return page.locator(".cm-story").nth(policy)
+
+
+# The pure functions
+
+
+def shares(a: Trace, b: Trace, step: int) -> tuple[np.ndarray, np.ndarray]:
+    kept = [run.kept(min(step, len(run) - 1)) for run in (a, b)]
+    if a.evicted_at.shape[1] != b.evicted_at.shape[1]:
+        kept = [one.mean(axis=1, keepdims=True) for one in kept]
+    return tuple(one.reshape(-1, one.shape[-1]).astype(float) for one in kept)
+
+
+@pytest.mark.parametrize("pair", [(0, 1), (2, 2), (0, 2), (2, 1)])
+def test_overlap_is_that_of_the_kept_sets(functions: Page, pair: tuple[int, int]) -> None:
+    steps = [0, 9, 10, 41, LAST]
+
+    found = functions.evaluate(
+        """([payload, [a, b], steps]) => {
+            const { traces } = ComparisonMap.decodeAll(payload);
+            return steps.map(step => ComparisonMap.overlap(traces[a], traces[b], step));
+        }""",
+        [comparison_payload(READ), pair, steps],
+    )
+
+    for step, ours in zip(steps, found, strict=True):
+        a, b = shares(READ[pair[0]], READ[pair[1]], step)
+        assert ours["both"] == pytest.approx(np.minimum(a, b).sum(axis=1).mean())
+        assert ours["onlyA"] == pytest.approx(np.maximum(0, a - b).sum(axis=1).mean())
+        assert ours["onlyB"] == pytest.approx(np.maximum(0, b - a).sum(axis=1).mean())
+
+
+PALETTE = {"kept": [0, 0, 200], "only-a": [200, 0, 0], "only-b": [0, 200, 0], "evicted": [100, 100, 100]}
+
+
+@pytest.mark.parametrize(("pair", "rows"), [((0, 1), 5), ((2, 2), 10), ((0, 2), 5)])
+def test_a_difference_is_coloured_by_who_keeps_the_token(functions: Page, pair: tuple[int, int], rows: int) -> None:
+    step = 41
+
+    flat = functions.evaluate(
+        """([payload, [a, b], rows, step, palette]) => {
+            const { traces, length } = ComparisonMap.decodeAll(payload);
+            const span = { row0: 0, row1: rows, column0: 0, column1: length };
+            const of = [traces[a], traces[b], rows / 5, step, span, length, rows, palette];
+            return Array.from(ComparisonMap.differencePixels(...of));
+        }""",
+        [comparison_payload(READ), pair, rows, step, PALETTE | {"paper": [255, 255, 255]}],
+    )
+
+    found = np.array(flat, np.uint32).view(np.uint8).reshape(rows, N, 4)[..., :3].astype(int)
+    a, b = (one[..., None] for one in shares(READ[pair[0]], READ[pair[1]], step))
+    kept, only_a, only_b, evicted = (np.array(colour) for colour in PALETTE.values())
+    wanted = np.minimum(a, b) * kept + np.maximum(0, a - b) * only_a + np.maximum(0, b - a) * only_b
+    wanted = wanted + (1 - np.maximum(a, b)) * evicted
+    assert np.abs(found - wanted)[:, : step + 1].max() <= 1
+    assert (found[:, step + 1 :] == 255).all()
+
+
+def test_costs_are_clipped_at_three_nats(functions: Page) -> None:
+    levels = functions.evaluate("[NaN, 0, 0.75, 3, 40, -1.5, -3, -40].map(ComparisonMap.costLevel)")
+
+    assert levels == [0, 0, 2, 8, 8, -4, -8, -8]
+
+
+# Driving it
+
+
+def test_one_step_moves_all_maps_and_asks_the_server_nothing(page: Page) -> None:
+    requests: list[str] = []
+    page.wait_for_load_state("networkidle")
+    page.on("request", lambda request: requests.append(request.url))
+    canvas(page, 0).focus()
+    seen = [pixels(page)]
+
+    for key, step in [("Home", 0), ("Shift+ArrowRight", 10), ("Shift+ArrowRight", 20), ("ArrowRight", 21)]:
+        page.keyboard.press(key)
+        at_step(page, step)
+        seen.append(pixels(page))
+
+    for of_one_canvas in zip(*seen, strict=True):
+        assert len(set(of_one_canvas)) == len(seen)
+    assert len(seen[0]) == 4
+    assert page.locator(".cm-rows").all_inner_texts() == [
+        "10 rows per layer (45\u00a0% of those read)",
+        "10 rows per layer (45\u00a0% of those read)",
+        "10 rows per KV head (45\u00a0% of those read)",
+    ]
+    expect(page.locator(".rm-alternative")).to_have_text(
+        re.compile(r"^Step 21 of 59, token .*\. TOVA, budget 10: 10 rows per layer .*; Window, budget 10: .*; H2O")
+    )
+    expect(canvas(page, 1)).to_have_attribute(
+        "aria-label", re.compile(r"^Retention map of Window, budget 10\. .* 50 rows kept of 110 read")
+    )
+    assert requests == []
+
+
+def test_the_crosshair_is_on_all_maps_and_each_policy_says_what_it_did(page: Page) -> None:
+    go(page, 40)
+    plain = pixels(page)
+    canvas(page, 0).focus()
+    for key in ["Control+ArrowRight"] + ["Control+ArrowLeft"] * 28 + ["Control+ArrowDown"] * 2:
+        page.keyboard.press(key)
+
+    assert all(now != before for now, before in zip(pixels(page), plain, strict=True))
+    expect(page.locator(".rm-readout")).to_have_text(re.compile(r"^Layer 2 · token 12 "))
+    for policy, run in enumerate((TOVA, WINDOW)):
+        end = int(run.evicted_at[2, 0, 12])
+        says = "kept to the end" if end == NEVER else f"at step {end}"
+        expect(story(page, policy)).to_contain_text(says)
+    count = int(HEADS.kept(40)[2, :, 12].sum())
+    expect(story(page, 2)).to_have_text(f"kept by {count} of 2 KV heads")
+
+    page.keyboard.press("Enter")
+    heard(page, {"policy": 0, "layer": 2, "group": 0, "position": 12, "step": 40})
+    canvas(page, 2).focus()
+    page.keyboard.press("Control+ArrowDown")
+    page.keyboard.press("Enter")
+    heard(page, {"policy": 2, "layer": 2, "group": 1, "position": 12, "step": 40})
+    page.keyboard.press("t")
+    heard(page, {"policy": 2, "position": 12, "step": 40})
+    page.get_by_label("one row per layer").check()
+    canvas(page, 2).focus()
+    page.keyboard.press("Enter")
+    heard(page, {"policy": 2, "position": 40, "step": 40})
+
+
+def test_a_click_tells_the_cell_under_it(page: Page) -> None:
+    go(page, 30)
+    canvas(page, 1).scroll_into_view_if_needed()
+    box = canvas(page, 1).bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 500, box["y"] + 30)
+    words = page.locator(".rm-readout").inner_text()
+    found = re.match(r"Layer (\d+) · token (\d+) ", words)
+    assert found, words
+    page.mouse.click(box["x"] + 500, box["y"] + 30)
+    layer, position = map(int, found.groups())
+    heard(page, {"policy": 1, "layer": layer, "group": 0, "position": position, "step": 30})
+
+    page.locator(".cm-of").select_option(label="H2O, budget 10")
+    page.locator(".rm-t").nth(0).click()
+    heard(page, {"policy": 2, "position": 0, "step": 30})
+
+
+def test_zoom_is_shared(page: Page) -> None:
+    whole = pixels(page)
+    canvas(page, 2).focus()
+    page.keyboard.press("+")
+    assert all(now != before for now, before in zip(pixels(page), whole, strict=True))
+    canvas(page, 0).focus()
+    page.keyboard.press("0")
+    assert all(now == before for now, before in list(zip(pixels(page), whole, strict=True))[1:])
+
+
+def test_the_text_is_coloured_by_what_a_chosen_policy_keeps(page: Page) -> None:
+    go(page, 40)
+    for policy, run in enumerate(READ):
+        page.locator(".cm-of").select_option(str(policy))
+        pixels(page)
+        looks = page.locator(".rm-t").evaluate_all("spans => spans.map(span => span.dataset.kept)")
+        shares = run.kept(40).mean(axis=(0, 1))
+        for position, (look, share) in enumerate(zip(looks, shares, strict=True)):
+            assert look == ("unread" if position > 40 else str(round(16 * share))), position
+
+
+def test_the_text_is_coloured_by_where_forgetting_hurts(page: Page) -> None:
+    expect(page.get_by_text("+3 or more")).to_be_hidden()
+    page.locator(".cm-by").select_option("cost")
+    page.locator(".cm-of").select_option("1")
+    expect(page.get_by_text("+3 or more")).to_be_visible()
+
+    looks = page.locator(".rm-t").evaluate_all("spans => spans.slice(0, 11).map(span => span.dataset.kept)")
+
+    assert looks == ["cost0"] * 7 + ["cost2", "cost8", "cost-4", "cost0"]
+    page.locator(".rm-text").focus()
+    page.keyboard.press("Home")
+    go(page, 40)
+    page.locator(".rm-text").focus()
+    for _ in range(33):
+        page.keyboard.press("Control+ArrowLeft")
+    expect(story(page, 1)).to_contain_text("+40.00\u00a0nats against the full model")
+    expect(story(page, 0)).to_contain_text("+0.00\u00a0nats against the full model")
+
+
+def test_the_difference_is_of_the_two_that_are_chosen(page: Page) -> None:
+    first = pixels(page)
+    words = page.locator(".cm-words")
+    a, b = shares(TOVA, WINDOW, LAST)
+    both = np.minimum(a, b).sum(axis=1).mean()
+    expect(words).to_contain_text(f"a layer keeps {both:.1f}".removesuffix(".0") + " tokens under both")
+
+    page.locator(".cm-b").select_option("2")
+
+    assert pixels(page)[:3] == first[:3]
+    assert pixels(page)[3] != first[3]
+    expect(page.locator(".cm-key-b")).to_have_text(re.compile("H2O, budget 10"))
+    page.locator(".cm-b").select_option("0")
+    expect(words).to_contain_text("keeps 10 tokens under both, 0 only under A, 0 only under B: 100\u00a0%")
+
+
+def test_writers_have_a_text_each_with_the_first_different_token_marked(page: Page) -> None:
+    page.get_by_role("button", name="write").click()
+    expect(page.locator(".rm-text")).to_have_count(3)
+
+    texts = page.locator(".rm-text").evaluate_all("boxes => boxes.map(box => box.textContent)")
+
+    assert texts == ["".join(run.tokens.pieces) for run in WRITTEN]
+    marked = page.locator(".cm-diverging")
+    assert marked.all_inner_texts() == [" own25", " own30"]
+    assert page.locator(".rm-generated").count() == 40 + 40 + 30
+    expect(page.locator(".cm-continuation").nth(1)).to_have_text("differs from token 25 on: “ own25”")
+    expect(page.locator(".cm-words")).to_contain_text("From token 25 on their texts differ.")
+    expect(page.locator(".cm-by")).to_be_hidden()
+    page.locator(".rm-t").nth(2 * N + 31).click()
+    heard(page, {"policy": 2, "position": 31, "step": LAST})
+    page.locator(".rm-t").nth(55).hover()
+    expect(story(page, 2)).to_have_text("had ended before")
+
+
+def test_one_policy_has_no_difference(page: Page) -> None:
+    page.get_by_role("button", name="plain").click()
+    expect(page.locator(".cm-list canvas")).to_have_count(1)
+    expect(page.locator(".cm-difference")).to_be_hidden()
+    expect(page.locator(".cm-by option").nth(1)).to_be_disabled()
+
+
+# How it looks
+
+
+def test_hostile_tokens_are_text(page: Page) -> None:
+    assert page.locator(".rm-text").evaluate("box => box.textContent") == "".join(TOVA.tokens.pieces)
+    assert set(HOSTILE) & set(TOVA.tokens.pieces)
+    assert page.locator(".cm img, .cm b").count() == 0
+    assert "owned" not in page.title()
+
+
+# Linear RGB as seen without the red, the green or the blue cones (Machado, Oliveira and Fernandes 2009).
+BLINDNESS = {
+    "none": np.eye(3),
+    "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    "tritanopia": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_colours_of_the_difference_differ_for_everybody(
+    open_page: Callable[..., Page], address: str, theme: str
+) -> None:
+    page = open_page(f"{address}?__theme={theme}")
+    at_step(page, LAST)
+    colours = page.locator(".cm").evaluate(
+        """root => ["kept", "only-a", "only-b", "evicted", "paper"].map(name => {
+            const hex = getComputedStyle(root).getPropertyValue("--rm-" + name).trim();
+            return [1, 3, 5].map(at => parseInt(hex.slice(at, at + 2), 16) / 255);
+        })"""
+    )
+    linear = np.where(
+        np.array(colours) <= 0.04045, np.array(colours) / 12.92, ((np.array(colours) + 0.055) / 1.055) ** 2.4
+    )
+
+    greys = sorted(linear @ [0.2126, 0.7152, 0.0722])
+    assert all((b + 0.05) / (a + 0.05) > 1.3 for a, b in pairwise(greys)), greys
+    for name, matrix in BLINDNESS.items():
+        seen = np.clip(linear @ np.transpose(matrix), 0, 1) ** (1 / 2.4)
+        assert min(np.abs(a - b).max() for a, b in combinations(seen, 2)) > 0.1, name
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_has_contrast_on_every_cost(open_page: Callable[..., Page], address: str, theme: str) -> None:
+    page = open_page(f"{address}?__theme={theme}")
+    at_step(page, LAST)
+
+    contrasts = page.evaluate(
+        """() => {
+            const span = document.querySelector(".rm-t");
+            const colour = text => text.match(/[0-9.]+/g).slice(0, 3).map(Number);
+            return Array.from({ length: 17 }, (_, i) => "cost" + (i - 8)).map(look => {
+                span.dataset.kept = look;
+                const style = getComputedStyle(span);
+                const [a, b] = [style.color, style.backgroundColor].map(text => luminance(colour(text)));
+                return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+            });
+        }""".replace("luminance(", f"(() => {{ {_JS}; return ComparisonMap; }})().luminance(")
+    )
+
+    assert min(contrasts) >= 4.5
+
+
+@pytest.mark.parametrize("width", [390, 1024, 1440])
+@pytest.mark.parametrize("mode", ["read", "write"])
+def test_nothing_sticks_out_of_the_page(open_page: Callable[..., Page], address: str, width: int, mode: str) -> None:
+    page = open_page(address, viewport={"width": width, "height": 844})
+    at_step(page, LAST)
+    if mode == "write":
+        page.get_by_role("button", name="write").click()
+        expect(page.locator(".rm-text")).to_have_count(3)
+    page.get_by_role("button", name="Help").click()
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    outside = page.locator(".cm *:visible").evaluate_all(
+        """(elements, width) => elements
+            .filter(element => !element.closest(".rm-text, .rm-hidden, svg"))
+            .filter(element => element.getBoundingClientRect().right > width + 0.5)
+            .map(element => element.className)""",
+        width,
+    )
+    assert outside == []
+
+
+@pytest.mark.parametrize("template", [_HTML, _CSS])
+def test_gradio_finds_nothing_to_fill_into_the_templates(template: str) -> None:
+    assert not re.search(r"`|\\|\$\{|\{\{", template)

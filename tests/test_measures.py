@@ -1,0 +1,150 @@
+"""The figures of what survives show the numbers they claim to show, and take no markup from a token."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_survival import BY_HAND, full_of, window_of
+from traces import HOSTILE, random_trace, tokens_of, trace_of
+
+from core import kinds, survival
+from core.errors import BadInput
+from core.trace import NEVER
+from viz import measures
+
+TWO = [random_trace(1), replace(random_trace(2, budget=12), tokens=random_trace(1).tokens)]
+OF_RUNS = [
+    measures.recency_figure,
+    measures.recency_by_layer_figure,
+    measures.age_figure,
+    measures.early_figure,
+    measures.survival_figure,
+    measures.kinds_figure,
+    measures.trace_overlap_figure,
+]
+OF_ONE_RUN = [
+    measures.early_layers_figure,
+    measures.survival_layers_figure,
+    measures.lives_figure,
+    measures.layer_overlap_figure,
+    lambda trace: measures.head_overlap_figure(trace, 0),
+]
+
+
+def values(figure, index: int = 0, axis: str = "y") -> np.ndarray:
+    return np.asarray(figure.data[index][axis], float)
+
+
+def names(figure) -> list[str]:
+    return [trace.name for trace in figure.data]
+
+
+def test_lines_are_the_measures() -> None:
+    recency = measures.recency_figure(TWO)
+    assert names(recency) == ["TOVA, budget 8", "TOVA, budget 12"]
+    assert values(recency, 1, "x").tolist() == list(range(12, 40))
+    assert values(recency, 1) == pytest.approx(survival.recent_share(TWO[1])[:, 12:].mean(axis=0))
+    by_layer = measures.recency_by_layer_figure(TWO)
+    assert values(by_layer) == pytest.approx(survival.mean_recent_share(TWO[0]))
+    assert values(measures.early_figure(TWO), 1) == pytest.approx(survival.early_steps_kept(TWO[1]).mean(axis=0))
+    assert values(measures.survival_figure(TWO)) == pytest.approx(survival.survival(TWO[0]).overall, nan_ok=True)
+
+
+def test_a_single_run_shows_the_span_of_its_layers() -> None:
+    share = survival.recent_share(TWO[0])[:, 8:]
+    span = values(measures.recency_figure(TWO[:1]))
+    assert span.max() == share.max() and span.min() == share.min()
+
+
+def test_at_once_the_budget_the_ages_give_the_recency() -> None:
+    figure = measures.age_figure([TWO[0]])
+    x, y = values(figure, 0, "x"), values(figure)
+    assert y[x == 1] == pytest.approx(survival.mean_recent_share(TWO[0]).mean())
+    assert names(figure) == ["TOVA, budget 8", "Window"]
+    own, windows = measures.age_figure([window_of(40, 8)]).data
+    assert np.interp(np.asarray(own.x), windows.x, windows.y)[:17] == pytest.approx(np.asarray(own.y)[:17])
+
+
+def test_early_tokens_carry_the_papers_statement_and_their_names() -> None:
+    figure = measures.early_figure([BY_HAND])
+    assert "figure 9" in figure.layout.title.text
+    assert figure.layout.xaxis.ticktext[1] == "“ harbour” 1"
+    assert measures.early_figure([BY_HAND, TWO[0]]).layout.xaxis.ticktext is None
+    assert "kept to the end in 1 of 2 layers" in measures.early_layers_figure(BY_HAND).layout.title.text
+
+
+def test_kinds_stand_beside_the_papers_nearest_budget() -> None:
+    figure = measures.kinds_figure([BY_HAND])
+    bars, paper = figure.data
+    assert list(bars.y) == [kinds.FUNCTION_WORD, kinds.ALL_TOKENS, kinds.OTHER_WORD, kinds.COMMA]
+    assert list(bars.x) == [2.25, 1.8, 1.75, 1.0]
+    assert "budget 256" in paper.name and "tables 2 and 5" in paper.name
+    assert dict(zip(paper.customdata, paper.x, strict=True))["comma"] == 236
+    assert [measures.paper_budget(budget) for budget in (1, 370, 700, 9999)] == [256, 512, 512, 2048]
+    assert len(measures.kinds_figure([full_of(5)]).data) == 1
+
+
+def test_the_papers_numbers_are_those_of_its_tables() -> None:
+    assert measures.PAPER_LIVES[kinds.POSSESSIVE] == {"possessive ’s": (1134, 1393, 1736, 2061)}
+    assert measures.PAPER_LIVES[kinds.ALL_TOKENS] == {"average": (249, 481, 897, 1537)}
+    assert set(measures.PAPER_LIVES) <= {*kinds.KINDS, kinds.ALL_TOKENS}
+    for of_kind in measures.PAPER_LIVES.values():
+        assert all(list(steps) == sorted(steps) for steps in of_kind.values())
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_small_lives_show_every_step(groups: int) -> None:
+    trace = random_trace(3, groups=groups)
+    figure = measures.lives_figure(trace)
+    assert names(figure) == ["layer 0", "layer 1", "layer 2"]
+    for layer, panel in enumerate(figure.data):
+        z = np.asarray(panel.z)
+        for step in range(len(trace)):
+            share = trace.kept(step)[layer].mean(axis=0)
+            assert (z[step, : step + 1] == 1 + np.rint(100 * np.sqrt(share[: step + 1]))).all()
+            assert (z[step, step + 1 :] == 0).all()
+
+
+def test_small_lives_of_a_long_run_stay_small_and_true() -> None:
+    n, layers = 3000, 32
+    window = window_of(n, 500).evicted_at
+    trace = trace_of(np.tile(window, (layers, 1, 1)), ("x",) * n, "window", 500)
+    figure = measures.lives_figure(trace)
+    assert len(figure.to_json()) < 1_000_000
+    z, x, y = (np.asarray(figure.data[9][axis]) for axis in "zxy")
+    row, column = np.searchsorted(y, 2000), np.searchsorted(x, 1800)
+    assert z[row, column] == 101  # 200 steps ago
+    assert z[row, np.searchsorted(x, 1000)] == 1  # 1,000 steps ago
+    assert z[row, np.searchsorted(x, 2500)] == 0  # not yet read
+
+
+def test_overlaps_are_the_measures() -> None:
+    assert np.asarray(measures.layer_overlap_figure(TWO[0]).data[0].z) == pytest.approx(
+        survival.layer_overlap(TWO[0]), rel=1e-6
+    )
+    figure = measures.trace_overlap_figure(TWO)
+    assert figure.layout.xaxis.ticktext == ("TOVA, budget 8", "TOVA, budget 12")
+    with pytest.raises(BadInput):
+        measures.trace_overlap_figure([TWO[0], BY_HAND])
+
+
+@pytest.mark.parametrize("figure", [*OF_RUNS, *(lambda ts, f=f: f(ts[0]) for f in OF_ONE_RUN)])
+def test_figures_take_no_markup_from_a_run_and_stand_any(figure) -> None:
+    pieces = (*HOSTILE, *HOSTILE)
+    hostile = trace_of([[[NEVER] * len(pieces)]], pieces, budget=20)
+    hostile = replace(hostile, policy=replace(hostile.policy, label="<img src=x>"))
+    for trace in (hostile, replace(full_of(14), tokens=tokens_of(pieces)), trace_of([[[NEVER]]], ("<b>",))):
+        text = json.dumps(json.loads(figure([trace]).to_json())["data"]) + json.dumps(figure([trace]).layout.title.text)
+        assert "<img" not in text and "<b>" not in text and "</script" not in text
+
+
+def test_figures_are_transparent_for_light_and_dark_pages() -> None:
+    made = [figure(TWO) for figure in OF_RUNS] + [figure(TWO[0]) for figure in OF_ONE_RUN]
+    assert {figure.layout.paper_bgcolor for figure in made} == {"rgba(0,0,0,0)"}
+
+
+@pytest.mark.parametrize("figure", OF_RUNS)
+def test_any_number_of_runs(figure) -> None:
+    many = [TWO[0]] * 12
+    assert len(figure(many).data) >= 1

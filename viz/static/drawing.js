@@ -1,0 +1,612 @@
+// What is true of a trace at a step, in words, colours and pixels: shared by everything that draws maps.
+const Drawing = (() => {
+  "use strict";
+
+  const SCHEMA = 1;
+  const LEVELS = 16; // tints of a token in the text, besides none
+  const FADE = 12; // steps for which an evicted cell stays warm
+  const LARGEST = 4096; // a canvas side that every browser can draw
+
+  // ---- The trace, and what is true of it at a step ------------------------------------------------------------------
+
+  function bytes(base64) {
+    const characters = atob(base64);
+    const result = new Uint8Array(characters.length);
+    for (let i = 0; i < result.length; i++) result[i] = characters.charCodeAt(i);
+    return result;
+  }
+
+  function integers({ dtype, base64 }) {
+    const { buffer } = bytes(base64);
+    return dtype === "int16" ? new Int16Array(buffer) : new Int32Array(buffer);
+  }
+
+  function floats({ base64 }) {
+    return new Float32Array(bytes(base64).buffer);
+  }
+
+  function decode(payload) {
+    if (payload.schema !== SCHEMA) throw new Error("this picture is of another version of the app: reload the page");
+    const ends = integers(payload.piece_ends);
+    const pieces = Array.from(ends, (end, i) => payload.text.slice(i ? ends[i - 1] : 0, end));
+    const evictedAt = integers(payload.evicted_at);
+    return {
+      ...payload,
+      promptLength: payload.prompt_length,
+      rows: payload.layers * payload.groups,
+      pieces,
+      special: bytes(payload.special),
+      continued: bytes(payload.continued),
+      evictedAt,
+      ...evictionsByStep(evictedAt, payload.length),
+    };
+  }
+
+  // The cells (places in evictedAt) evicted at a step are evicted[starts[step]] … evicted[starts[step + 1] - 1]; so a
+  // step onwards or back costs no look at the whole array.
+  function evictionsByStep(evictedAt, length) {
+    const starts = new Uint32Array(length + 2);
+    for (let i = 0; i < evictedAt.length; i++) starts[evictedAt[i] + 1]++;
+    for (let step = 0; step <= length; step++) starts[step + 1] += starts[step];
+    const next = starts.slice();
+    const evicted = new Uint32Array(evictedAt.length);
+    for (let cell = 0; cell < evictedAt.length; cell++) evicted[next[evictedAt[cell]]++] = cell;
+    return { starts, evicted };
+  }
+
+  // In the multi-state after the step; and seen by the query of the step. As Trace.kept and Trace.attended in Python.
+  const isKept = (step, position, end) => position <= step && step < end;
+  const isAttended = (step, position, end) => position <= step && step <= end;
+
+  // A predicate of every cell, flat, as 0 or 1.
+  const everyCell = (predicate) => (trace, step) =>
+    Uint8Array.from(trace.evictedAt, (end, cell) => Number(predicate(step, cell % trace.length, end)));
+
+  // How many deciders keep each position after the step: counts = {step, keepers, total}, moved there from where it is.
+  function moveCounts(trace, counts, step) {
+    const { starts, evicted, rows, length } = trace;
+    const { keepers } = counts;
+    while (counts.step < step) {
+      keepers[++counts.step] = rows;
+      for (let i = starts[counts.step]; i < starts[counts.step + 1]; i++) keepers[evicted[i] % length]--;
+      counts.total += rows - evictedDuring(trace, counts.step);
+    }
+    while (counts.step > step) {
+      counts.total -= rows - evictedDuring(trace, counts.step);
+      for (let i = starts[counts.step]; i < starts[counts.step + 1]; i++) keepers[evicted[i] % length]++;
+      keepers[counts.step--] = 0;
+    }
+    return counts;
+  }
+
+  // How many deciders of one layer keep the token after the step.
+  function keepersIn({ evictedAt, groups, length }, step, layer, position) {
+    let count = 0;
+    for (let group = 0; group < groups; group++) {
+      count += isKept(step, position, evictedAt[(layer * groups + group) * length + position]);
+    }
+    return count;
+  }
+
+  const noCounts = (trace) => ({ step: -1, keepers: new Uint16Array(trace.length), total: 0 });
+  const evictedDuring = (trace, step) => trace.starts[step + 1] - trace.starts[step];
+
+  // 0 only for nobody and LEVELS only for everybody: "almost forgotten" is not "forgotten".
+  function level(count, of) {
+    if (count === 0 || count === of) return count && LEVELS;
+    return Math.min(LEVELS - 1, Math.max(1, Math.round((LEVELS * count) / of)));
+  }
+
+  // ---- Words --------------------------------------------------------------------------------------------------------
+
+  const number = (value) => value.toLocaleString("en");
+  const percent = (part, whole) => Math.round((100 * part) / whole) + "\u00a0%";
+  const counted = (count, noun) => number(count) + " " + noun + (count === 1 ? "" : "s");
+
+  const visible = (text) => text.replace(/\r?\n/g, "↵").replace(/\t/g, "⇥");
+
+  function tokenName(trace, position) {
+    const piece = trace.pieces[position];
+    if (!trace.continued[position]) return "“" + visible(piece) + "”";
+    let first = position;
+    while (first > 0 && trace.continued[first]) first--;
+    return "more of “" + visible(trace.pieces[first]) + "”";
+  }
+
+  function shortName(trace, position, longest) {
+    if (trace.continued[position]) return "…";
+    const characters = Array.from(visible(trace.pieces[position]).trim() || "␣");
+    return characters.length > longest ? characters.slice(0, longest - 1).join("") + "…" : characters.join("");
+  }
+
+  function deciderName(trace, layer, group) {
+    if (group === null) return "Layer " + layer;
+    return trace.groups > 1 ? "Layer " + layer + ", KV head " + group : "Layer " + layer;
+  }
+
+  // One line about one cell: what it is now and its history.
+  function cellStory(trace, step, layer, group, position) {
+    const name = deciderName(trace, layer, group) + " · token " + position + " " + tokenName(trace, position);
+    return name + " · " + cellHistory(trace, step, layer, group, position);
+  }
+
+  function cellHistory(trace, step, layer, group, position) {
+    if (position > step) return "not read yet";
+    if (group === null) return shareStory(trace, step, layer, position);
+    const end = trace.evictedAt[(layer * trace.groups + group) * trace.length + position];
+    const lived = end === position ? "at once" : "after " + counted(end - position, "step");
+    const reader = end === position ? "" : ", reading " + tokenName(trace, Math.min(end, trace.length - 1));
+    if (end === trace.length) return "kept to the end";
+    const when = lived + ", at step " + end;
+    if (isKept(step, position, end)) return "kept now · will be evicted " + when + reader;
+    const verb = step - end < FADE ? "just evicted " : "evicted ";
+    if (isAttended(step, position, end)) return "seen for the last time, then " + verb + when;
+    return verb + when + reader;
+  }
+
+  const shareStory = (trace, step, layer, position) =>
+    "kept by " + keepersIn(trace, step, layer, position) + " of " + counted(trace.groups, "KV head");
+
+  function tokenStory(trace, step, position, count) {
+    const name = "Token " + position + " " + tokenName(trace, position);
+    if (position > step) return name + " · not read yet";
+    const who = trace.groups > 1 ? counted(trace.rows, "KV head") : counted(trace.layers, "layer");
+    return name + " · kept by " + count + " of " + who;
+  }
+
+  // Rows of the multi-state at a step: the summary under the map, and the text alternative of the picture.
+  function stepStory(trace, step, counts) {
+    const read = (step + 1) * trace.rows;
+    const share = " rows kept of " + number(read) + " read (" + percent(counts.total, read) + ")";
+    return number(counts.total) + share + "; " + number(evictedDuring(trace, step)) + " evicted at this step.";
+  }
+
+  function alternative(trace, step, counts) {
+    const heads = trace.groups > 1 ? " of " + trace.groups + " KV heads" : "";
+    const where = "Step " + step + " of " + (trace.length - 1) + ", token " + tokenName(trace, step) + ". ";
+    return where + counted(trace.layers, "layer") + heads + ". " + stepStory(trace, step, counts);
+  }
+
+  const policyName = ({ policy, budget }) => policy + (budget === null ? "" : ", budget " + number(budget));
+
+  // ---- Colours ------------------------------------------------------------------------------------------------------
+
+  const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
+  const mix = (from, to, share) => from.map((value, i) => value + (to[i] - value) * share);
+  const css = (colour) => "rgb(" + colour.map(Math.round).join(",") + ")";
+  // Little-endian RGBA, as ImageData stores it.
+  const packed = ([r, g, b]) => (255 << 24) | (Math.round(b) << 16) | (Math.round(g) << 8) | Math.round(r);
+
+  function luminance(colour) {
+    const [r, g, b] = colour.map((value) => {
+      const share = value / 255;
+      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  }
+
+  // Black or white, whichever reads better: on any colour the better of the two has a contrast above 4.5.
+  const inkOn = (colour) => (luminance(colour) > 0.179 ? "#000" : "#fff");
+
+  // What the stylesheet says, so that light and dark live in one place.
+  function readPalette(element, more = []) {
+    const style = getComputedStyle(element);
+    const colour = (name) => {
+      const hex = style.getPropertyValue("--rm-" + name).trim();
+      return [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+    };
+    const names = ["kept", "fresh", "evicted", "paper", "ink", "faint", "line", ...more];
+    return { ...Object.fromEntries(names.map((name) => [name, colour(name)])), font: style.fontFamily };
+  }
+
+  // The tints of the tokens of a text, from kept by nobody to kept by everybody, for the stylesheet.
+  function setTints(element, { evicted, kept }) {
+    for (let at = 0; at <= LEVELS; at++) setTint(element, at, mix(evicted, kept, at / LEVELS));
+  }
+
+  function setTint(element, name, colour) {
+    const tint = colour.map(Math.round);
+    element.style.setProperty("--rm-tint-" + name, css(tint));
+    element.style.setProperty("--rm-ink-" + name, inkOn(tint));
+  }
+
+  const heat = (age) => (age < 0 || age >= FADE ? 0 : 1 - age / FADE);
+
+  // ---- Cells to pixels ----------------------------------------------------------------------------------------------
+
+  // The cells of `span` = {row0, row1, column0, column1} (rows of evictedAt) at a step as width × height pixels, one a
+  // cell or fewer. A pixel of several cells is the mean of those that have been read, so a map with more cells than
+  // pixels still tells the truth. A `memo` given again makes the next step of the same picture cheap.
+  function rasterise(trace, step, span, width, height, palette, memo = {}) {
+    if (width === span.column1 - span.column0 && height === span.row1 - span.row0) {
+      return cellPixels(trace, step, span, width, height, palette);
+    }
+    const wanted = [trace, span.row0, span.row1, span.column0, span.column1, width, height, palette];
+    if (!memo.of || wanted.some((value, i) => value !== memo.of[i])) {
+      memo.of = wanted;
+      memo.means = new Means(trace, span, width, height, palette);
+    }
+    return memo.means.moveTo(step);
+  }
+
+  function cellPixels(trace, step, span, width, height, palette) {
+    const pixels = new Uint32Array(width * height);
+    const shades = new Uint32Array(trace.length + 1).fill(packed(palette.kept));
+    for (let end = 0; end <= step; end++) shades[end] = packed(mix(palette.evicted, palette.fresh, heat(step - end)));
+    const read = Math.max(0, Math.min(step + 1, span.column1, trace.length) - span.column0);
+    const { evictedAt, length } = trace;
+    for (let y = 0; y < height; y++) {
+      const from = (span.row0 + y) * length + span.column0;
+      const to = y * width;
+      for (let x = 0; x < read; x++) pixels[to + x] = shades[evictedAt[from + x]];
+      pixels.fill(packed(palette.paper), to + read, to + width);
+    }
+    return pixels;
+  }
+
+  // One weight tells what a cell adds to its pixel: its heat or, above all heat that a pixel can hold, that it is kept.
+  const KEPT = 2 ** 20;
+  const weight = (step, end, position) => {
+    if (end <= step) return Math.max(0, FADE - (step - end));
+    return position <= step ? KEPT : 0;
+  };
+
+  // The colours of a mean: 64 shares that are kept, each with 16 shares of heat.
+  const SHARES = 63;
+  const HEATS = 15;
+
+  function meanColours({ kept, fresh, evicted }) {
+    const colours = new Uint32Array((SHARES + 1) * (HEATS + 1));
+    for (let i = 0; i < colours.length; i++) {
+      const warm = mix(evicted, fresh, (i % (HEATS + 1)) / HEATS);
+      const share = Math.floor(i / (HEATS + 1)) / SHARES;
+      colours[i] = packed(warm.map((value, channel) => value + (kept[channel] - evicted[channel]) * share));
+    }
+    return colours;
+  }
+
+  // `cells` in a row over `pixels`: which pixel each falls into, and where each pixel begins.
+  function spread(cells, pixels) {
+    const pixelOf = Uint16Array.from({ length: cells }, (_, i) => Math.floor((i * pixels) / cells));
+    const edges = Uint32Array.from({ length: pixels + 1 }, (_, pixel) => Math.ceil((pixel * cells) / pixels));
+    return { pixelOf, edges };
+  }
+
+  // A map with more cells than pixels. A step changes few of millions of cells, so sums and pixels live on.
+  class Means {
+    constructor(trace, span, width, height, palette) {
+      Object.assign(this, { trace, span, width, height });
+      this.columns = spread(span.column1 - span.column0, width);
+      this.rows = spread(span.row1 - span.row0, height);
+      this.colours = meanColours(palette);
+      this.paper = packed(palette.paper);
+      this.sums = new Float64Array(width * height);
+      this.pixels = new Uint32Array(width * height);
+      this.step = -Infinity;
+    }
+
+    moveTo(step) {
+      const from = this.step;
+      this.step = step;
+      if (Math.abs(step - from) > 2 * FADE) this.startAt(step);
+      else if (step !== from) this.change(from, step);
+      return this.pixels;
+    }
+
+    startAt(step) {
+      const { trace, span, sums, width } = this;
+      const { evictedAt, length } = trace;
+      const weights = Float64Array.from({ length: length + 1 }, (_, end) => weight(step, end, 0));
+      const read = clamp(step + 1 - span.column0, 0, span.column1 - span.column0);
+      sums.fill(0);
+      for (let row = span.row0; row < span.row1; row++) {
+        const cell = row * length + span.column0;
+        const pixel = this.rows.pixelOf[row - span.row0] * width;
+        for (let x = 0; x < read; x++) sums[pixel + this.columns.pixelOf[x]] += weights[evictedAt[cell + x]];
+      }
+      for (let y = 0; y < this.height; y++) for (let x = 0; x < width; x++) this.paint(x, y);
+    }
+
+    change(from, to) {
+      const { starts, evicted, evictedAt, length, rows } = this.trace;
+      const low = Math.min(from, to);
+      const high = Math.max(from, to);
+      for (let end = Math.max(0, low - FADE + 1); end <= high; end++) {
+        for (let i = starts[end]; i < starts[end + 1]; i++) {
+          const row = Math.floor(evicted[i] / length);
+          const position = evicted[i] - row * length;
+          this.add(row, position, weight(to, end, position) - weight(from, end, position));
+        }
+      }
+      for (let row = 0; row < rows; row++) {
+        for (let position = low + 1; position <= high; position++) {
+          if (evictedAt[row * length + position] > high) this.add(row, position, to > from ? KEPT : -KEPT);
+        }
+      }
+    }
+
+    add(row, position, change) {
+      const { row0, row1, column0, column1 } = this.span;
+      if (row < row0 || row >= row1 || position < column0 || position >= column1) return;
+      const x = this.columns.pixelOf[position - column0];
+      const y = this.rows.pixelOf[row - row0];
+      this.sums[y * this.width + x] += change;
+      this.paint(x, y);
+    }
+
+    // The mean of the cells that have been read; paper if none has.
+    paint(x, y) {
+      const pixel = y * this.width + x;
+      const { edges } = this.columns;
+      const read = Math.min(edges[x + 1], this.step + 1 - this.span.column0) - edges[x];
+      if (read <= 0) {
+        this.pixels[pixel] = this.paper;
+        return;
+      }
+      const cells = read * (this.rows.edges[y + 1] - this.rows.edges[y]);
+      const count = Math.floor(this.sums[pixel] / KEPT);
+      const warmth = (this.sums[pixel] - count * KEPT) / FADE;
+      const share = Math.round((SHARES * count) / cells);
+      this.pixels[pixel] = this.colours[share * (HEATS + 1) + Math.round((HEATS * warmth) / cells)];
+    }
+  }
+
+  // ---- Where things are ---------------------------------------------------------------------------------------------
+
+  // A window of the given length inside 0 … whole, as near to `start` as it can be.
+  function windowOf(start, length, whole) {
+    const size = clamp(length, Math.min(whole, 4), whole);
+    const from = clamp(start, 0, whole - size);
+    return [from, from + size];
+  }
+
+  function zoomed(view, whole, factorX, factorY, atX, atY) {
+    const [x0, x1] = windowOf(atX - (atX - view.x0) * factorX, (view.x1 - view.x0) * factorX, whole.columns);
+    const [y0, y1] = windowOf(atY - (atY - view.y0) * factorY, (view.y1 - view.y0) * factorY, whole.rows);
+    return { x0, x1, y0, y1 };
+  }
+
+  function moved(view, whole, dx, dy) {
+    const [x0, x1] = windowOf(view.x0 + dx, view.x1 - view.x0, whole.columns);
+    const [y0, y1] = windowOf(view.y0 + dy, view.y1 - view.y0, whole.rows);
+    return { x0, x1, y0, y1 };
+  }
+
+  // The part of one axis between two cells, in pixels, and back.
+  const cellWidth = ({ width, view }) => width / (view.x1 - view.x0);
+  const cellHeight = ({ height, view }) => height / (view.y1 - view.y0);
+  const toX = (scene, column) => scene.left + (column - scene.view.x0) * cellWidth(scene);
+  const toY = (scene, row) => scene.top + (row - scene.view.y0) * cellHeight(scene);
+  const toColumn = (scene, x) => scene.view.x0 + (x - scene.left) / cellWidth(scene);
+  const toRow = (scene, y) => scene.view.y0 + (y - scene.top) / cellHeight(scene);
+
+  // A round number of cells that lie at least `room` pixels apart.
+  function stride(room, cell) {
+    const least = Math.max(1, room / cell);
+    const power = 10 ** Math.floor(Math.log10(least));
+    return [1, 2, 5, 10].map((times) => times * power).find((nice) => nice >= least && nice >= 1);
+  }
+
+  // ---- Axes: texts and lines, drawn alike by the canvas and by the SVG file -----------------------------------------
+
+  function axes(scene) {
+    const above = scene.above ? [...positionAxis(scene), ...stepMarker(scene)] : [];
+    return [...layerAxis(scene), ...above, ...(scene.below ? tokenAxis(scene) : [])];
+  }
+
+  function layerAxis(scene) {
+    const { trace, view, font, collapsed } = scene;
+    const perLayer = collapsed ? 1 : trace.groups;
+    const rowHeight = cellHeight(scene);
+    const every = stride(font + 3, rowHeight * perLayer);
+    const middle = scene.top + scene.height / 2;
+    const items = [{ text: "layer", x: font * 0.7, y: middle, angle: -90, anchor: "middle", faint: true }];
+    const heads = perLayer > 1 && rowHeight >= font;
+    const x = scene.left - (heads ? font * 1.9 : 8);
+    for (let layer = 0; layer < trace.layers; layer += every) {
+      // In the middle of what can be seen of the layer.
+      const from = Math.max(layer * perLayer, view.y0);
+      const to = Math.min((layer + 1) * perLayer, view.y1);
+      const y = toY(scene, (from + to) / 2);
+      if (from < to && insideRows(scene, y)) items.push({ text: String(layer), x, y, anchor: "end" });
+    }
+    for (let row = Math.floor(view.y0); heads && row < view.y1; row++) {
+      const y = toY(scene, row + 0.5);
+      const text = String(row % perLayer);
+      if (insideRows(scene, y)) items.push({ text, x: scene.left - 8, y, anchor: "end", faint: true });
+    }
+    return items;
+  }
+
+  const insideRows = (scene, y) => y > scene.top + 1 && y < scene.top + scene.height - 1;
+
+  function positionAxis(scene) {
+    const { view, font, step } = scene;
+    const every = stride(font * 4, cellWidth(scene));
+    const items = [];
+    const marker = toX(scene, step + 0.5);
+    for (let column = Math.ceil(view.x0 / every) * every; column < view.x1; column += every) {
+      const x = toX(scene, column + 0.5);
+      if (x > scene.left + scene.width - 4) continue;
+      items.push({ x1: x, y1: scene.top - 5, x2: x, y2: scene.top - 1 });
+      if (Math.abs(x - marker) < font * 3) continue;
+      items.push({ text: String(column), x, y: scene.top - 6 - font * 0.6, anchor: "middle", faint: true });
+    }
+    return items;
+  }
+
+  function tokenAxis(scene) {
+    const { trace, view, font } = scene;
+    const every = Math.ceil((font * 1.5) / cellWidth(scene));
+    const items = [];
+    const y = scene.top + scene.height;
+    const end = Math.min(view.x1, trace.length);
+    for (let column = Math.ceil(view.x0 / every) * every; column < end; column += every) {
+      const x = toX(scene, column + 0.5);
+      if (x > scene.left + scene.width) continue;
+      const faint = column > scene.step;
+      items.push({ x1: x, y1: y + 1, x2: x, y2: y + 5 });
+      items.push({ text: shortName(trace, column, 11), x: x + 2, y: y + 10, angle: -45, anchor: "end", faint });
+    }
+    return items;
+  }
+
+  function stepMarker(scene) {
+    const { font, step } = scene;
+    const x = toX(scene, step + 0.5);
+    if (x < scene.left - 1 || x > scene.left + scene.width + 1) return [];
+    const tip = scene.top - 1;
+    const triangle = [x - 5, tip - 7, x + 5, tip - 7, x, tip];
+    const text = String(step);
+    const inside = Math.min(x, scene.left + scene.width - text.length * font * 0.3);
+    return [{ triangle }, { text, x: inside, y: tip - 9 - font * 0.45, anchor: "middle", bold: true }];
+  }
+
+  function paint(context, item, scene) {
+    const { palette, font } = scene;
+    context.fillStyle = css(item.faint ? palette.faint : palette.ink);
+    if (item.triangle) {
+      const [x1, y1, x2, y2, x3, y3] = item.triangle;
+      context.beginPath();
+      context.moveTo(x1, y1);
+      context.lineTo(x2, y2);
+      context.lineTo(x3, y3);
+      context.fill();
+    } else if (item.text === undefined) {
+      context.fillStyle = css(palette.line);
+      context.fillRect(Math.round(item.x1), item.y1, Math.max(1, item.x2 - item.x1), Math.max(1, item.y2 - item.y1));
+    } else {
+      context.save();
+      context.font = (item.bold ? "600 " : "") + (item.size || font) + "px " + palette.font;
+      context.textAlign = item.anchor === "middle" ? "center" : item.anchor; // SVG's word, and canvas's
+      context.textBaseline = "middle";
+      context.translate(item.x, item.y);
+      if (item.angle) context.rotate((item.angle * Math.PI) / 180);
+      context.fillText(item.text, 0, 0);
+      context.restore();
+    }
+  }
+
+  // ---- The map on a canvas ------------------------------------------------------------------------------------------
+
+  const isNarrow = (cssWidth) => cssWidth < 560;
+
+  // The room around the cells. Maps one under another need the positions above and the tokens below only once, and the
+  // same `heads` (room for the numbers of KV heads) for all, so that their columns are aligned.
+  function margins(cssWidth, { heads, above = true, below = true }) {
+    const font = isNarrow(cssWidth) ? 11 : 13;
+    return {
+      font,
+      left: Math.round(font * (heads ? 5.2 : 4)),
+      right: isNarrow(cssWidth) ? 6 : 12,
+      top: above ? font * 2.2 : font * 0.6,
+      bottom: below ? font * 4.8 : 2,
+    };
+  }
+
+  // Everything a drawing depends on; `ratio` is device pixels per CSS pixel.
+  function makeScene(trace, options) {
+    const { collapsed, cssWidth, cssHeight, above = true, below = true } = options;
+    const { heads = trace.groups > 1 && !collapsed } = options;
+    const { font, left, right, top, bottom } = margins(cssWidth, { heads, above, below });
+    const width = Math.max(40, cssWidth - left - right);
+    const height = Math.max(40, cssHeight - top - bottom);
+    return { ...options, trace, above, below, font, left, top, width, height };
+  }
+
+  const rowsOf = ({ trace, collapsed }) => (collapsed ? trace.layers : trace.rows);
+
+  function spanOf({ trace, view, collapsed }) {
+    const per = collapsed ? trace.groups : 1;
+    const rows = trace.rows / per;
+    const y0 = Math.max(0, Math.floor(view.y0));
+    const y1 = Math.min(rows, Math.ceil(view.y1));
+    const column1 = Math.min(trace.length, Math.ceil(view.x1));
+    const column0 = Math.min(Math.floor(view.x0), column1 - 1);
+    return { row0: y0 * per, row1: y1 * per, column0, column1, y0, y1 };
+  }
+
+  const retention = (scene, span, width, height, memo) =>
+    rasterise(scene.trace, scene.step, span, width, height, scene.palette, memo);
+
+  // What lives from one drawing of cells to the next. `pixels` colours them, as `retention` does.
+  const makeScratch = (pixels = retention) => ({ canvas: document.createElement("canvas"), memo: {}, pixels });
+
+  function drawCells(context, scene, scratch) {
+    const span = spanOf(scene);
+    const columns = span.column1 - span.column0;
+    const rows = span.y1 - span.y0;
+    const x = toX(scene, span.column0);
+    const y = toY(scene, span.y0);
+    const across = toX(scene, span.column1) - x;
+    const down = toY(scene, span.y1) - y;
+    const width = clamp(Math.round(across * scene.ratio), 1, Math.min(columns, LARGEST));
+    const height = clamp(Math.round(down * scene.ratio), 1, Math.min(rows, LARGEST));
+    const pixels = scratch.pixels(scene, span, width, height, scratch.memo);
+    const { canvas } = scratch;
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    canvas.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(pixels.buffer), width, height), 0, 0);
+    context.save();
+    context.beginPath();
+    context.rect(scene.left, scene.top, scene.width, scene.height);
+    context.clip();
+    context.imageSmoothingEnabled = false;
+    context.drawImage(canvas, x, y, across, down);
+    drawSeparators(context, scene);
+    context.restore();
+  }
+
+  // Hairlines between the layers where each of them is a band of heads.
+  function drawSeparators(context, scene) {
+    const { trace } = scene;
+    if (scene.collapsed || trace.groups === 1) return;
+    if (trace.groups * cellHeight(scene) < 9) return;
+    context.fillStyle = css(scene.palette.paper);
+    for (let layer = 1; layer < trace.layers; layer++) {
+      context.fillRect(scene.left, Math.round(toY(scene, layer * trace.groups)) - 0.5, scene.width, 1);
+    }
+  }
+
+  function drawScene(context, scene, scratch, cross) {
+    context.setTransform(scene.ratio, 0, 0, scene.ratio, 0, 0);
+    context.fillStyle = css(scene.palette.paper);
+    context.fillRect(0, 0, scene.cssWidth, scene.cssHeight);
+    drawCells(context, scene, scratch);
+    context.strokeStyle = css(scene.palette.line);
+    context.lineWidth = 1;
+    context.strokeRect(scene.left - 0.5, scene.top - 0.5, scene.width + 1, scene.height + 1);
+    for (const item of axes(scene)) paint(context, item, scene);
+    if (cross) drawCross(context, scene, cross);
+  }
+
+  // `rows` of the map, or one: a layer's heads where somebody points at a layer.
+  function drawCross(context, scene, { row, rows = 1, position }) {
+    const { left, top, width, height, palette } = scene;
+    const x = toX(scene, position);
+    const across = Math.max(toX(scene, position + 1) - x, 1);
+    context.save();
+    context.beginPath();
+    context.rect(left, top, width, height);
+    context.clip();
+    context.strokeStyle = css(palette.ink);
+    context.globalAlpha = 0.55;
+    context.strokeRect(x - 0.5, top - 2, across + 1, height + 4);
+    if (row !== null) {
+      const y = toY(scene, row);
+      const down = Math.max(toY(scene, row + rows) - y, 1);
+      context.strokeRect(left - 2, y - 0.5, width + 4, down + 1);
+      context.globalAlpha = 1;
+      context.lineWidth = 2;
+      context.strokeRect(x - 1, y - 1, across + 2, down + 2);
+    }
+    context.restore();
+  }
+
+  return {
+    ...{ decode, floats, noCounts, moveCounts, keepersIn, level, isKept, isAttended, everyCell },
+    ...{ number, percent, counted, tokenName, deciderName, cellStory, cellHistory, tokenStory, stepStory },
+    ...{ alternative, policyName, clamp, mix, css, packed, luminance, readPalette, setTints, setTint },
+    ...{ rasterise, spread, zoomed, moved, toX, toY, toColumn, toRow, cellWidth, cellHeight, axes, paint },
+    ...{ isNarrow, margins, makeScene, rowsOf, spanOf, makeScratch, drawScene },
+  };
+})();
