@@ -612,7 +612,7 @@ def _choose(run: Run, sampler: Sampler, logits: Tensor, position: int) -> int:
     if torch.isnan(logits).any():
         raise NumericalError(_NOT_A_NUMBER)
     chosen = sampler.next(logits)
-    run.nll[position] = -logits.float().log_softmax(-1)[chosen].item()
+    run.nll[position] = (logits.float().logsumexp(-1) - logits[chosen]).item()
     return chosen
 
 

@@ -130,10 +130,15 @@ class Run:
         columns[:, :filled] = live
         positions[:, :filled] = np.take_along_axis(of_columns, live, axis=1)
         memory[:, :filled] = np.take_along_axis(self.memory[layer], live, axis=1)
+        # a policy that remembers nothing has nothing to do before there are more rows than it may keep
+        idle = min(len(chunk), budget - filled) if type(policy).observe is Policy.observe else 0
+        columns[:, filled : filled + idle] = np.arange(offset, offset + idle)
+        positions[:, filled : filled + idle] = chunk[:idle]
+        filled += idle
         softmax = None if logits is None else _SlotSoftmax(logits, columns)
         evictions: list[Eviction] = []
         slot: Ints | int = filled
-        for i, position in enumerate(chunk):
+        for i, position in enumerate(chunk[idle:], start=idle):
             columns[groups, slot] = offset + i
             positions[groups, slot] = position
             memory[groups, slot] = 0.0
