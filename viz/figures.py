@@ -194,9 +194,10 @@ def _title(trace: Trace) -> str:
     return html.escape(f"{trace.policy}", quote=False)
 
 
-def _styled(figure: go.Figure, title: str, x: str, y: str, n: int = 0) -> go.Figure:
-    figure.update_layout(
-        title={
+def plain_layout(title: str) -> dict[str, object]:
+    """What all figures have in common: a title at the left, a legend under it, and no background."""
+    return {
+        "title": {
             "text": title,
             "font": {"size": 15},
             "y": 1,
@@ -205,13 +206,16 @@ def _styled(figure: go.Figure, title: str, x: str, y: str, n: int = 0) -> go.Fig
             "x": 0,
             "xref": "paper",
         },
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": INK},
-        margin={"l": 60, "r": 20, "t": 88, "b": 55},
-        legend={"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0},
-        bargap=0.15,
-    )
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"color": INK},
+        "margin": {"l": 60, "r": 20, "b": 55},
+        "legend": {"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0},
+    }
+
+
+def _styled(figure: go.Figure, title: str, x: str, y: str, n: int = 0) -> go.Figure:
+    figure.update_layout(plain_layout(title), bargap=0.15, margin_t=88)
     axis = {"gridcolor": "rgba(127,127,127,0.2)", "zeroline": False}
     figure.update_xaxes(title=x, **axis)
     figure.update_yaxes(title=y, autorange="reversed", **axis)

@@ -16,7 +16,7 @@ from plotly.subplots import make_subplots
 from core import kinds, survival
 from core.survival import Reals
 from core.trace import Trace
-from viz.figures import EVICTED, INK, JUST_EVICTED, KEPT
+from viz.figures import EVICTED, INK, JUST_EVICTED, KEPT, plain_layout
 from viz.sentences import quoted
 
 COLOURS = (KEPT, JUST_EVICTED, "#2e9e6b", "#a565c4", "#b8961a", "#d4477a", INK)
@@ -417,20 +417,9 @@ def _name(trace: Trace) -> str:
 def _styled(figure: go.Figure, title: str, x: str, y: str) -> go.Figure:
     named = [trace for trace in figure.data if trace.type != "heatmap"]  # the legend's entries
     figure.update_layout(
-        title={
-            "text": title,
-            "font": {"size": 15},
-            "y": 1,
-            "yanchor": "top",
-            "pad": {"t": 24},
-            "x": 0,
-            "xref": "paper",
-        },
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": INK, "size": 13},
-        margin={"l": 60, "r": 20, "t": 84 + 18 * math.ceil(len(named) / 3), "b": 55},
-        legend={"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0},
+        plain_layout(title),
+        font_size=13,
+        margin_t=84 + 18 * math.ceil(len(named) / 3),
         showlegend=True,
         bargap=0.25,
         hoverlabel={"namelength": -1},
