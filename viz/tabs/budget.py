@@ -1,0 +1,105 @@
+"""Budget: perplexity against budget, one curve per policy."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from core import POLICIES, iter_sweep
+from core.errors import BadInput, UserError
+from core.records import LABELS, Point, budget_sentences, points
+from viz.figures import sweep_figure
+from viz.markup import paragraphs, status
+from viz.tabs.models import ALONE, QUIETLY, language_model
+
+SWEEP_COLUMNS = ["policy", "budget", "perplexity", "tokens", "tokens per second"]
+
+
+def budget_tab(model: gr.Dropdown, text: gr.Textbox) -> None:
+    """Perplexity against budget, one curve per policy, growing while it runs."""
+    gr.Markdown(
+        "### How much memory does your text need?\n"
+        "Every chosen policy reads the text with every budget. Lower is better; the full model, which forgets nothing, "
+        "is the line to reach, and *short context* is a model that only ever sees that many tokens at a time."
+    )
+    with gr.Row():
+        keys = gr.CheckboxGroup(
+            [(policy.label, key) for key, policy in POLICIES.items() if key != "full"],
+            value=["tova", "h2o", "window+i", "window"],
+            label="Policies",
+            elem_id="sweep-policies",
+        )
+        budgets = gr.Textbox("8, 16, 32, 64, 128", label="Budgets, with commas between", elem_id="sweep-budgets")
+        file = gr.File(label="Or a .txt of any length", file_types=[".txt"], height=120)
+        with gr.Column(scale=0, min_width=140):
+            run_button = gr.Button("Run", variant="primary", elem_id="sweep-run")
+            stop_button = gr.Button("Stop", elem_id="sweep-stop")
+    progress = gr.HTML(status("Reads your text from the Explore tab, or a file."), elem_id="sweep-status")
+    plot = gr.Plot(show_label=False, elem_id="sweep-plot")
+    sentences = gr.HTML(elem_id="sweep-sentences")
+    table = gr.Dataframe(headers=SWEEP_COLUMNS, label="All points", interactive=False, elem_id="sweep-table")
+    running = run_button.click(
+        run_sweep,
+        [model, text, file, keys, budgets],
+        [progress, plot, sentences, table],
+        api_visibility="private",
+        show_progress_on=progress,
+        show_progress="minimal",
+        **ALONE,
+    )
+    stop_button.click(
+        lambda: status("Stopped. What is done stays.", "done"),
+        None,
+        progress,
+        cancels=[running],
+        queue=False,
+        **QUIETLY,
+    )
+
+
+def run_sweep(
+    model: str, text: str, file: str | None, keys: list[str], budgets: str
+) -> Iterator[tuple[Any, Any, Any, Any]]:
+    """Read the text with every policy and budget: status, figure, sentences and table, as the points arrive."""
+    skip, started, drawn = gr.skip(), time.monotonic(), 0
+    try:
+        lm = language_model(model)
+        tokens = lm.encode(uploaded(file) if file else text)
+        for report in iter_sweep(lm, tokens, keys, whole_numbers(budgets)):
+            seconds = time.monotonic() - started
+            left = seconds / max(report.done, 1) * (report.total - report.done)
+            line = status(f"{report.done:,} of {report.total:,} tokens read; about {left:.0f} s left")
+            if len(report.records) == drawn:
+                yield line, skip, skip, skip
+                continue
+            drawn = len(report.records)
+            curves = points(report.records)
+            yield line, sweep_figure(curves), paragraphs(budget_sentences(report.records)), sweep_rows(curves)
+        yield status(f"Done: {report.total:,} tokens in {time.monotonic() - started:.1f} s.", "done"), skip, skip, skip
+    except UserError as e:
+        yield status(str(e), "error"), skip, skip, skip
+
+
+def sweep_rows(curves: list[Point]) -> list[list[Any]]:
+    """The table's rows; the full model has no budget."""
+    return [[LABELS[p.policy], p.budget, round(p.perplexity, 3), p.tokens, round(p.tokens_per_second)] for p in curves]
+
+
+def uploaded(file: str) -> str:
+    """The text of an uploaded file."""
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except UnicodeDecodeError as e:
+        raise BadInput("The file is not a UTF-8 text. Save it as UTF-8, or paste the text.") from e
+
+
+def whole_numbers(text: str) -> list[int]:
+    """Numbers with commas or spaces between."""
+    try:
+        return [int(number) for number in text.replace(",", " ").split()]
+    except ValueError:
+        raise BadInput(
+            f"The budgets must be whole numbers with commas between, such as 16, 32, not {text!r}."
+        ) from None
