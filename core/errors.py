@@ -40,9 +40,21 @@ class OutOfMemory(UserError):
     """The model or the run does not fit the memory of this machine."""
 
 
+class ClusterError(UserError):
+    """Ray is not installed, its cluster cannot be used, or its workers keep dying."""
+
+
 class NumericalError(UserError):
     """The model produced numbers that are not numbers."""
 
 
 class BadTraceFile(UserError):
     """A file that is not a trace of this schema, or not whole."""
+
+
+class VotesUnavailable(UserError):
+    """The file of stories and votes cannot be read or written."""
+
+
+class JudgeUnavailable(UserError):
+    """The language model that is to judge stories cannot be asked."""

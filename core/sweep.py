@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from core.engine import LONGEST_CHUNK, REPORT_EVERY, iter_replay
-from core.errors import BadInput
+from core.errors import BadInput, UnknownPolicy
 from core.policies import Full, Policy, check_whole, make_policy
-from core.records import BASELINE, FULL, Reading, Record
+from core.records import BASELINE, FULL, LABELS, Reading, Record
 from core.trace import Tokens
 
 if TYPE_CHECKING:
@@ -27,11 +27,36 @@ Text: TypeAlias = Tokens | Sequence[int]
 
 @dataclass(frozen=True)
 class SweepProgress:
-    """How far a sweep is: `done` of `total` tokens to be predicted, and all records so far."""
+    """How far a sweep is.
+
+    Attributes:
+        done, total: tokens that have been and that are to be predicted.
+        records: all so far, in the order of the plan.
+        left_out: a sentence for every policy with a budget that it cannot have.
+    """
 
     done: int
     total: int
     records: list[Record]
+    left_out: list[str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep reads.
+
+    Attributes:
+        readings: in order, each with the tokens of its window.
+        left_out: as in `SweepProgress`.
+    """
+
+    readings: list[tuple[Reading, Tokens]]
+    left_out: list[str]
+
+    @property
+    def total(self) -> int:
+        """How many tokens are predicted in all."""
+        return sum(len(tokens) - 1 for _, tokens in self.readings)
 
 
 def iter_sweep(
@@ -48,29 +73,40 @@ def iter_sweep(
     `records` are what a sweep of the same settings had found when it was stopped: they are not done again. BadInput
     is raised if they are another sweep's.
     """
-    plan = _plan(lm, documents, policies, budgets, window)
-    _check_records(records, [reading for reading, _ in plan])
+    plan = plan_sweep(lm, documents, policies, budgets, window=window, records=records)
     found = list(records)
     done = sum(record.tokens for record in found)
-    total = sum(len(tokens) - 1 for _, tokens in plan)
     reported = time.monotonic()
-    for reading, tokens in plan[len(found) :]:
-        nll_sum, seconds = 0.0, 0.0
-        for piece in _pieces(reading, tokens):
-            resumed = time.perf_counter()
-            for report in iter_replay(lm, piece, _policy(reading), chunk=LONGEST_CHUNK):
-                seconds += time.perf_counter() - resumed
-                if time.monotonic() - reported > REPORT_EVERY:
-                    yield SweepProgress(done + report.done - 1, total, found.copy())
-                    reported = time.monotonic()
-                resumed = time.perf_counter()
-            nll_sum += float(report.traces[0].nll[1:].sum(dtype=np.float64))
-            done += len(piece) - 1
-        n = len(tokens) - 1
-        perplexity = math.exp(nll_sum / n)
-        found.append(Record(**asdict(reading), tokens=n, nll_sum=nll_sum, perplexity=perplexity, seconds=seconds))
-        yield SweepProgress(done, total, found.copy())
+    for reading, tokens in plan.readings[len(found) :]:
+        for record in iter_reading(lm, reading, tokens):
+            if record.tokens < len(tokens) - 1 and time.monotonic() - reported > REPORT_EVERY:
+                yield SweepProgress(done + record.tokens, plan.total, found.copy(), plan.left_out)
+                reported = time.monotonic()
+        found.append(record)
+        done += record.tokens
+        yield SweepProgress(done, plan.total, found.copy(), plan.left_out)
         reported = time.monotonic()
+
+
+def iter_reading(lm: "LanguageModel", reading: Reading, tokens: Tokens) -> Iterator[Record]:
+    """Read one window under one policy with one budget.
+
+    Yields the record of as much as has been read, several times a second; the last is the whole window's.
+
+    Raises:
+        NumericalError, OutOfMemory: as `replay`.
+    """
+    n, nll_sum, seconds = 0, 0.0, 0.0
+    for piece in _pieces(reading, tokens):
+        resumed = time.perf_counter()
+        for report in iter_replay(lm, piece, _policy(reading), chunk=LONGEST_CHUNK):
+            seconds += time.perf_counter() - resumed
+            n_read = n + report.done - 1
+            nll_read = nll_sum + float(report.traces[0].nll[1:].sum(dtype=np.float64))
+            perplexity = math.exp(nll_read / max(n_read, 1))
+            yield Record(**asdict(reading), tokens=n_read, nll_sum=nll_read, perplexity=perplexity, seconds=seconds)
+            resumed = time.perf_counter()
+        n, nll_sum = n_read, nll_read
 
 
 def sweep(
@@ -94,7 +130,8 @@ def sweep(
         lm: the model.
         documents: a text, as in `replay` but of any length, or several by name.
         policies: keys of `POLICIES`; the full model and the baseline need not be among them.
-        budgets: multi-state sizes.
+        budgets: multi-state sizes. One that a policy cannot have (Window+i none that its sink tokens fill) is left
+            out for that policy alone; the progress of `iter_sweep` says so.
         window: into how many tokens long texts are cut; the model's context if none is given. A single token that is
             left over is not read.
 
@@ -102,7 +139,7 @@ def sweep(
         One record per window, policy and budget, those of a window together.
 
     Raises:
-        BadInput: no text or budget, or one that cannot be used.
+        BadInput: no text or budget, or one that cannot be used; a policy that can have none of the budgets.
         NumericalError, OutOfMemory: as `replay`.
     """
     for report in iter_sweep(lm, documents, policies, budgets, window=window):
@@ -110,31 +147,54 @@ def sweep(
     return last.records
 
 
-def _plan(
+def plan_sweep(
     lm: "LanguageModel",
     documents: Text | Mapping[str, Text],
     policies: Sequence[str],
     budgets: Sequence[int],
-    window: int | None,
-) -> list[tuple[Reading, Tokens]]:
-    """Everything that is to be read, in order."""
+    *,
+    window: int | None = None,
+    records: Sequence[Record] = (),
+) -> Plan:
+    """Everything that a sweep reads; `records` are to be the first of them.
+
+    Raises:
+        BadInput: as `sweep`, and if the records are another sweep's.
+    """
     if not isinstance(documents, Mapping):
         documents = {"text": documents}
     if not documents or not budgets:
         raise BadInput("Choose at least one text and one budget.")
-    finite = [key for key in dict.fromkeys(policies) if key not in (FULL, BASELINE)]
-    for budget in budgets:
-        check_whole("budget", budget, 1)
-        for key in finite:
-            make_policy(key, budget)
-    curves = [(FULL, None)] + [(key, budget) for budget in dict.fromkeys(budgets) for key in (BASELINE, *finite)]
+    curves, left_out = _curves(policies, budgets)
     dtype = str(lm.model.dtype).removeprefix("torch.")
-    plan = []
+    readings = []
     for name, text in documents.items():
         for i, tokens in enumerate(_windows(lm, name, lm.as_tokens(text), window)):
             digest = hashlib.sha256(tokens.ids.tobytes()).hexdigest()[:16]
-            plan += [(Reading(lm.model_id, dtype, name, i, digest, key, budget), tokens) for key, budget in curves]
-    return plan
+            readings += [(Reading(lm.model_id, dtype, name, i, digest, key, budget), tokens) for key, budget in curves]
+    _check_records(records, [reading for reading, _ in readings])
+    return Plan(readings, left_out)
+
+
+def _curves(policies: Sequence[str], budgets: Sequence[int]) -> tuple[list[tuple[str, int | None]], list[str]]:
+    """Every policy with every budget that it can have, in order, and sentences about the others."""
+    for budget in budgets:
+        check_whole("budget", budget, 1)
+    finite = [key for key in dict.fromkeys(policies) if key not in (FULL, BASELINE)]
+    refused: dict[tuple[str, int], BadInput] = {}
+    for key in finite:
+        for budget in budgets:
+            try:
+                make_policy(key, budget)
+            except UnknownPolicy:
+                raise
+            except BadInput as e:
+                refused[key, budget] = e
+        if all((key, budget) in refused for budget in budgets):
+            raise refused[key, max(budgets)]
+    pairs = [(key, budget) for budget in dict.fromkeys(budgets) for key in (BASELINE, *finite)]
+    curves = [(FULL, None), *(pair for pair in pairs if pair not in refused)]
+    return curves, [f"{LABELS[key]} is left out with budget {budget}: {e}" for (key, budget), e in refused.items()]
 
 
 def _windows(lm: "LanguageModel", name: str, tokens: Tokens, window: int | None) -> list[Tokens]:

@@ -113,6 +113,20 @@ def test_names_given_twice_or_always_there_are_read_once(tiny):
     assert [(record.policy, record.budget) for record in records] == [("full", None), ("baseline", 4), ("tova", 4)]
 
 
+def test_a_budget_that_one_policy_cannot_have_is_left_out_for_that_policy_alone(tiny):
+    *_, last = iter_sweep(tiny("llama-gqa").lm, text("llama-gqa"), ["window+i", "tova"], [4, 3, 5])
+    curves = [(key, budget) for budget in (4, 3, 5) for key in ("baseline", "window+i", "tova")]
+    curves = [("full", None), *(curve for curve in curves if curve not in [("window+i", 4), ("window+i", 3)])]
+    assert [(record.policy, record.budget) for record in last.records] == curves
+    assert last.done == last.total == 21 * len(curves)
+    assert [sentence.partition(":")[0] for sentence in last.left_out] == [
+        "Window+i is left out with budget 4",
+        "Window+i is left out with budget 3",
+    ]
+    assert all("4 sink tokens" in sentence for sentence in last.left_out)
+    assert len(points(last.records)) == len(curves)
+
+
 @pytest.mark.parametrize(
     ("documents", "policies", "budgets", "how"),
     [
@@ -125,7 +139,7 @@ def test_names_given_twice_or_always_there_are_read_once(tiny):
         ([1, 2, 3], [], [0], {}),
         ([1, 2, 3], [], [2.5], {}),
         ([1, 2, 3], ["lru"], [4], {}),
-        ([1, 2, 3], ["window+i"], [8, 4], {}),
+        ([1, 2, 3], ["tova", "window+i"], [4, 3], {}),
         ([1, 2, VOCABULARY], ["tova"], [4], {}),
         ([1, 2, 3], ["tova"], [4], {"window": 1}),
         ([1, 2, 3], ["tova"], [4], {"window": 0}),
