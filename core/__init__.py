@@ -6,7 +6,7 @@ from core.models import MODELS, LanguageModel, ModelSpec, load_model
 from core.oracle import foresee
 from core.policies import POLICIES, Policy, Step, make_policy
 from core.sweep import iter_sweep, sweep
-from core.trace import NEVER, Tokens, Trace
+from core.trace import NEVER, Positions, Tokens, Trace
 
 __all__ = [
     "MODELS",
@@ -15,6 +15,7 @@ __all__ = [
     "LanguageModel",
     "ModelSpec",
     "Policy",
+    "Positions",
     "Progress",
     "Step",
     "Tokens",

@@ -1,7 +1,8 @@
-"""The command line: one run into a file, or a budget sweep into a CSV that goes on where it was stopped.
+"""The command line: one run into a file; a budget sweep or a benchmark into a CSV that goes on where it was stopped.
 
-``python -m core trace --text FILE --policy tova --budget 64 --out run.npz`` and
-``python -m core sweep --text book.txt --budgets 32,64,128 --policies tova,h2o,window --out sweep.csv``;
+``python -m core trace --text FILE --policy tova --budget 64 --out run.npz``,
+``python -m core sweep --text book.txt --budgets 32,64,128 --policies tova,h2o,window --out sweep.csv`` and
+``python -m core evaluate qasper --file validation.jsonl --budgets 256,512 --policies tova,window --out qasper.csv``;
 `--model` takes what `load_model` takes.
 """
 
@@ -12,16 +13,23 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import get_args
 
+import torch
 from transformers.utils import logging
 
-from core.engine import LONGEST_CHUNK, iter_generate, iter_replay
+from core.cluster import iter_cluster_sweep
+from core.engine import LONGEST_CHUNK, iter_generate, replay
 from core.errors import BadInput, UserError
+from core.evaluate import Evaluation, iter_evaluate, score_of, table
+from core.growing_csv import GrowingCsv
 from core.metrics import perplexity
 from core.models import DEFAULT_MODEL, load_model
 from core.policies import POLICIES, make_policy
 from core.records import LABELS, RecordFile, budget_sentences, points
 from core.sweep import iter_sweep
+from core.trace import Positions, Prefill
+from core.zeroscrolls import TASKS, read_examples
 
 STOPPED = 130  # what a shell reports for a command that Ctrl-C ended
 
@@ -51,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     trace.add_argument("--policy", default="tova", help=f"one of {', '.join(POLICIES)}")
     trace.add_argument("--budget", type=int, help="multi-state size; none for full")
     trace.add_argument("--new-tokens", type=int, default=0, help="how many tokens to write after the text")
+    trace.add_argument("--positions", default="original", help=f"one of {', '.join(get_args(Positions))}")
+    trace.add_argument("--beyond-context", action="store_true", help="read on at positions the model has never seen")
     trace.add_argument("--out", required=True, help="the .npz file to write")
     sweep = commands.add_parser("sweep", help="perplexity against budget, into a CSV that goes on where it was stopped")
     sweep.set_defaults(command=_sweep)
@@ -59,7 +69,23 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--policies", default="tova,h2o,window", help=f"some of {', '.join(POLICIES)}")
     sweep.add_argument("--window", type=int, help="tokens that are read in one go; the model's context if not given")
     sweep.add_argument("--out", required=True, help="the .csv file to write or to go on with")
-    for command in (trace, sweep):
+    sweep.add_argument("--ray", help="on a Ray cluster: auto or host:port, or local to start one on this machine")
+    evaluate = commands.add_parser(
+        "evaluate", help="answer the questions of ZeroSCROLLS, into a CSV that goes on where it was stopped"
+    )
+    evaluate.set_defaults(command=_evaluate)
+    evaluate.add_argument("task", help=" or ".join(TASKS))
+    evaluate.add_argument("--file", required=True, help="the task's validation.jsonl: a record of the benchmark a line")
+    evaluate.add_argument("--budgets", required=True, help="such as 256,512,1024")
+    evaluate.add_argument("--policies", default="tova,h2o,window", help=f"some of {', '.join(POLICIES)}")
+    evaluate.add_argument("--new-tokens", type=int, help="the longest answer; the benchmark's own limit if not given")
+    evaluate.add_argument(
+        "--prefill",
+        default="token-by-token",
+        help=f"one of {', '.join(get_args(Prefill))}; the second as the paper's published code reads a prompt",
+    )
+    evaluate.add_argument("--out", required=True, help="the .csv file to write or to go on with")
+    for command in (trace, sweep, evaluate):
         command.add_argument("--model", default=DEFAULT_MODEL, help="a name in the menu, a directory or a hub id")
     return parser
 
@@ -72,12 +98,13 @@ def _trace(options: argparse.Namespace) -> None:
     try:
         with open(options.out, "ab"):  # what cannot be written is better known before the run
             pass
+        how = {"positions": options.positions, "beyond_context": options.beyond_context}
         if options.new_tokens:
-            reports = iter_generate(lm, tokens, policy, max_new_tokens=options.new_tokens, chunk=LONGEST_CHUNK)
+            reports = iter_generate(lm, tokens, policy, max_new_tokens=options.new_tokens, chunk=LONGEST_CHUNK, **how)
+            (last,) = deque(reports, maxlen=1)
+            (trace,) = last.traces
         else:
-            reports = iter_replay(lm, tokens, policy, chunk=LONGEST_CHUNK)
-        (last,) = deque(reports, maxlen=1)
-        (trace,) = last.traces
+            trace = replay(lm, tokens, policy, **how)
         with open(options.out, "wb") as file:
             trace.save(file)
     except OSError as e:
@@ -96,10 +123,20 @@ def _sweep(options: argparse.Namespace) -> None:
     lm = load_model(options.model)
     texts = {name: lm.encode(text) for name, text in documents.items()}
     with closing(RecordFile(options.out)) as file:
+        settings = {"window": options.window, "records": file.records}
+        if options.ray:
+            # the workers load the model for themselves; here its tokenizer and its configuration will do
+            lm.model.to("meta")
+            torch.cuda.empty_cache()
+            reports = iter_cluster_sweep(lm, texts, policies, budgets, address=options.ray, **settings)
+        else:
+            reports = iter_sweep(lm, texts, policies, budgets, **settings)
         started, done_before = time.monotonic(), None
-        for report in iter_sweep(lm, texts, policies, budgets, window=options.window, records=file.records):
+        for report in reports:
             if done_before is None:
                 done_before = sum(record.tokens for record in file.records)
+                for sentence in report.left_out:
+                    print(sentence, file=sys.stderr)
             for record in report.records[len(file.records) :]:
                 file.append(record)
                 left = (time.monotonic() - started) / (report.done - done_before) * (report.total - report.done)
@@ -114,6 +151,28 @@ def _sweep(options: argparse.Namespace) -> None:
             print(f"{LABELS[point.policy]}{budget}: perplexity {point.perplexity:.2f}")
         for sentence in budget_sentences(file.records):
             print(sentence)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    examples = read_examples(options.file)
+    policies, budgets = options.policies.split(","), [_number(budget) for budget in options.budgets.split(",")]
+    lm = load_model(options.model)
+    how = {"new_tokens": options.new_tokens, "prefill": options.prefill}
+    with closing(GrowingCsv(options.out, Evaluation)) as file:
+        started = time.monotonic()
+        done_before = sum(record.prompt_tokens + record.new_tokens for record in file.records)
+        for report in iter_evaluate(lm, options.task, examples, policies, budgets, records=file.records, **how):
+            for record in report.records[len(file.records) :]:
+                file.append(record)
+                left = (time.monotonic() - started) / (report.done - done_before) * (report.total - report.done)
+                budget = "" if record.budget is None else f", budget {record.budget}"
+                print(
+                    f"{report.done / report.total:4.0%}, {left:.0f} s left: {record.example}, "
+                    f"{LABELS[record.policy]}{budget}: {100 * score_of([record]):.1f} %",
+                    file=sys.stderr,
+                )
+        for line in table(file.records):
+            print(line)
 
 
 def _text_of(path: str | Path) -> str:

@@ -17,7 +17,7 @@ from core.costs import Comparison, ForgottenAttention
 from core.engine import LONGEST_CHUNK, REPORT_EVERY, Batch, read_chunks, start_reading
 from core.errors import BadInput
 from core.policies import Full, Ints, Policy
-from core.trace import Bools, Floats, Tokens, Trace
+from core.trace import Bools, Floats, Positions, Tokens, Trace
 
 if TYPE_CHECKING:
     from core.models import LanguageModel
@@ -40,6 +40,7 @@ def iter_compare(
     policies: Sequence[Policy],
     *,
     chunk: int | None = None,
+    positions: Positions = "original",
 ) -> Iterator[ComparisonProgress]:
     """`compare` as a generator that reports progress several times a second; the last report has the whole of it.
 
@@ -48,7 +49,7 @@ def iter_compare(
     if not policies:
         raise BadInput("Choose at least one policy.")
     tokens = lm.as_tokens(tokens)
-    batch = start_reading(lm, tokens, [Full(), *policies], chunk=chunk)
+    batch = start_reading(lm, tokens, [Full(), *policies], chunk=chunk, positions=positions)
     n = len(tokens)
     kl = np.full((len(policies), n), np.nan, np.float32)
     agrees = np.zeros((len(policies), n), bool)
@@ -67,7 +68,12 @@ def iter_compare(
 
 
 def compare(
-    lm: "LanguageModel", tokens: Tokens | Sequence[int], policies: Sequence[Policy], *, chunk: int = CHUNK
+    lm: "LanguageModel",
+    tokens: Tokens | Sequence[int],
+    policies: Sequence[Policy],
+    *,
+    chunk: int = CHUNK,
+    positions: Positions = "original",
 ) -> Comparison:
     """Read a text under several policies and under the full model, all in lockstep.
 
@@ -76,11 +82,13 @@ def compare(
         tokens: n tokens, as in `replay`.
         policies: what is to be compared; the full model is always there and need not be among them.
         chunk: tokens per forward pass; any gives the same comparison.
+        positions: as in `replay`, the same for all policies; the full model evicts nothing, so to it all are the same.
 
     Raises:
-        BadInput, TextTooLong, NumericalError, OutOfMemory: as `replay`; BadInput also without a policy.
+        BadInput, TextTooLong, UnsupportedModel, NumericalError, OutOfMemory: as `replay`; BadInput also without a
+            policy, TextTooLong also for any text beyond the model's context, which the full model cannot read.
     """
-    for report in iter_compare(lm, tokens, policies, chunk=chunk):
+    for report in iter_compare(lm, tokens, policies, chunk=chunk, positions=positions):
         last = report
     return last.comparison
 

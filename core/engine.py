@@ -8,14 +8,15 @@ does the rest. And when the chunk is a single token, no decision of a layer is n
 layers are decided in one call after the pass. Any chunk size gives the same trace up to floating-point rounding.
 
 Deviations from published code: rows keep the rotary position they were written with (as in the official TOVA code,
-unlike StreamingLLM's); attention logits are computed in float32 even if the model runs in bfloat16, so that rounding
-does not make ties. A model with a sliding window of its own (Mistral) gives rows beyond it no attention; they stay in
-the multi-state until the policy evicts them.
+unlike StreamingLLM's) unless other `positions` are asked for, see `core.rotary`; attention logits are computed in
+float32 even if the model runs in bfloat16, so that rounding does not make ties. A model with a sliding window of its
+own (Mistral) gives rows beyond it no attention; they stay in the multi-state until the policy evicts them.
 
 This is the only file that knows transformers' `AttentionInterface`. It needs no `Cache`.
 """
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
@@ -30,9 +31,10 @@ from transformers.masking_utils import sdpa_mask
 
 from core.errors import BadInput, NumericalError, OutOfMemory, TextTooLong, UnsupportedModel
 from core.policies import Ints, Oracle, Policy
+from core.rotary import Distances, LateLogits, LateRotation, rotary_embedding
 from core.run import FREE, Run
 from core.sampling import Sampler
-from core.trace import Prefill, Tokens, Trace
+from core.trace import Positions, Prefill, Tokens, Trace
 
 if TYPE_CHECKING:
     from core.models import LanguageModel
@@ -68,13 +70,18 @@ class Batch:
         layers: how many layers to go through, as the runs say; fewer than the model has only if no logits are wanted.
         keys, values: per layer, (runs, KV heads, slots, head size); a slot holds what the run's bookkeeping says.
         watch: called with the attention of every layer gone through; see `attention_of`.
+        late: how keys are turned once it is known which rows are attended to; the keys held are then not turned. None
+            if the model turns them itself, by their positions in the text.
     """
 
-    def __init__(self, lm: "LanguageModel", runs: list[Run], watch: Watch | None = None) -> None:
+    def __init__(
+        self, lm: "LanguageModel", runs: list[Run], watch: Watch | None = None, late: LateRotation | None = None
+    ) -> None:
         self.lm = lm
         self.runs = runs
         self.layers = runs[0].layers
         self.watch = watch
+        self.late = late
         empty = torch.empty(0)
         self.keys: list[Tensor] = [empty] * self.layers
         self.values: list[Tensor] = [empty] * self.layers
@@ -83,6 +90,8 @@ class Batch:
         self._slots: list[Tensor] = []  # per layer (runs, KV heads, 1, 1), where the token being read is written
         self._width, self._unequal = 0, False  # the most slots of a run, and whether another has fewer
         self._attention: list[Tensor] = []  # per layer (runs, KV heads, query heads of the group, slots)
+        self._distances: Distances = np.empty(0)  # (layers, runs, groups or 1, slots), and what they turn keys by
+        self._turns: tuple[Tensor, Tensor] = (empty, empty)
 
     @torch.inference_mode()
     def read(self, ids: Tensor, chunk: range) -> Tensor:
@@ -95,6 +104,8 @@ class Batch:
         if len(chunk) == 1:
             self._place_token()
         positions = torch.arange(chunk.start, chunk.stop, device=ids.device).expand(ids.shape)
+        if self.late is not None:
+            positions = torch.zeros_like(positions)
         try:
             logits: Tensor = self.lm.model(ids, position_ids=positions, use_cache=False, multi_state=self).logits
         except _DeepEnough:
@@ -129,8 +140,8 @@ class Batch:
 
         Args:
             layer: the layer, from 0.
-            query: (runs, query heads, chunk, head size), rotated.
-            key: (runs, KV heads, chunk, head size), rotated.
+            query: (runs, query heads, chunk, head size), turned by its position unless that is done late.
+            key: (runs, KV heads, chunk, head size), likewise.
             value: (runs, KV heads, chunk, head size).
             scaling: of the logits.
             window: the model's own sliding window, in tokens, the query's own included.
@@ -167,13 +178,9 @@ class Batch:
             value = torch.cat([self.values[layer][:, :, :slots], value], dim=2)
         offset = key.shape[2] - count
         positions = [run.column_positions(layer, offset, self._chunk) for run in self.runs]
-        # (runs, KV heads, query heads of the group, chunk, columns)
-        logits = _logits(query, key, scaling)
-        logits = logits.view(*logits.shape[:2], -1, count, logits.shape[3])
-        if window is not None:
-            logits.masked_fill_(self._beyond(window, positions, logits.device)[:, :, None], -torch.inf)
-
-        until, kept = self._decide_chunk(layer, positions, logits)
+        logits = self._chunk_logits(query, key, scaling, window, positions)
+        late = self._late_logits(query, key, scaling, window)
+        until, kept = self._decide_chunk(layer, positions, logits, late)
         step = torch.arange(count, device=logits.device)[:, None]
         born = torch.arange(-offset, count, device=logits.device).clamp(min=0)
         until = until.to(logits.device)[:, :, None, :]
@@ -191,30 +198,62 @@ class Batch:
         self.keys[layer], self.values[layer] = key, value
         return output
 
-    def _decide_chunk(self, layer: int, positions: list[Ints], logits: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _chunk_logits(
+        self, query: Tensor, key: Tensor, scaling: float, window: int | None, positions: list[Ints]
+    ) -> Tensor:
+        """(runs, KV heads, query heads of the group, chunk, columns).
+
+        With late rotation they are those of a chunk in which nothing is evicted, and right up to the first eviction.
+        """
+        count = len(self._chunk)
+        places: Distances = _stack(positions, FREE)
+        if self.late is not None:
+            places = -self.late.distances(places)
+            cos, sin = self.late.rotary.turns(-places)
+            key = self.late.rotary.turned(key, cos, sin)
+            query = query.reshape(*query.shape[:2], -1, count, query.shape[3])
+            query = self.late.rotary.turned(query, cos[:, :, None, -count:], sin[:, :, None, -count:]).flatten(2, 3)
+        logits = _logits(query, key, scaling)
+        logits = logits.view(*logits.shape[:2], -1, count, logits.shape[3])
+        if window is not None:
+            of_columns = torch.from_numpy(places).to(logits.device)
+            beyond = of_columns[:, :, -count:, None] - of_columns[:, :, None, :] >= window
+            logits.masked_fill_(beyond[:, :, None], -torch.inf)
+        return logits
+
+    def _late_logits(self, query: Tensor, key: Tensor, scaling: float, window: int | None) -> list[LateLogits | None]:
+        """What renews the logits of each run that evicts in this chunk."""
+        late = self.late
+        if late is None:
+            return [None] * len(self.runs)
+        queries = late.queries(query.reshape(*query.shape[:2], -1, len(self._chunk), query.shape[3]), scaling)
+        keys = late.keys(key)
+        return [
+            LateLogits(late, run.groups, queries[row], keys[row], window) if run.evicts_in(self._chunk) else None
+            for row, run in enumerate(self.runs)
+        ]
+
+    def _decide_chunk(
+        self, layer: int, positions: list[Ints], logits: Tensor, late: list[LateLogits | None]
+    ) -> tuple[Tensor, Tensor | None]:
         """Until (runs, groups or 1, columns), see `Run.decide_chunk`; kept (runs, KV heads, rows), None if all are."""
-        reads = any(run.policy.reads_attention for run in self.runs)
+        renewed = any(own is not None for own in late)
+        reads = renewed or any(run.policy.reads_attention for run in self.runs)
         on_cpu = logits.cpu().numpy() if reads else None
         untils, keeps = [], []
         for row, run in enumerate(self.runs):
-            own = None
-            if on_cpu is not None and run.policy.reads_attention:
-                own = on_cpu[row].reshape(run.groups, -1, *on_cpu.shape[3:])
+            own = None if on_cpu is None else on_cpu[row].reshape(run.groups, -1, *on_cpu.shape[3:])
             with run.clock():
-                until, kept = run.decide_chunk(layer, positions[row], self._chunk, own)
+                until, kept = run.decide_chunk(layer, positions[row], self._chunk, own, late[row])
             untils.append(until)
             keeps.append(kept)
+        if renewed and not logits.is_cpu:
+            logits.copy_(torch.from_numpy(on_cpu))
         kv_heads, columns = logits.shape[1], logits.shape[-1]
         if all(kept.shape[1] == columns for kept in keeps):
             return torch.from_numpy(_stack(untils, FREE)), None
         index = _stack(keeps, 0)
         return torch.from_numpy(_stack(untils, FREE)), torch.from_numpy(index).expand(-1, kv_heads, -1)
-
-    def _beyond(self, window: int, positions: list[Ints], device: torch.device) -> Tensor:
-        """(runs, groups or 1, chunk, columns): the column is out of the model's own sliding window."""
-        of_columns = torch.from_numpy(_stack(positions, FREE)).to(device)[:, :, None, :]
-        of_queries = torch.arange(self._chunk.start, self._chunk.stop, device=device)[:, None]
-        return of_queries - of_columns >= window
 
     def _receive(self, layer: int, positions: list[Ints], attention: Tensor) -> None:
         if self.watch is not None:
@@ -233,6 +272,10 @@ class Batch:
         self._width = max(run.slots for run in self.runs)
         self._unequal = any(run.slots != self._width for run in self.runs)
         self._attention = []
+        if self.late is not None:
+            positions = [_stack([run.positions[layer] for run in self.runs], FREE) for layer in range(self.layers)]
+            self._distances = self.late.distances(np.stack(positions))
+            self._turns = self.late.rotary.turns(self._distances)
 
     def _attend_token(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None
@@ -242,14 +285,16 @@ class Batch:
         keys = self.keys[layer] = _grown(self.keys[layer], key, slots).scatter_(2, index, key)
         values = self.values[layer] = _grown(self.values[layer], value, slots).scatter_(2, index, value)
         # (runs, KV heads, query heads of the group, slots)
-        logits = _logits(query, keys[:, :, :slots], scaling)
+        keys = keys[:, :, :slots]
+        if self.late is not None:
+            keys = self.late.rotary.turned(keys, *(turns[layer] for turns in self._turns))
+        logits = _logits(query, keys, scaling)
         if self._unequal or window is not None:
-            positions = [run.positions[layer] for run in self.runs]
-            of_slots = torch.from_numpy(_stack(positions, FREE)).to(logits.device)[:, :, None, :]
+            of_slots = _stack([run.positions[layer] for run in self.runs], FREE)
             hidden = of_slots == FREE
             if window is not None:
-                hidden |= self._chunk.start - of_slots >= window
-            logits.masked_fill_(hidden, -torch.inf)
+                hidden |= (self._chunk.start - of_slots if self.late is None else self._distances[layer]) >= window
+            logits.masked_fill_(torch.from_numpy(hidden).to(logits.device)[:, :, None], -torch.inf)
         attention = logits.softmax(dim=-1)
         self._attention.append(attention)
         output: Tensor = attention.to(value.dtype) @ values[:, :, :slots]
@@ -347,13 +392,17 @@ def iter_replay(
     *,
     chunk: int | None = None,
     prefill: Prefill = "token-by-token",
+    positions: Positions = "original",
+    beyond_context: bool = False,
 ) -> Iterator[Progress]:
     """`replay` as a generator that reports progress several times a second; the last report has the whole trace.
 
     Closing it ends the run and frees its memory. Without `chunk` the chunks are as long as a report allows.
     """
     tokens = lm.as_tokens(tokens)
-    batch = start_reading(lm, tokens, [policy], chunk=chunk, prefill=prefill)
+    batch = start_reading(
+        lm, tokens, [policy], chunk=chunk, prefill=prefill, positions=positions, beyond_context=beyond_context
+    )
     reported = time.monotonic()
     for read, _ in read_chunks(batch, tokens, chunk):
         if read.stop == len(tokens) or time.monotonic() - reported > REPORT_EVERY:
@@ -368,8 +417,13 @@ def replay(
     *,
     chunk: int = LONGEST_CHUNK,
     prefill: Prefill = "token-by-token",
+    positions: Positions = "original",
+    beyond_context: bool = False,
 ) -> Trace:
     """Read a text under a policy.
+
+    With a finite policy the text may be of any length: what the run holds does not grow with it, but for the record,
+    20 bytes per layer, group and token (180 MB for 300,000 tokens and 30 layers), and the trace, 16 more.
 
     Args:
         lm: the model.
@@ -378,15 +432,30 @@ def replay(
         chunk: tokens per forward pass; any gives the same trace.
         prefill: ``"token-by-token"``, or ``"one-shot"`` to attend to the whole text and cut it once at its end, as
             the official TOVA code does with a prompt.
+        positions: which positions the model is told. ``"original"``: each row keeps its position in the text, as in
+            the official TOVA code. ``"in-cache"``: at every step the rows attended to are numbered 0, 1, 2 … by their
+            order, as in StreamingLLM, so that a finite policy can read a text of any length. ``"log-gap"``: as
+            original, but long gaps between the rows attended to shrink; see `core.rotary` for what is odd about it.
+            A policy's attention is that of the positions told.
+        beyond_context: let a finite policy with original positions read on beyond the model's context, where the
+            model meets positions that it has never seen. Warns.
 
     Raises:
         BadInput: fewer than 2 tokens, ids outside the vocabulary, or an argument outside its range.
-        TextTooLong: more tokens than the model's context.
+        TextTooLong: more tokens than the model's context, under the full model or with original positions, or a
+            budget that is not smaller than the context.
+        UnsupportedModel: a model whose positions cannot be told late (those of GPT-2 are added at the input).
         NumericalError: the model's output, or an importance, is not a number.
         OutOfMemory: the run does not fit.
     """
     _check_chunk(chunk)
-    return _last(iter_replay(lm, tokens, policy, chunk=chunk, prefill=prefill)).traces[0]
+    tokens = lm.as_tokens(tokens)
+    batch = start_reading(
+        lm, tokens, [policy], chunk=chunk, prefill=prefill, positions=positions, beyond_context=beyond_context
+    )
+    for _ in read_chunks(batch, tokens, chunk):
+        pass
+    return batch.runs[0].trace(lm.model_id, tokens)
 
 
 def iter_generate(
@@ -400,9 +469,13 @@ def iter_generate(
     seed: int = 0,
     chunk: int | None = None,
     prefill: Prefill = "token-by-token",
+    positions: Positions = "original",
+    beyond_context: bool = False,
 ) -> Iterator[Progress]:
     """`generate` as a generator that reports progress several times a second; see `iter_replay`."""
-    writers = _Writers(lm, tokens, policies, max_new_tokens, temperature, top_p, seed, chunk, prefill)
+    writers = _Writers(
+        lm, tokens, policies, max_new_tokens, temperature, top_p, seed, chunk, prefill, positions, beyond_context
+    )
     reported = time.monotonic()
     done = 0
     for done in writers.write(chunk):
@@ -426,6 +499,8 @@ class _Writers:
         seed: int,
         chunk: int | None,
         prefill: Prefill,
+        positions: Positions,
+        beyond_context: bool,
     ) -> None:
         policies = list(policies) if isinstance(policies, Sequence) else [policies]
         if not policies:
@@ -435,14 +510,14 @@ class _Writers:
         self.lm = lm
         self.tokens = lm.as_tokens(tokens)
         self.total = len(self.tokens) + max_new_tokens
-        _check_prompt(lm, self.tokens, self.total, policies, chunk, prefill)
         self.samplers = [Sampler(temperature, top_p, seed) for _ in policies]
-        self.runs = _runs(lm, policies, self.total, len(self.tokens), prefill)
+        self.batch = _started(lm, self.tokens, policies, self.total, chunk, prefill, positions, beyond_context)
+        self.runs = list(self.batch.runs)  # the batch goes on with those that have not come to an end
         self.written: list[list[int]] = [[] for _ in self.runs]
 
     def write(self, chunk: int | None) -> Iterator[int]:
         """Read and write; yields how many tokens are done after each chunk and each new token."""
-        batch = Batch(self.lm, self.runs)
+        batch = self.batch
         for read, logits in read_chunks(batch, self.tokens, chunk):
             yield read.stop
             last = logits[:, -1]
@@ -477,6 +552,8 @@ def generate(
     seed: int = 0,
     chunk: int = LONGEST_CHUNK,
     prefill: Prefill = "token-by-token",
+    positions: Positions = "original",
+    beyond_context: bool = False,
 ) -> Trace | list[Trace]:
     """Read a prompt and write on, under one policy or under several in lockstep.
 
@@ -491,16 +568,20 @@ def generate(
         chunk: tokens of the prompt per forward pass; any gives the same traces.
         prefill: ``"one-shot"`` attends to the whole prompt and cuts it once at its end to each policy's `budget` most
             important rows, as the official TOVA code does.
+        positions: as in `replay`.
+        beyond_context: as in `replay`.
 
     Returns:
         One trace if one policy was given by itself, else one per policy, in their order. The last token written has
         been read, too, so a replay of the tokens gives the same trace.
 
     Raises:
-        BadInput, TextTooLong, NumericalError, OutOfMemory: as `replay`.
+        BadInput, TextTooLong, UnsupportedModel, NumericalError, OutOfMemory: as `replay`.
     """
     _check_chunk(chunk)
-    writers = _Writers(lm, tokens, policies, max_new_tokens, temperature, top_p, seed, chunk, prefill)
+    writers = _Writers(
+        lm, tokens, policies, max_new_tokens, temperature, top_p, seed, chunk, prefill, positions, beyond_context
+    )
     for _ in writers.write(chunk):
         pass
     traces = writers.traces()
@@ -508,7 +589,14 @@ def generate(
 
 
 def attention_of(
-    lm: "LanguageModel", tokens: Tokens | Sequence[int], policy: Policy, layer: int, group: int = 0
+    lm: "LanguageModel",
+    tokens: Tokens | Sequence[int],
+    policy: Policy,
+    layer: int,
+    group: int = 0,
+    *,
+    positions: Positions = "original",
+    beyond_context: bool = False,
 ) -> NDArray[np.float32]:
     """What the query of each step paid to each token in one layer, by a replay that goes no deeper than that layer.
 
@@ -518,31 +606,34 @@ def attention_of(
         policy: decides what is evicted.
         layer: from 0.
         group: the KV head, from 0, if the policy decides per KV head; else 0.
+        positions: as in `replay`.
+        beyond_context: as in `replay`.
 
     Returns:
         (n, n): rows are steps, columns positions; averaged over the query heads of the group (of the layer, if it
         decides as one). Zero where the query did not attend; a row sums to 1.
 
     Raises:
-        BadInput, TextTooLong, OutOfMemory: as `replay`; BadInput also for a layer or group that there is not.
+        BadInput, TextTooLong, UnsupportedModel, OutOfMemory: as `replay`; BadInput also for a layer or group that
+            there is not.
     """
     tokens = lm.as_tokens(tokens)
     n = len(tokens)
-    _check_prompt(lm, tokens, n, [policy], None, "token-by-token")
-    run = Run(policy, layers=layer + 1, kv_heads=lm.n_kv_heads, capacity=n, prompt_length=n, prefill="token-by-token")
+    _check_prompt(lm, tokens, n, [policy], None, "token-by-token", positions, beyond_context)
+    run = Run(policy, layers=layer + 1, kv_heads=lm.n_kv_heads, capacity=n, prompt_length=n)
     if not (0 <= layer < lm.n_layers and 0 <= group < run.groups):
         raise BadInput(f"There is no layer {layer} with group {group}: give a layer from 0 to {lm.n_layers - 1}.")
     paid = np.zeros((n, n), np.float32)
 
-    def watch(of_layer: int, chunk: range, positions: list[Ints], attention: Tensor) -> None:
+    def watch(of_layer: int, chunk: range, of_columns: list[Ints], attention: Tensor) -> None:
         if of_layer != layer:
             return
         of_group = attention[0].mean(dim=1)
         own = (of_group[group] if run.groups > 1 else of_group.mean(dim=0)).cpu().numpy()
-        live = positions[0][group] != FREE
-        paid[chunk.start : chunk.stop, positions[0][group, live]] = own[:, live]
+        live = of_columns[0][group] != FREE
+        paid[chunk.start : chunk.stop, of_columns[0][group, live]] = own[:, live]
 
-    batch = Batch(lm, [run], watch)
+    batch = Batch(lm, [run], watch, _late(lm, positions))
     ids = torch.as_tensor(tokens.ids, dtype=torch.long, device=lm.device)[None]
     for start in range(0, n, LONGEST_CHUNK):
         chunk = range(start, min(start + LONGEST_CHUNK, n))
@@ -557,17 +648,51 @@ def start_reading(
     *,
     chunk: int | None = None,
     prefill: Prefill = "token-by-token",
+    positions: Positions = "original",
+    beyond_context: bool = False,
     watch: Watch | None = None,
 ) -> Batch:
     """Runs in lockstep, one per policy, that are about to read this text, which `read_chunks` then does.
 
     Raises:
-        BadInput, TextTooLong: as `replay`.
+        BadInput, TextTooLong, UnsupportedModel: as `replay`.
     """
-    _check_prompt(lm, tokens, len(tokens), policies, chunk, prefill)
+    batch = _started(lm, tokens, policies, len(tokens), chunk, prefill, positions, beyond_context)
     if len(tokens) < 2:
         raise BadInput("The text is a single token: there is nothing to predict. Write at least two words.")
-    return Batch(lm, _runs(lm, policies, len(tokens), len(tokens), prefill), watch)
+    batch.watch = watch
+    return batch
+
+
+def _started(
+    lm: "LanguageModel",
+    tokens: Tokens,
+    policies: Sequence[Policy],
+    total: int,
+    chunk: int | None,
+    prefill: Prefill,
+    positions: Positions,
+    beyond_context: bool,
+) -> Batch:
+    """Runs with room for `total` tokens that are about to read these."""
+    _check_prompt(lm, tokens, total, policies, chunk, prefill, positions, beyond_context)
+    runs = [
+        Run(
+            policy,
+            layers=lm.n_layers,
+            kv_heads=lm.n_kv_heads,
+            capacity=total,
+            prompt_length=len(tokens),
+            prefill=prefill,
+            numbering=positions,
+        )
+        for policy in policies
+    ]
+    return Batch(lm, runs, late=_late(lm, positions))
+
+
+def _late(lm: "LanguageModel", positions: Positions) -> LateRotation | None:
+    return None if positions == "original" else LateRotation(lm.rotary, positions)
 
 
 def read_chunks(batch: Batch, tokens: Tokens, chunk: int | None) -> Iterator[tuple[range, Tensor]]:
@@ -621,22 +746,6 @@ _NOT_A_NUMBER = (
 )
 
 
-def _runs(
-    lm: "LanguageModel", policies: Sequence[Policy], capacity: int, prompt_length: int, prefill: Prefill
-) -> list[Run]:
-    return [
-        Run(
-            policy,
-            layers=lm.n_layers,
-            kv_heads=lm.n_kv_heads,
-            capacity=capacity,
-            prompt_length=prompt_length,
-            prefill=prefill,
-        )
-        for policy in policies
-    ]
-
-
 def _traces(lm: "LanguageModel", runs: list[Run], tokens: Tokens, written: list[list[int]]) -> list[Trace]:
     traces = []
     for run, new in zip(runs, written or [[]] * len(runs), strict=True):
@@ -646,23 +755,58 @@ def _traces(lm: "LanguageModel", runs: list[Run], tokens: Tokens, written: list[
 
 
 def _check_prompt(
-    lm: "LanguageModel", tokens: Tokens, total: int, policies: Sequence[Policy], chunk: int | None, prefill: str
+    lm: "LanguageModel",
+    tokens: Tokens,
+    total: int,
+    policies: Sequence[Policy],
+    chunk: int | None,
+    prefill: str,
+    positions: str,
+    beyond_context: bool,
 ) -> None:
     if len(tokens) == 0:
         raise BadInput("The text is empty. Write or paste some text first.")
     lm.check_ids(tokens.ids)
+    for name, value, known in (("prefill", prefill, Prefill), ("positions", positions, Positions)):
+        if value not in get_args(known):
+            raise BadInput(f"{name} must be one of {', '.join(get_args(known))}, not {value!r}.")
     if lm.context_length is not None and total > lm.context_length:
-        raise TextTooLong(
-            f"{total:,} tokens are more than the {lm.context_length:,} that {lm.model_id} was trained to read. "
-            f"Shorten the text by {total - lm.context_length:,} tokens, or ask for fewer new ones."
-        )
-    if prefill not in get_args(Prefill):
-        raise BadInput(f"prefill must be one of {', '.join(get_args(Prefill))}, not {prefill!r}.")
+        at_once = len(tokens) if prefill == "one-shot" else 0
+        _check_beyond(lm, lm.context_length, total, at_once, policies, positions, beyond_context)
     if chunk is not None:
         _check_chunk(chunk)
     for policy in policies:
         if isinstance(policy, Oracle):
             _check_foresight(lm, policy, tokens, total)
+
+
+def _check_beyond(
+    lm: "LanguageModel",
+    limit: int,
+    total: int,
+    at_once: int,
+    policies: Sequence[Policy],
+    positions: str,
+    beyond_context: bool,
+) -> None:
+    """Refuse to read `total` tokens, more than the limit, of which `at_once` are kept in any case, or warn."""
+    too_long = f"{total:,} tokens are more than the {limit:,} that {lm.model_id} was trained to read. "
+    shorten = f"Shorten the text by {total - limit:,} tokens, or ask for fewer new ones"
+    if rotary_embedding(lm.model) is None:
+        raise TextTooLong(f"{too_long}It has no positions beyond them. {shorten}.")
+    if any(policy.budget is None for policy in policies):
+        raise TextTooLong(f"{too_long}{shorten}; only a policy that evicts can read on.")
+    if positions == "original":
+        if not beyond_context:
+            raise TextTooLong(
+                f'{too_long}{shorten}. Or read on: with positions="in-cache", which numbers only the rows that are '
+                "kept, or with beyond_context=True, at positions that the model has never seen."
+            )
+        warnings.warn(f"{too_long}Beyond them it meets positions that it has never seen.", stacklevel=2)
+        return
+    rows = max(at_once, *(policy.budget + 1 for policy in policies if policy.budget is not None))
+    if rows > limit:
+        raise TextTooLong(f"{too_long}As many as {rows:,} rows would be attended to at once. Lower the budget.")
 
 
 def _check_foresight(lm: "LanguageModel", oracle: Oracle, tokens: Tokens, total: int) -> None:
@@ -681,9 +825,3 @@ def _check_foresight(lm: "LanguageModel", oracle: Oracle, tokens: Tokens, total:
 def _check_chunk(chunk: int) -> None:
     if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
         raise BadInput(f"chunk must be a whole number of at least 1, not {chunk!r}.")
-
-
-def _last(progress: Iterator[Progress]) -> Progress:
-    for report in progress:
-        last = report
-    return last

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from core.errors import (
 )
 from core.linear import quicken
 from core.policies import Full
+from core.rotary import LateRotation, Rotary
 from core.run import Run
 from core.trace import Tokens
 
@@ -146,6 +148,17 @@ class LanguageModel:
         """The most tokens the model was trained to read; None if its configuration does not say."""
         return getattr(self.model.config, "max_position_embeddings", None)
 
+    @cached_property
+    def rotary(self) -> Rotary:
+        """Its rotary embedding, for rows that are numbered anew; checked when first asked for.
+
+        Raises:
+            UnsupportedModel: it has none, or one that cannot be applied late.
+        """
+        rotary = Rotary(self)
+        _check_rotary(self, rotary)
+        return rotary
+
     @property
     def vocabulary_size(self) -> int:
         return int(self.model.config.vocab_size)
@@ -173,11 +186,14 @@ class LanguageModel:
         if self.tokenizer is None:
             raise BadInput(f"{self.model_id} has no tokenizer: pass token ids, or add its tokenizer files.")
         encoded = self.tokenizer(text, return_offsets_mapping=True)
-        ids = encoded["input_ids"]
+        return self.located(text, encoded["input_ids"], encoded["offset_mapping"])
+
+    def located(self, text: str, ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> Tokens:
+        """The ids as tokens of the text, given the characters that the tokenizer says each of them spans."""
         pieces, offsets, continued = [], [], []
         end = 0
         special = np.isin(ids, self.tokenizer.all_special_ids)
-        for id_, (begin, stop) in zip(ids, encoded["offset_mapping"], strict=True):
+        for id_, (begin, stop) in zip(ids, spans, strict=True):
             # a tokenizer may leave white space out of its offsets: it belongs to the token that follows
             start, end = end, max(end, stop)
             pieces.append(text[start:end] if stop > 0 else self._name(id_))
@@ -418,25 +434,42 @@ def _check_attention(lm: LanguageModel) -> None:
     with torch.inference_mode():
         expected = lm.model(ids, use_cache=False).logits.float()
     lm.model.set_attn_implementation(engine.ATTENTION)
-    full = Run(
-        Full(),
-        layers=lm.n_layers,
-        kv_heads=lm.n_kv_heads,
-        capacity=count,
-        prompt_length=count,
-        prefill="token-by-token",
-    )
-    found = engine.Batch(lm, [full]).read(ids, range(count)).float()
+    found = _output(lm, ids, range(count))
     # eager attention takes its softmax in float32 and its logits in the model's own precision
-    tolerance = {torch.float64: 1e-6, torch.float32: 1e-4}.get(lm.model.dtype, 5e-2) * max(
-        1.0, expected.abs().max().item()
-    )
     off = (found - expected).abs().max().item()
-    if not off <= tolerance:
+    if not off <= _tolerance(lm, expected):
         raise UnsupportedModel(
             f"{lm.model_id} ({lm.model.config.model_type}) does not give the same output under our attention as under "
             f"its own (they differ by {off:.2g}), so a picture of it would be fiction. Choose another architecture."
         )
+
+
+def _check_rotary(lm: LanguageModel, rotary: Rotary) -> None:
+    """Refuse a model unless, under the full policy, its output is the same when rows are numbered from 0 at every step.
+
+    The text does not start at 0, so that the output is the same only if nothing counts but how far apart rows are.
+    """
+    ids = torch.arange(3, 15, device=lm.device)[None] % lm.vocabulary_size
+    chunk = range(5, 5 + ids.shape[1])
+    expected = _output(lm, ids, chunk)
+    off = (_output(lm, ids, chunk, LateRotation(rotary, "in-cache")) - expected).abs().max().item()
+    if not off <= _tolerance(lm, expected):
+        raise UnsupportedModel(
+            f"{lm.model_id} ({lm.model.config.model_type}) does not give the same output when its rows are numbered "
+            f"in the multi-state and none is evicted (it differs by {off:.2g}), so a picture of it would be fiction. "
+            'Use positions="original", or choose another architecture.'
+        )
+
+
+def _output(lm: LanguageModel, ids: torch.Tensor, chunk: range, late: LateRotation | None = None) -> torch.Tensor:
+    """The logits of tokens at these positions, with nothing before them, under the full policy."""
+    run = Run(Full(), layers=lm.n_layers, kv_heads=lm.n_kv_heads, capacity=chunk.stop, prompt_length=chunk.stop)
+    return engine.Batch(lm, [run], late=late).read(ids, chunk).float()
+
+
+def _tolerance(lm: LanguageModel, logits: torch.Tensor) -> float:
+    relative = {torch.float64: 1e-6, torch.float32: 1e-4}.get(lm.model.dtype, 5e-2)
+    return relative * max(1.0, logits.abs().max().item())
 
 
 def _explained(model: str, error: BaseException) -> UserError:

@@ -8,13 +8,16 @@ it may attend to: first the slots, then the tokens of the chunk.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from core.errors import NumericalError
 from core.policies import Floats, Ints, Policy, Step, settings_of
-from core.trace import NEVER, Prefill, Tokens, Trace
+from core.trace import NEVER, Positions, Prefill, Tokens, Trace
+
+if TYPE_CHECKING:
+    from core.rotary import LateLogits
 
 Eviction: TypeAlias = tuple[int, Ints, Floats, Floats]  # step in the chunk; per group: column, importance, runner-up
 
@@ -26,6 +29,7 @@ class Run:
 
     Attributes:
         policy: the policy; its settings are read, it is never changed.
+        numbering: which positions the model is told, for the record.
         groups: deciders per layer.
         positions: (layers, groups, slots) int32, the position of the row in each slot, or `FREE`.
         memory: (layers, groups, slots) float64, what the policy remembers of each row; zero for a new row.
@@ -34,10 +38,19 @@ class Run:
     """
 
     def __init__(
-        self, policy: Policy, *, layers: int, kv_heads: int, capacity: int, prompt_length: int, prefill: Prefill
+        self,
+        policy: Policy,
+        *,
+        layers: int,
+        kv_heads: int,
+        capacity: int,
+        prompt_length: int,
+        prefill: Prefill = "token-by-token",
+        numbering: Positions = "original",
     ) -> None:
         self.policy = policy
         self.prefill = prefill
+        self.numbering = numbering
         self.prompt_length = prompt_length
         self.layers = layers
         self.groups = kv_heads if policy.scope == "kv_head" else 1
@@ -86,15 +99,18 @@ class Run:
         positions[:, offset:] = chunk
         return positions
 
-    def decide_chunk(self, layer: int, positions: Ints, chunk: range, logits: Floats | None) -> tuple[Ints, Ints]:
+    def decide_chunk(
+        self, layer: int, positions: Ints, chunk: range, logits: Floats | None, late: "LateLogits | None" = None
+    ) -> tuple[Ints, Ints]:
         """Go through the steps of a chunk in one layer, evicting at most one row per group and step.
 
         Args:
             layer: the layer.
             positions: (groups, columns) as `column_positions` gives them.
             chunk: the positions of the chunk's tokens, which are the last columns.
-            logits: (groups, query heads of the group, chunk, columns) float32, contiguous; None if the policy does
-                not read attention.
+            logits: (groups, query heads of the group, chunk, columns) float32, contiguous; may be None if the policy
+                does not read attention and none are to be renewed.
+            late: renews the logits of every step that follows an eviction in this chunk; None if they stay right.
 
         Returns:
             until (groups, columns), the last step of the chunk, counted from 0, that attends to the column (beyond
@@ -104,22 +120,32 @@ class Run:
         until = np.where(positions == FREE, -1, count)
         live = np.argsort(positions[:, :offset] == FREE, axis=1, kind="stable")[:, : self._rows()]
         new = np.broadcast_to(np.arange(offset, offset + count), (self.groups, count))
-        if logits is None and live.shape[1] + count <= self._budget_at(chunk[-1]):
+        if not self.policy.reads_attention and not self.evicts_in(chunk):
             columns = np.concatenate([live, new], axis=1)
             memory: Floats = np.zeros(columns.shape)
             memory[:, : live.shape[1]] = np.take_along_axis(self.memory[layer], live, axis=1)
         else:
-            columns, memory, evictions = self._walk(layer, positions, chunk, live, logits)
+            columns, memory, evictions = self._walk(layer, positions, chunk, live, logits, late)
             if evictions:
                 self._record_chunk(layer, positions, chunk, until, evictions)
         self._kept.append((np.take_along_axis(positions, columns, axis=1), memory))
         return until, columns
 
+    def evicts_in(self, chunk: range) -> bool:
+        """Whether any row goes while the chunk, which comes next, is read."""
+        return self._rows() + len(chunk) > self._budget_at(chunk[-1])
+
     def _rows(self) -> int:
         return self.slots - (self._hole is not None)
 
     def _walk(
-        self, layer: int, of_columns: Ints, chunk: range, live: Ints, logits: Floats | None
+        self,
+        layer: int,
+        of_columns: Ints,
+        chunk: range,
+        live: Ints,
+        logits: Floats | None,
+        late: "LateLogits | None",
     ) -> tuple[Ints, Floats, list[Eviction]]:
         """The light loop over the steps. Returns the columns kept, their memory (groups, rows), and the evictions."""
         policy, budget = self.policy, self._budget_at(chunk[-1])
@@ -135,7 +161,7 @@ class Run:
         columns[:, filled : filled + idle] = np.arange(offset, offset + idle)
         positions[:, filled : filled + idle] = chunk[:idle]
         filled += idle
-        softmax = None if logits is None else _SlotSoftmax(logits, columns)
+        softmax = _SlotSoftmax(logits, columns) if policy.reads_attention and logits is not None else None
         evictions: list[Eviction] = []
         slot: Ints | int = filled
         for i, position in enumerate(chunk[idle:], start=idle):
@@ -143,6 +169,8 @@ class Run:
             positions[groups, slot] = position
             memory[groups, slot] = 0.0
             filled += filled < shape[1]
+            if late is not None and logits is not None and evictions:
+                late.renew(logits, i, positions[:, :filled], columns[:, :filled])
             attention = None if softmax is None else softmax.over(i, groups, slot, offset + i, filled)
             step = Step(layers, position, positions[:, :filled], attention)
             policy.observe(step, memory[:, :filled])
@@ -252,6 +280,7 @@ class Run:
             model_id=model_id,
             policy=settings_of(self.policy),
             prefill=self.prefill,
+            positions=self.numbering,
             tokens=tokens,
             prompt_length=min(self.prompt_length, n),
             evicted_at=self._evicted_at[:, :, :n].copy(),

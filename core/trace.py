@@ -22,9 +22,11 @@ Floats: TypeAlias = NDArray[np.float32]
 Bools: TypeAlias = NDArray[np.bool_]
 Scope: TypeAlias = Literal["layer", "kv_head"]
 Prefill: TypeAlias = Literal["token-by-token", "one-shot"]
+Positions: TypeAlias = Literal["original", "log-gap", "in-cache"]
 
 NEVER = int(np.iinfo(np.int32).max)
-SCHEMA = 1
+SCHEMA = 2
+WITHOUT_POSITIONS = 1  # the schema before there was a choice of positions
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +99,7 @@ class Trace:
             instead, at the same step; infinite if the policy spared all others; NaN if the token was never evicted.
         attention_received: (layers, groups, n) float32, attention summed over all steps that attended to the token,
             averaged over the query heads of the group. Over all positions it sums to the number of steps.
+        positions: which positions the model was told: ``"original"``, ``"log-gap"`` or ``"in-cache"``; see `replay`.
     """
 
     model_id: str
@@ -109,6 +112,7 @@ class Trace:
     importance_at_eviction: Floats
     runner_up_importance: Floats
     attention_received: Floats
+    positions: Positions = "original"
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -147,6 +151,7 @@ class Trace:
             "model_id": self.model_id,
             "policy": asdict(self.policy),
             "prefill": self.prefill,
+            "positions": self.positions,
             "prompt_length": self.prompt_length,
             "pieces": self.tokens.pieces,
         }
@@ -163,7 +168,9 @@ class Trace:
         try:
             with np.load(file, allow_pickle=False) as npz:
                 header = json.loads(str(npz["header"]))
-                if header["schema"] != SCHEMA:
+                if header["schema"] == WITHOUT_POSITIONS:
+                    header["positions"] = "original"
+                elif header["schema"] != SCHEMA:
                     raise BadTraceFile(
                         f"This trace has schema {header['schema']}; this version reads schema {SCHEMA}. "
                         "Save it again with a matching version of the app."
@@ -185,6 +192,7 @@ class Trace:
             prefill=header["prefill"],
             tokens=Tokens(pieces=tuple(header["pieces"]), **of_tokens),
             prompt_length=header["prompt_length"],
+            positions=header["positions"],
             **arrays,
         )
         _check_header(header, trace)
@@ -215,6 +223,7 @@ def _check_header(header: dict[str, Any], trace: Trace) -> None:
         and policy.scope in get_args(Scope)
         and (policy.budget is None or _is_count(policy.budget))
         and trace.prefill in get_args(Prefill)
+        and trace.positions in get_args(Positions)
         and _is_count(trace.prompt_length)
         and trace.prompt_length <= len(trace)
         and isinstance(pieces, list)

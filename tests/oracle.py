@@ -1,12 +1,15 @@
 """The truth the engine is held to: a finite multi-state, token by token, in plain Python. Slow and obvious.
 
 The model's own modules do everything but the attention step. One token at a time goes through them; its query attends
-to the rows kept so far and its own; then each decider evicts what it has too many of. Nothing here comes from `core`.
+to the rows kept so far and its own; then each decider evicts what it has too many of. Rows that are to stand elsewhere
+than in the text are moved there from where the model has put them. Nothing here comes from `core`.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -38,6 +41,7 @@ class Oracle:
         policy: its key.
         draw: for ``random``: (layer, step, position) -> importance.
         one_shot: how many tokens are read before anything is evicted.
+        positions: where the rows are said to stand.
     """
 
     policy: str
@@ -45,13 +49,18 @@ class Oracle:
     n_sink: int = 0
     draw: Callable[[int, int, int], float] | None = None
     one_shot: int = 0
+    positions: str = "original"
     rows: list[list[list[Row]]] = field(default_factory=list)
     logits: list[torch.Tensor] = field(default_factory=list)
     closest: float = math.inf  # the narrowest margin between the last row evicted and the first spared, relative
     step: int = 0
+    turn: Callable[[list[float], float], list[float]] | None = None
 
     @torch.inference_mode()
     def read(self, model: Any, ids: Sequence[int]) -> "Oracle":
+        if self.positions != "original":
+            rope = model.config.rope_parameters
+            self.turn = partial(turned, theta=rope["rope_theta"], part=rope.get("partial_rotary_factor", 1.0))
         for self.step, token in enumerate(ids):
             out = model(torch.tensor([[token]]), position_ids=torch.tensor([[self.step]]), use_cache=False, oracle=self)
             self.logits.append(out.logits[0, -1])
@@ -76,14 +85,20 @@ class Oracle:
         for group, heads in zip(self.rows[layer], deciders, strict=True):
             group.append(Row(self.step, {h: key[h] for h in heads}, {h: value[h] for h in heads}))
             seen = [row for row in group if row.evicted_at == NEVER]
+            places = self.places([row.position for row in seen])
+            keys = [
+                {head: self.moved(key, row.position, place) for head, key in row.key.items()}
+                for row, place in zip(seen, places, strict=True)
+            ]
             queries = [q for q in range(len(query)) if q // sharing in heads]
             attention = []
             for q in queries:
+                asking = self.moved(query[q], self.step, places[-1])
                 logits = [
-                    sum(a * b for a, b in zip(query[q], row.key[q // sharing], strict=True)) * scaling
-                    if self.step - row.position < window
+                    sum(a * b for a, b in zip(asking, of_row[q // sharing], strict=True)) * scaling
+                    if places[-1] - place < window
                     else -math.inf
-                    for row in seen
+                    for of_row, place in zip(keys, places, strict=True)
                 ]
                 exps = [math.exp(logit - max(logits)) for logit in logits]
                 attention.append([e / sum(exps) for e in exps])
@@ -96,6 +111,24 @@ class Oracle:
                 means = [sum(received) / len(queries) for received in zip(*attention, strict=True)]
                 self.evict(seen, [self.importance(layer, row, mean) for row, mean in zip(seen, means, strict=True)])
         return output
+
+    def places(self, positions: list[int]) -> list[float]:
+        """Where the rows at these positions, the query's own last, are said to stand."""
+        match self.positions:
+            case "original":
+                return positions
+            case "in-cache":
+                return list(range(len(positions)))
+            case "log-gap":
+                places = [float(positions[0])]
+                for one, following in pairwise(positions):
+                    gap = following - one
+                    places.append(places[-1] + (math.log(math.log(gap)) if gap > 10 else gap))
+                return places
+        raise ValueError(self.positions)
+
+    def moved(self, vector: list[float], position: int, place: float) -> list[float]:
+        return vector if place == position else self.turn(vector, place - position)
 
     def importance(self, layer: int, row: Row, mean_attention: float) -> float:
         match self.policy:
@@ -123,6 +156,18 @@ class Oracle:
             row.evicted_at, row.importance, row.runner_up = self.step, lowest, runner_up
         if 0 < runner_up < math.inf:  # rows beyond a sliding window tie at exactly 0 in any precision
             self.closest = min(self.closest, 1 - ranked[n_evicted - 1][0] / runner_up)
+
+
+def turned(vector: list[float], by: float, theta: float, part: float) -> list[float]:
+    """A query or key moved by so many positions: number i of the first half of its rotary part, and of the second."""
+    half = int(part * len(vector)) // 2
+    moved = list(vector)
+    for i in range(half):
+        angle = by * theta ** (-i / half)
+        a, b = vector[i], vector[i + half]
+        moved[i] = a * math.cos(angle) - b * math.sin(angle)
+        moved[i + half] = a * math.sin(angle) + b * math.cos(angle)
+    return moved
 
 
 def _attention(

@@ -5,6 +5,8 @@ import json
 import os
 import pickle
 import zipfile
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +52,7 @@ def a_trace(seed: int = 0) -> Trace:
         importance_at_eviction=importance,
         runner_up_importance=runner_up,
         attention_received=rng.random(shape, np.float32),
+        positions="in-cache",
     )
 
 
@@ -86,7 +89,7 @@ def with_header(**changes: object) -> dict[str, np.ndarray]:
 
 
 def check_same(one: Trace, other: Trace) -> None:
-    for name in ("model_id", "policy", "prefill", "prompt_length"):
+    for name in ("model_id", "policy", "prefill", "prompt_length", "positions"):
         assert getattr(one, name) == getattr(other, name)
     assert one.tokens.pieces == other.tokens.pieces
     for owner, name in [*((lambda t: t, n) for n in ARRAYS), *((lambda t: t.tokens, n) for n in OF_TOKENS)]:
@@ -159,6 +162,13 @@ def test_plain_numpy_reads_the_file(tmp_path):
 def test_another_schema_is_refused_by_its_number(schema):
     with pytest.raises(BadTraceFile, match=rf"{schema}.*{SCHEMA}"):
         load_entries(with_header(schema=schema))
+
+
+def test_files_from_before_there_was_a_choice_of_positions_are_loaded():
+    old = load_entries(with_header(schema=1, positions=...))
+    check_same(old, replace(a_trace(), positions="original"))
+    stored = Trace.load(Path(__file__).parent.parent / "viz" / "examples" / "lighthouse-tova-64.npz")
+    assert stored.positions == "original"
 
 
 def test_a_file_cut_anywhere_is_refused():
@@ -265,6 +275,8 @@ GOOD_POLICY = {"key": "random", "label": "Random", "scope": "kv_head", "budget":
         {"prompt_length": 2.5},
         {"prefill": "sideways"},
         {"prefill": None},
+        {"positions": "sideways"},
+        {"positions": None},
         {"policy": None},
         {"policy": {}},
         {"policy": GOOD_POLICY | {"extra": 1}},
@@ -278,6 +290,7 @@ GOOD_POLICY = {"key": "random", "label": "Random", "scope": "kv_head", "budget":
         {"policy": ...},
         {"model_id": ...},
         {"prefill": ...},
+        {"positions": ...},
         {"pieces": ...},
         {"prompt_length": ...},
     ],
