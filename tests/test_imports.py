@@ -6,8 +6,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-NUMBERS_ONLY = {"policies", "trace", "metrics", "errors"}
-FOR_PICTURES = {f"core.{module}" for module in ("errors", "costs", "kinds", "metrics", "records", "survival", "trace")}
+NUMBERS_ONLY = {"policies", "trace", "metrics", "errors", "evidence"}
+FOR_PICTURES = {
+    f"core.{module}"
+    for module in (
+        *("costs", "errors", "evidence", "haystack", "kinds", "metrics", "records", "stories", "survival", "trace"),
+        "votes",
+    )
+}
 MODULES = sorted(path for folder in ("core", "viz") for path in (ROOT / folder).rglob("*.py"))
 
 

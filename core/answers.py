@@ -1,0 +1,74 @@
+"""How well an answer agrees with reference answers: token F1 and ROUGE, the measures of ZeroSCROLLS. Knows no model.
+
+Shares are from 0 to 1; papers print them in percent. Where there are several references the best counts.
+"""
+
+import math
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rouge_score.rouge_scorer import RougeScorer
+
+from core.errors import BadInput
+
+ARTICLES = re.compile(r"\b(a|an|the)\b")
+NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+ROUGE = RougeScorer(["rouge1", "rouge2", "rougeL"])
+
+
+def words(text: str) -> list[str]:
+    """What F1 compares: lower case, without ASCII punctuation, without a, an and the (Rajpurkar et al. 2016)."""
+    return ARTICLES.sub(" ", text.lower().translate(NO_PUNCTUATION)).split()
+
+
+def f1(answer: str, references: Sequence[str]) -> float:
+    """The harmonic mean of precision and recall of the answer's words, order aside, with the best reference.
+
+    0 if they have no word in common, so also for an answer without words.
+
+    Raises:
+        BadInput: there is no reference.
+    """
+    _check(references)
+    return max(_f1(Counter(words(answer)), Counter(words(reference))) for reference in references)
+
+
+def _f1(answer: Counter[str], reference: Counter[str]) -> float:
+    return 2 * (answer & reference).total() / max(answer.total() + reference.total(), 1)
+
+
+@dataclass(frozen=True)
+class Rouge:
+    """F-measures of an answer: words, pairs of words, and the longest common subsequence of words.
+
+    As ZeroSCROLLS computes them: by the library rouge-score, without a stemmer. Its words are the runs of the letters
+    a to z and digits, so it is of no use for other scripts.
+    """
+
+    rouge1: float
+    rouge2: float
+    rouge_l: float
+
+    @property
+    def geometric_mean(self) -> float:
+        """Of the three; ZeroSCROLLS takes it of the means over all answers, not for each answer."""
+        return math.cbrt(self.rouge1 * self.rouge2 * self.rouge_l)
+
+
+def rouge(answer: str, references: Sequence[str]) -> Rouge:
+    """Each of the three measures with the reference that is best for it, as in ZeroSCROLLS.
+
+    Raises:
+        BadInput: there is no reference.
+    """
+    _check(references)
+    scores = [ROUGE.score(reference, answer) for reference in references]
+    return Rouge(*(max(float(score[kind].fmeasure) for score in scores) for kind in ("rouge1", "rouge2", "rougeL")))
+
+
+def _check(references: Sequence[str]) -> None:
+    if not references:
+        raise BadInput("There is no reference answer to compare with. Give at least one.")

@@ -1,0 +1,91 @@
+"""A CSV file of records that only ever grows, a whole line at a time. Knows no model and no kind of record."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable
+from dataclasses import astuple, fields
+from os import PathLike
+from typing import Any, BinaryIO, Generic, TypeVar, get_type_hints
+
+from core.errors import BadInput
+
+R = TypeVar("R")
+
+PARSERS: dict[Any, Callable[[str], Any]] = {
+    str: str,
+    int: int,
+    float: float,
+    int | None: lambda value: int(value) if value else None,
+    float | None: lambda value: float(value) if value else None,
+}
+
+
+class GrowingCsv(Generic[R]):
+    """The records of one dataclass, whose fields are the columns: str, int or float, the last two perhaps None.
+
+    A run that was killed leaves at most half a line at its end, which is cut off when the file is opened again. A
+    file that is no such CSV is refused and left as it is. Text must be without line breaks.
+
+    Attributes:
+        records: all that are in the file.
+    """
+
+    def __init__(self, path: str | PathLike[str], kind: type[R]) -> None:
+        """Open the file, or make it.
+
+        Raises:
+            BadInput: it cannot be opened, or holds something else.
+        """
+        hints = get_type_hints(kind)
+        names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+        self._kind = kind
+        self._header = _line(names)
+        self._parsers = [PARSERS[hints[name]] for name in names]
+        try:
+            self._file: BinaryIO = open(path, "ab+")  # noqa: SIM115 (closed by `close`)
+        except OSError as e:
+            raise BadInput(f"{path} cannot be written: {e.strerror}.") from e
+        try:
+            self.records = self._repaired(path)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _repaired(self, path: str | PathLike[str]) -> list[R]:
+        self._file.seek(0)
+        content = self._file.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        try:
+            if not (whole or self._header).startswith(self._header) or not (whole or self._header.startswith(content)):
+                raise ValueError("another header")
+            lines = io.StringIO(whole[len(self._header) :].decode(), newline="")
+            records = [self._parsed(values) for values in csv.reader(lines)]
+        except (ValueError, csv.Error) as e:
+            raise BadInput(f"{path} is a file of another kind. Choose another file.") from e
+        self._file.truncate(len(whole))
+        if not whole:
+            self._write(self._header)
+        return records
+
+    def _parsed(self, values: list[str]) -> R:
+        """Raise ValueError unless these are the values of a record."""
+        return self._kind(*(parse(value) for parse, value in zip(self._parsers, values, strict=True)))
+
+    def append(self, record: R) -> None:
+        """Add a record; it is in the file when this returns."""
+        self._write(_line(astuple(record)))  # type: ignore[call-overload]
+        self.records.append(record)
+
+    def _write(self, line: bytes) -> None:
+        self._file.write(line)
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _line(values: Iterable[object]) -> bytes:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(values)
+    return line.getvalue().encode()

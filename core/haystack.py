@@ -1,0 +1,86 @@
+"""A fact that nobody could guess, hidden in a long text of our own, and what became of it. Knows no model."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from core.errors import BadInput
+from core.evidence import Fate
+from core.trace import PolicySettings
+
+if TYPE_CHECKING:
+    from core.models import LanguageModel
+
+NEEDLE = "The secret number of the clockmaker is 7394."
+QUESTION = "What is the secret number of the clockmaker?"
+FACT = "7394"
+CHRONICLE = Path(__file__).parent / "chronicle.txt"
+SENTENCE = re.compile(r"\S.*?[.!?]\"?(?:\s+|$)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Haystack:
+    """A text with the needle in it.
+
+    Attributes:
+        document: the text.
+        start, stop: the needle's characters in it.
+    """
+
+    document: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class NeedleResult:
+    """How one policy fared with one text.
+
+    Attributes:
+        policy: the policy and its settings.
+        depth: where the needle was, from 0, in front of the text, to 1, at its end.
+        length: how many tokens the text was to have; it has at most as many, and ends with a sentence.
+        answer: what the policy answered.
+        found: the answer contains the fact, see `contains_fact`.
+        fate: what became of the needle; `fate.at_question` is the share kept when the question came.
+    """
+
+    policy: PolicySettings
+    depth: float
+    length: int
+    answer: str
+    found: bool
+    fate: Fate
+
+
+def hide(lm: "LanguageModel", depth: float, length: int) -> Haystack:
+    """The needle in the first sentences of the chronicle, as many as fit into `length` tokens together with it.
+
+    It stands between two sentences, as close as possible to `depth` times the text before it.
+
+    Raises:
+        BadInput: a depth outside 0 … 1, or a length that the chronicle does not have or that leaves no room for it.
+    """
+    if not 0 <= depth <= 1:
+        raise BadInput(f"The depth must be from 0 (the beginning) to 1 (the end), not {depth}.")
+    text = CHRONICLE.read_text(encoding="utf-8")
+    ends = [0] + [sentence.end() for sentence in SENTENCE.finditer(text)]
+    tokens = np.searchsorted(lm.encode(text).offsets[:, 0], ends)  # in front of each of these characters
+    room = length - len(lm.encode(NEEDLE + " "))
+    last = int(np.searchsorted(tokens, room, side="right")) - 1
+    if last < 1 or room > tokens[-1]:
+        longest = int(tokens[-1]) + length - room
+        raise BadInput(
+            f"The text's length must be from {int(tokens[1]) + length - room} to {longest:,} tokens, not {length:,}."
+        )
+    place = ends[int(np.abs(tokens[: last + 1] - depth * tokens[last]).argmin())]
+    document = f"{text[:place]}{NEEDLE} {text[place : ends[last]]}".rstrip()
+    return Haystack(document, place, place + len(NEEDLE))
+
+
+def contains_fact(answer: str) -> bool:
+    """Whether the fact stands in the answer, not as a part of a longer number."""
+    return re.search(rf"(?<!\w){FACT}(?!\w)", answer) is not None
