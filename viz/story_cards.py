@@ -1,0 +1,82 @@
+"""Stories as cards for the page. Every text, a user's or a model's, is escaped."""
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from core.records import LABELS
+from core.stories import DISTINCT, Story, Telling, distinct
+from core.votes import Pair, full_comes_first
+
+CSS = (Path(__file__).parent / "static" / "stories.css").read_text(encoding="utf-8")
+FULL = "Full model"
+KEY = "Fainter: word for word as the full model. <mark></mark> marks the first token that differs."
+
+
+def telling_html(telling: Telling, finished: bool) -> str:
+    """The stories of one prompt side by side, the full model's first, each with its numbers and its first difference.
+
+    Args:
+        telling: the stories, perhaps still being written.
+        finished: they are complete.
+    """
+    cards = []
+    for story in telling.stories:
+        is_full = story.policy.budget is None
+        name = FULL if is_full else str(story.policy)
+        text = _plain(story.text) if is_full else _marked(story)
+        cards.append(_card(name, _numbers(story, is_full, finished), text))
+    return f'<p class="note">{KEY}</p>{_side_by_side(cards, "" if finished else " writing")}'
+
+
+def pair_html(pair: Pair, voter: str, named: bool = False) -> str:
+    """Two stories to be compared, in this voter's order, as A and B or, once they have voted, by their names."""
+    names = (FULL, f"{LABELS.get(pair.policy, pair.policy)}, budget {pair.budget:,}")
+    texts = [(pair.full, names[0], pair.full_tokens), (pair.story, names[1], pair.story_tokens)]
+    if not full_comes_first(pair.id, voter):
+        texts.reverse()
+    cards = [
+        _card(
+            f"{letter}: {name}" if named else f"Story {letter}",
+            f"{tokens:,} tokens" if named else "",
+            _plain(text),
+        )
+        for letter, (text, name, tokens) in zip("AB", texts, strict=True)
+    ]
+    same = "<p>The two are the same, word for word.</p>" if pair.full == pair.story else ""
+    return f'<p class="prompt">{escape(pair.prompt)}</p>{same}{_side_by_side(cards)}'
+
+
+def _side_by_side(cards: Sequence[str], more: str = "") -> str:
+    return f'<div class="stories{more}">{"".join(cards)}</div>'
+
+
+def _card(name: str, numbers: str, text: str) -> str:
+    numbers = f'<p class="numbers">{numbers}</p>' if numbers else ""
+    return f'<article class="story"><h4>{escape(name)}</h4>{numbers}<div class="text"><div>{text}</div></div></article>'
+
+
+def _numbers(story: Story, is_full: bool, finished: bool) -> str:
+    stopped = "stopped at the limit" if finished else "writing …"
+    tokens = "1 token" if len(story) == 1 else f"{len(story):,} tokens"
+    parts = [f"{tokens}, {'ended by itself' if story.ended else stopped}"]
+    if len(story) >= max(DISTINCT):
+        values = " / ".join(f"{distinct(story, n):.2f}" for n in DISTINCT)
+        parts.append(f"distinct-{' / '.join(str(n) for n in DISTINCT)}: {values}")
+    if not is_full:
+        same = "the same as the full model's" if finished else "so far the same as the full model's"
+        parts.append(same if story.left_at is None else f"leaves the full model's at token {story.left_at + 1:,}")
+    return "<br>".join(escape(part) for part in parts)
+
+
+def _marked(story: Story) -> str:
+    """The text; what the full model wrote as well is fainter, up to a mark on the first token that differs."""
+    pieces, at = story.tokens.pieces, len(story) if story.left_at is None else story.left_at
+    shared, first, rest = (escape("".join(part)) for part in (pieces[:at], pieces[at : at + 1], pieces[at + 1 :]))
+    what = "the first token that differs" if at < len(pieces) else "here it ends, where the full model goes on"
+    mark = "" if story.left_at is None else f'<mark title="{what}">{first}</mark>'
+    return f'<span class="shared">{shared}</span>{mark}{rest}'
+
+
+def _plain(text: str) -> str:
+    return escape(text) if text.strip() else '<span class="shared">(nothing)</span>'

@@ -1,0 +1,338 @@
+"""Write: stories of several policies side by side, and which of them people prefer without knowing the names."""
+
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from html import escape
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from core import make_policy
+from core.errors import BadInput, UserError
+from core.judge import Judge, judge_from
+from core.stories import Lengths, Telling, length_table
+from core.votes import LONGEST_PROMPT, Verdict, VoteStore, full_comes_first, pairs_of
+from core.writing import iter_stories
+from viz.markup import status
+from viz.story_cards import CSS, pair_html, telling_html
+from viz.story_figures import tally_figure
+from viz.tabs.contenders import contenders, pairs
+from viz.tabs.models import ALONE, QUIETLY, language_model
+
+PROMPTS = {
+    "The lighthouse": "Write a story about a lighthouse keeper who finds a letter in a bottle.",
+    "The baker": "Write a story about a baker whose bread makes people remember their childhood.",
+    "Two robots": "Write a story about two robots who are lost in a library at night.",
+    "The crow": "Write a story about a girl who teaches a crow to tell the time.",
+}
+MOST_PROMPTS = 100  # as many as the paper has
+TOP_P = 0.95
+COLUMNS = (
+    *("policy", "stories", "mean length", "ended by themselves", "distinct-1", "distinct-2", "distinct-3"),
+    *("differ from full", "from token (median)", "paper: length"),
+)
+WAITING = "Press “Next pair” to read two stories without knowing who wrote them."
+NO_PAIR = (
+    "There is no pair that you have neither judged nor seen with its names. Write from several prompts at once, one "
+    "per line: those stories are not shown above, so that you can judge them blind, too."
+)
+SAID = {"A": "You find A better", "B": "You find B better", "tie": "You find neither better"}
+
+
+def write_tab(tab: gr.Tab, model: gr.Dropdown, votes: str | PathLike[str]) -> None:
+    """Stories of several policies from one seed, side by side; below them, blind judging.
+
+    Args:
+        tab: in which this stands: opening it brings the tally up to date.
+        model: the menu of models.
+        votes: the file in which stories and votes are stored, see `VoteStore`.
+
+    Raises:
+        VotesUnavailable: that file cannot be used.
+        BadInput: the environment names a judge only by half.
+    """
+    store, judge = VoteStore(votes), judge_from()
+    # Under a fixed key, and a fixed secret, which is none: a browser keeps its id when the app starts again.
+    voter = gr.BrowserState("", storage_key="multi-state-voter", secret="multi-state")
+    _writing(model, store, voter)
+    plot = _judging(store, voter)
+    if judge is not None:
+        _asking(store, judge, plot)
+    _export(store)
+    tab.select(lambda known: (known or uuid.uuid4().hex, _tally(store)), voter, [voter, plot], **QUIETLY)
+
+
+def _writing(model: gr.Dropdown, store: VoteStore, voter: gr.BrowserState) -> None:
+    gr.Markdown(
+        "### What does it write when it forgets?\n"
+        "Every policy writes from what it remembers, beside the full model, which forgets nothing. At every token all "
+        "of them draw with the same random numbers, so what differs comes from forgetting alone."
+    )
+    with gr.Row():
+        with gr.Column(scale=3, min_width=320):
+            prompts = gr.Textbox(
+                PROMPTS["The lighthouse"],
+                label="Story prompt; several, one per line, give the table of lengths",
+                lines=3,
+                max_lines=8,
+                elem_id="write-prompts",
+            )
+        with gr.Column(scale=2, min_width=300):
+            gr.Examples(
+                [[prompt] for prompt in (*PROMPTS.values(), "\n".join(PROMPTS.values()))],
+                [prompts],
+                example_labels=[*PROMPTS, "all four"],
+                label="Prompts to try",
+            )
+    chosen = contenders("write", ["tova", "window+i", "window"], 64)
+    with gr.Row():
+        length = gr.Slider(16, 1024, value=160, step=1, label="Longest story, in tokens", elem_id="write-length")
+        temperature = gr.Slider(
+            0, 1.5, value=0.8, step=0.05, label="Temperature (0: always the likeliest)", elem_id="write-temperature"
+        )
+        seed = gr.Number(0, label="Seed", minimum=0, maximum=999_999, precision=0, elem_id="write-seed", min_width=90)
+        with gr.Column(min_width=220), gr.Row():
+            run_button = gr.Button("Run", variant="primary", elem_id="write-run", min_width=90)
+            stop_button = gr.Button("Stop", elem_id="write-stop", min_width=90)
+    line = gr.HTML(status("Choose policies and press Run."), elem_id="write-status")
+    halted = gr.HTML(elem_id="write-stopped")
+    cards = gr.HTML(css_template=CSS, elem_id="write-stories")
+    gr.Markdown(
+        "### Lengths and repetition\n"
+        "Lengths are in tokens. *distinct-n* is the share of a story's runs of n tokens that are different ones: the "
+        "lower, the more it repeats itself; it falls with the length, so compare stories of about the same length. "
+        "The paper's lengths are of a 13B model and 100 prompts."
+    )
+    table = gr.Dataframe(
+        headers=list(COLUMNS),
+        datatype=["str"] + ["number"] * (len(COLUMNS) - 1),
+        show_label=False,
+        interactive=False,
+        elem_id="write-table",
+    )
+
+    def run(*inputs: Any) -> Iterator[tuple[Any, Any, Any]]:
+        yield from run_write(store, *inputs)
+
+    running = run_button.click(
+        run,
+        [voter, model, prompts, length, temperature, seed, *chosen],
+        [line, cards, table],
+        api_visibility="private",
+        show_progress_on=line,
+        show_progress="minimal",
+        **ALONE,
+    )
+    stays = "What has been written stays; only finished stories can be judged."
+    _stopping(run_button, stop_button, running, halted, stays)
+
+
+def run_write(
+    store: VoteStore,
+    voter: str,
+    model: str,
+    prompts: str,
+    length: int,
+    temperature: float,
+    seed: int | None,
+    *chosen: Any,
+) -> Iterator[tuple[Any, Any, Any]]:
+    """Write the stories and store them for judging: status, cards, table of lengths."""
+    skip, started = gr.skip(), time.monotonic()
+    sampling = {"max_new_tokens": int(length), "temperature": float(temperature), "top_p": TOP_P}
+    finished: list[Telling] = []
+    try:
+        lines = prompts_in(prompts)
+        policies = [make_policy(key, budget) for key, budget in pairs(chosen)]
+        yield status("Loading the model …"), skip, skip
+        lm = language_model(model)
+        alone = len(lines) == 1
+        if not alone:
+            yield skip, _note("A batch of stories is not shown here, so that you can judge it blind, below."), skip
+        for report in iter_stories(lm, lines, policies, seed=int(seed or 0), **sampling):
+            of_prompts = "" if alone else f"Prompt {report.prompt + 1} of {len(lines)}: "
+            doing = status(f"{of_prompts}{report.done:,} of at most {report.max_new_tokens:,} tokens")
+            yield doing, telling_html(report.telling, report.finished) if alone else skip, skip
+            if report.finished:
+                finished.append(report.telling)
+                yield skip, skip, length_rows(length_table(finished))
+                store.add(pairs_of(report.telling, model, **sampling), seen_by=voter if alone else None)
+        blind = "Others can judge these blind, below." if alone else "They can be judged blind, below."
+        yield status(f"Done in {time.monotonic() - started:.0f} s. {blind}", "done"), skip, skip
+    except UserError as e:
+        yield status(str(e), "error"), skip, skip
+
+
+def prompts_in(text: str) -> list[str]:
+    """The prompts, one per line.
+
+    Raises:
+        BadInput: none, too many, or one that is too long.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise BadInput("Write a story prompt first.")
+    if len(lines) > MOST_PROMPTS:
+        raise BadInput(f"These are {len(lines):,} prompts; a batch takes {MOST_PROMPTS}. Every line is a prompt.")
+    if len(longest := max(lines, key=len)) > LONGEST_PROMPT:
+        raise BadInput(f"A prompt has {len(longest):,} characters; shorten it to {LONGEST_PROMPT:,}.")
+    return lines
+
+
+def length_rows(table: list[Lengths]) -> list[list[Any]]:
+    """The table's rows, the full model's first."""
+    return [
+        [
+            str(row.policy),
+            row.stories,
+            round(row.mean, 1),
+            row.ended,
+            *(round(value, 3) for value in row.distinct),
+            row.left if row.policy.budget is not None else None,
+            None if row.left_at is None else row.left_at + 1,
+            row.paper,
+        ]
+        for row in table
+    ]
+
+
+def _judging(store: VoteStore, voter: gr.BrowserState) -> gr.Plot:
+    gr.Markdown(
+        "### Blind judging\n"
+        "Two stories from the same prompt and seed: one by the full model, one by a policy. Which is better to read? "
+        "The names come after your vote, and your first vote counts."
+    )
+    shown = gr.State()
+    stories = gr.HTML(_note(WAITING), css_template=CSS, elem_id="judge-pair")
+    with gr.Row():
+        a, tie, b = (
+            gr.Button(label, interactive=False, elem_id=f"judge-{name}", min_width=90)
+            for name, label in (("a", "A is better"), ("tie", "Tie"), ("b", "B is better"))
+        )
+        following = gr.Button("Next pair", variant="primary", elem_id="judge-next", min_width=110)
+    line = gr.HTML(elem_id="judge-status")
+    plot = gr.Plot(show_label=False, elem_id="judge-plot")
+
+    def buttons(interactive: bool) -> list[Any]:
+        return [gr.update(interactive=interactive)] * 3
+
+    def next_pair(known: str) -> list[Any]:
+        known = known or uuid.uuid4().hex
+        try:
+            pair = store.next_for(known)
+            figure = tally_figure(store.tallies())
+        except UserError as e:
+            return [known, gr.skip(), gr.skip(), status(str(e), "error"), gr.skip(), *buttons(False)]
+        html = _note(NO_PAIR) if pair is None else pair_html(pair, known)
+        return [known, None if pair is None else pair.id, html, "", figure, *buttons(pair is not None)]
+
+    def cast(answer: str, known: str, id_: str | None) -> list[Any]:
+        if id_ is None:
+            return [gr.skip()] * 4 + buttons(False)
+        try:
+            pair = store.pair(id_)
+            counted = store.vote(id_, known, verdict_of(answer, full_comes_first(id_, known)))
+            figure = tally_figure(store.tallies())
+        except UserError as e:
+            return [None, gr.skip(), status(str(e), "error"), gr.skip(), *buttons(False)]
+        said = f"{SAID[answer]}. Your vote is stored." if counted else "You have judged this pair before: that counts."
+        return [None, pair_html(pair, known, named=True), status(said, "done"), figure, *buttons(False)]
+
+    states = [a, tie, b]
+    following.click(next_pair, voter, [voter, shown, stories, line, plot, *states], **QUIETLY)
+    for button, answer in ((a, "A"), (tie, "tie"), (b, "B")):
+        button.click(
+            lambda known, id_, answer=answer: cast(answer, known, id_),
+            [voter, shown],
+            [shown, stories, line, plot, *states],
+            **QUIETLY,
+        )
+    return plot
+
+
+def verdict_of(answer: str, full_is_a: bool) -> Verdict:
+    """The policy's verdict, when a voter has answered A, B or tie."""
+    if answer == "tie":
+        return "tie"
+    return "loss" if (answer == "A") == full_is_a else "win"
+
+
+def _asking(store: VoteStore, judge: Judge, plot: gr.Plot) -> None:
+    """Let the language model judge all pairs that it has not judged."""
+    with gr.Row():
+        ask = gr.Button(f"Ask the judge ({judge.model})", elem_id="judge-ask", min_width=240, scale=0)
+        halt = gr.Button("Stop the judge", elem_id="judge-stop", min_width=170, scale=0)
+    line = gr.HTML(elem_id="judge-progress")
+    halted = gr.HTML(elem_id="judge-stopped")
+
+    def run() -> Iterator[tuple[Any, Any]]:
+        yield from run_judge(store, judge)
+
+    asking = ask.click(
+        run,
+        None,
+        [line, plot],
+        api_visibility="private",
+        show_progress="hidden",
+        concurrency_id="judge",
+        concurrency_limit=1,
+    )
+    _stopping(ask, halt, asking, halted, "The verdicts so far are stored.")
+
+
+def run_judge(store: VoteStore, judge: Judge) -> Iterator[tuple[Any, Any]]:
+    """Status and figure, after each verdict."""
+    silent, said = 0, ""
+    try:
+        waiting = store.without_verdict_of(judge.model)
+        for i, id_ in enumerate(waiting):
+            yield status(f"The judge has read {i:,} of {len(waiting):,} pairs, each in both orders.{said}"), gr.skip()
+            try:
+                pair = store.pair(id_)
+            except BadInput:  # it has made room for a new one meanwhile
+                continue
+            judgement = judge.judge(pair)
+            if judgement.verdict is None:
+                silent += 1
+                said = f" {silent:,} without a verdict; the last answers: {' · '.join(judgement.answers)}"
+                continue
+            store.vote(id_, judge.model, judgement.verdict, judge=judge.model)
+            yield gr.skip(), tally_figure(store.tallies())
+        yield status(f"Done: {len(waiting) - silent:,} pairs judged.{said}", "done"), gr.skip()
+    except UserError as e:
+        yield status(str(e), "error"), gr.skip()
+
+
+def _stopping(start: gr.Button, stop: gr.Button, running: Any, place: gr.HTML, what_stays: str) -> None:
+    """Let a button stop a run and say so in a place of its own: a late report would overwrite it in the run's."""
+    start.click(lambda: "", None, place, queue=False, **QUIETLY)
+    message = status(f"Stopped. {what_stays}", "done")
+    stop.click(lambda: message, None, place, cancels=[running], queue=False, **QUIETLY)
+
+
+def _tally(store: VoteStore) -> Any:
+    try:
+        return tally_figure(store.tallies())
+    except UserError as e:
+        raise gr.Error(str(e)) from e
+
+
+def _export(store: VoteStore) -> None:
+    button = gr.Button("Export the votes", elem_id="judge-export", min_width=180, scale=0)
+    files = gr.Files(label="All votes (.csv)", elem_id="judge-files", visible=False, height=110)
+
+    def export() -> Any:
+        path = Path(tempfile.mkdtemp()) / "votes.csv"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            store.export(file)
+        return gr.update(value=[str(path)], visible=True)
+
+    button.click(export, None, files, **QUIETLY)
+
+
+def _note(text: str) -> str:
+    return f'<p class="note">{escape(text)}</p>'
