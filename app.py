@@ -45,7 +45,7 @@ CSS = """
 .findings dt { font-size: 1.25rem; line-height: 1.3; font-weight: 650; font-variant-numeric: tabular-nums; }
 .findings dd { margin: 0; line-height: 1.35; font-size: .92rem; }
 #token-words p { margin: 0 0 6px; color: var(--body-text-color); }
-.js-plotly-plot .main-svg > g:not(.hoverlayer) text { fill: var(--body-text-color) !important; }
+.js-plotly-plot .main-svg > g:not(.hoverlayer) :not(.heatmap-label) > text { fill: var(--body-text-color) !important; }
 .gradio-container h3 { margin: 0; font-size: 1.05rem; }
 """
 
@@ -104,9 +104,9 @@ def build(default: str = DEFAULT_MODEL, background: "Future[LanguageModel] | Non
             with gr.Tab("Explore"):
                 text, trace = explore_tab(page, model, background)
             with gr.Tab("Compare"):
-                compare_tab(model, text)
+                traces = compare_tab(model, text)
             with gr.Tab("Measure") as tab:
-                measure_tab(tab, trace)
+                measure_tab(tab, trace, traces)
             with gr.Tab("Budget"):
                 budget_tab(model, text)
         page.load(None, js=SHOW_TIPS)

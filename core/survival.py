@@ -122,16 +122,15 @@ def layer_overlap(trace: Trace) -> Reals:
     at work; of layers with several KV heads, the mean over all pairs of one head of each.
     """
     layers, groups, _ = trace.evicted_at.shape
-    overlap = _overlaps(trace).reshape(layers, groups, layers, groups)
+    every_head = _gone(trace).reshape(layers * groups, len(trace))
+    overlap = _overlaps(every_head, at_work_from(trace)).reshape(layers, groups, layers, groups)
     mean: Reals = overlap.mean(axis=(1, 3))
     return mean
 
 
 def head_overlap(trace: Trace) -> Reals:
     """(layers, groups, groups): how far two KV heads of a layer keep the same tokens; as in `layer_overlap`."""
-    layers, groups, _ = trace.evicted_at.shape
-    overlap = _overlaps(trace).reshape(layers, groups, layers, groups)
-    return np.array([overlap[layer, :, layer] for layer in range(layers)])
+    return np.array([_overlaps(layer, at_work_from(trace)) for layer in _gone(trace)])
 
 
 def trace_overlap(traces: Sequence[Trace]) -> Reals:
@@ -160,10 +159,13 @@ def trace_overlap(traces: Sequence[Trace]) -> Reals:
     return np.array([_jaccard(one, gone, start).mean(axis=(-2, -1)) for one in gone])
 
 
-def _overlaps(trace: Trace) -> Reals:
-    """(deciders, deciders), the Jaccard index of every two."""
-    gone = np.minimum(trace.evicted_at, len(trace)).reshape(-1, len(trace))
-    start = at_work_from(trace)
+def _gone(trace: Trace) -> NDArray[np.int32]:
+    """(layers, groups, n): the step from which on a token is no longer there; n if it stays."""
+    return np.minimum(trace.evicted_at, np.int32(len(trace)))
+
+
+def _overlaps(gone: NDArray[np.int32], start: int) -> Reals:
+    """(deciders, deciders), the Jaccard index of every two whose rows are gone at these steps (deciders, n)."""
     return np.array([_jaccard(one, gone, start) for one in gone])
 
 
@@ -194,6 +196,24 @@ def recency_rows(traces: Sequence[Trace]) -> list[Row]:
         for trace in traces
         for layer, (mean, last) in enumerate(zip(mean_recent_share(trace), recent_share(trace)[:, -1], strict=True))
     ]
+
+
+def recency_step_rows(traces: Sequence[Trace]) -> list[Row]:
+    """One row per run and step at which the policy is at work: the mean share of recent rows, and over which layers."""
+    rows = []
+    for trace in traces:
+        share, start = recent_share(trace), at_work_from(trace)
+        rows += [
+            _run(trace)
+            | {
+                "step": step,
+                "recent, mean over layers": float(share[:, step].mean()),
+                "lowest layer": float(share[:, step].min()),
+                "highest layer": float(share[:, step].max()),
+            }
+            for step in range(start, len(trace))
+        ]
+    return rows
 
 
 def age_rows(traces: Sequence[Trace]) -> list[Row]:
@@ -228,6 +248,41 @@ def early_rows(traces: Sequence[Trace]) -> list[Row]:
             for position, mean in enumerate(steps)
         ]
     return rows
+
+
+def early_layer_rows(traces: Sequence[Trace]) -> list[Row]:
+    """One row per run, layer and early position: for how many steps the layer kept the token."""
+    return [
+        _run(trace)
+        | {
+            "layer": layer,
+            "position": position,
+            "token": trace.tokens.pieces[position],
+            "mean steps kept": float(mean),
+            "of steps": len(trace) - position,
+        }
+        for trace in traces
+        for layer, steps in enumerate(early_steps_kept(trace))
+        for position, mean in enumerate(steps)
+    ]
+
+
+def life_rows(trace: Trace, layer: int) -> list[Row]:
+    """One row per token and group of a layer: when the token was evicted (None: never) and for how long it was kept."""
+    steps = metrics.lifespan(trace)[layer]
+    return [
+        _run(trace)
+        | {
+            "layer": layer,
+            "KV head": group if trace.policy.scope == "kv_head" else None,
+            "position": position,
+            "token": trace.tokens.pieces[position],
+            "steps kept": int(steps[group, position]),
+            "evicted at step": None if at == NEVER else at,
+        }
+        for group, life in enumerate(trace.evicted_at[layer].tolist())
+        for position, at in enumerate(life)
+    ]
 
 
 def survival_rows(traces: Sequence[Trace]) -> list[Row]:
@@ -266,6 +321,18 @@ def layer_overlap_rows(trace: Trace) -> list[Row]:
     return [
         _run(trace) | {"layer": i, "other layer": j, "overlap (Jaccard)": float(overlap[i, j])}
         for i in range(len(overlap))
+        for j in range(i)
+    ]
+
+
+def head_overlap_rows(trace: Trace) -> list[Row]:
+    """One row per two KV heads of a layer: how far they keep the same tokens; none if its layers decide as one."""
+    overlap = head_overlap(trace)
+    layers, groups, _ = overlap.shape
+    return [
+        _run(trace) | {"layer": layer, "KV head": i, "other": j, "overlap (Jaccard)": float(overlap[layer, i, j])}
+        for layer in range(layers)
+        for i in range(groups)
         for j in range(i)
     ]
 

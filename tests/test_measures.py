@@ -1,10 +1,14 @@
 """The figures of what survives show the numbers they claim to show, and take no markup from a token."""
 
+import base64
+import io
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from test_survival import BY_HAND, full_of, window_of
 from traces import HOSTILE, random_trace, tokens_of, trace_of
 
@@ -12,6 +16,7 @@ from core import kinds, survival
 from core.errors import BadInput
 from core.trace import NEVER
 from viz import measures
+from viz.lives import lives_html, small_lives
 
 TWO = [random_trace(1), replace(random_trace(2, budget=12), tokens=random_trace(1).tokens)]
 OF_RUNS = [
@@ -26,7 +31,6 @@ OF_RUNS = [
 OF_ONE_RUN = [
     measures.early_layers_figure,
     measures.survival_layers_figure,
-    measures.lives_figure,
     measures.layer_overlap_figure,
     lambda trace: measures.head_overlap_figure(trace, 0),
 ]
@@ -42,7 +46,7 @@ def names(figure) -> list[str]:
 
 def test_lines_are_the_measures() -> None:
     recency = measures.recency_figure(TWO)
-    assert names(recency) == ["TOVA, budget 8", "TOVA, budget 12"]
+    assert names(recency) == ["TOVA, budget 8", "TOVA, budget 12", "the paper: 73–76 %"]
     assert values(recency, 1, "x").tolist() == list(range(12, 40))
     assert values(recency, 1) == pytest.approx(survival.recent_share(TWO[1])[:, 12:].mean(axis=0))
     by_layer = measures.recency_by_layer_figure(TWO)
@@ -61,17 +65,37 @@ def test_at_once_the_budget_the_ages_give_the_recency() -> None:
     figure = measures.age_figure([TWO[0]])
     x, y = values(figure, 0, "x"), values(figure)
     assert y[x == 1] == pytest.approx(survival.mean_recent_share(TWO[0]).mean())
-    assert names(figure) == ["TOVA, budget 8", "Window"]
+    assert names(figure) == ["TOVA, budget 8", "Window, any budget"]
     own, windows = measures.age_figure([window_of(40, 8)]).data
     assert np.interp(np.asarray(own.x), windows.x, windows.y)[:17] == pytest.approx(np.asarray(own.y)[:17])
 
 
-def test_early_tokens_carry_the_papers_statement_and_their_names() -> None:
+def test_early_tokens_have_their_names() -> None:
     figure = measures.early_figure([BY_HAND])
-    assert "figure 9" in figure.layout.title.text
-    assert figure.layout.xaxis.ticktext[1] == "“ harbour” 1"
-    assert measures.early_figure([BY_HAND, TWO[0]]).layout.xaxis.ticktext is None
-    assert "kept to the end in 1 of 2 layers" in measures.early_layers_figure(BY_HAND).layout.title.text
+    assert figure.data[0].x[1] == "“ harbour” 1"
+    assert list(measures.early_figure([BY_HAND, TWO[0]]).data[0].x) == [0, 1, 2, 3, 4]
+    by_layer = measures.early_layers_figure(BY_HAND)
+    assert by_layer.layout.title.text.endswith("first token kept to the end in 1 of 2 layers")
+    assert by_layer.data[0].x[1] == "“ harbour” 1"
+    assert np.asarray(by_layer.data[0].z).tolist() == [[5, 1, 1, 1, 1], [2, 2, 3, 1, 1]]
+
+
+def test_a_run_in_a_sentence() -> None:
+    assert measures.run_sentence(BY_HAND) == (
+        "TOVA, budget 2: first token kept to the end in 1 of 2 layers; 67% of the rows kept are recent; half of the "
+        "tokens are gone after 1 steps."
+    )
+    assert measures.run_sentence(full_of(5)) == "Full: nothing had to be evicted."
+    assert measures.first_token_kept(random_trace(1, groups=2)).endswith("of 6 KV heads")
+
+
+def test_runs_of_one_name_are_numbered() -> None:
+    assert measures.run_names(TWO) == ["TOVA, budget 8", "TOVA, budget 12"]
+    assert measures.run_names([BY_HAND, TWO[1], BY_HAND]) == [
+        "1: TOVA, budget 2",
+        "2: TOVA, budget 12",
+        "3: TOVA, budget 2",
+    ]
 
 
 def test_kinds_stand_beside_the_papers_nearest_budget() -> None:
@@ -79,7 +103,7 @@ def test_kinds_stand_beside_the_papers_nearest_budget() -> None:
     bars, paper = figure.data
     assert list(bars.y) == [kinds.FUNCTION_WORD, kinds.ALL_TOKENS, kinds.OTHER_WORD, kinds.COMMA]
     assert list(bars.x) == [2.25, 1.8, 1.75, 1.0]
-    assert "budget 256" in paper.name and "tables 2 and 5" in paper.name
+    assert paper.name == "the paper, budget 256" and "tables 2 and 5" in paper.hovertemplate
     assert dict(zip(paper.customdata, paper.x, strict=True))["comma"] == 236
     assert [measures.paper_budget(budget) for budget in (1, 370, 700, 9999)] == [256, 512, 512, 2048]
     assert len(measures.kinds_figure([full_of(5)]).data) == 1
@@ -96,27 +120,41 @@ def test_the_papers_numbers_are_those_of_its_tables() -> None:
 @pytest.mark.parametrize("groups", [1, 2])
 def test_small_lives_show_every_step(groups: int) -> None:
     trace = random_trace(3, groups=groups)
-    figure = measures.lives_figure(trace)
-    assert names(figure) == ["layer 0", "layer 1", "layer 2"]
-    for layer, panel in enumerate(figure.data):
-        z = np.asarray(panel.z)
-        for step in range(len(trace)):
-            share = trace.kept(step)[layer].mean(axis=0)
-            assert (z[step, : step + 1] == 1 + np.rint(100 * np.sqrt(share[: step + 1]))).all()
-            assert (z[step, step + 1 :] == 0).all()
+    lives = small_lives(trace)
+    assert lives.shape == (3, 40, 40)
+    for step in range(len(trace)):
+        share = trace.kept(step).mean(axis=1)
+        assert (lives[:, step, : step + 1] == 1 + np.rint(100 * np.sqrt(share[:, : step + 1]))).all()
+        assert (lives[:, step, step + 1 :] == 0).all()
+
+
+def pictures(page: str) -> list[Image.Image]:
+    return [Image.open(io.BytesIO(base64.b64decode(data))) for data in re.findall(r'base64,([^"]+)"', page)]
+
+
+def test_small_lives_are_pictures_of_what_is_kept() -> None:
+    page = lives_html(BY_HAND, opened=1)
+    first, second = pictures(page)
+    blue, grey, nothing = (31, 131, 184, 255), (128, 128, 128, 77), (0, 0, 0, 0)
+    # after step 2: layer 0 holds the tokens 0 and 2, layer 1 holds 1 and 2
+    assert [first.getpixel((x, 2)) for x in range(5)] == [blue, grey, blue, nothing, nothing]
+    assert [second.getpixel((x, 2)) for x in range(5)] == [grey, blue, blue, nothing, nothing]
+    assert re.findall(r'data-layer="(\d)" aria-pressed="(\w+)"', page) == [("0", "false"), ("1", "true")]
+    assert '<line x1="0" y1="2" x2="3" y2="5"/>' in page and "<line" not in lives_html(full_of(5), 0)
 
 
 def test_small_lives_of_a_long_run_stay_small_and_true() -> None:
     n, layers = 3000, 32
     window = window_of(n, 500).evicted_at
     trace = trace_of(np.tile(window, (layers, 1, 1)), ("x",) * n, "window", 500)
-    figure = measures.lives_figure(trace)
-    assert len(figure.to_json()) < 1_000_000
-    z, x, y = (np.asarray(figure.data[9][axis]) for axis in "zxy")
-    row, column = np.searchsorted(y, 2000), np.searchsorted(x, 1800)
-    assert z[row, column] == 101  # 200 steps ago
-    assert z[row, np.searchsorted(x, 1000)] == 1  # 1,000 steps ago
-    assert z[row, np.searchsorted(x, 2500)] == 0  # not yet read
+    assert len(lives_html(trace, 0)) < 500_000
+    life = small_lives(trace)[9]
+    side = len(life)
+    assert side * side * layers <= 600_000
+    row, column = (side * np.array([2000, 1800]) / n).astype(int)
+    assert life[row, column] == 101  # 200 steps ago
+    assert life[row, side * 1000 // n] == 1  # 1,000 steps ago
+    assert life[row, side * 2500 // n] == 0  # not yet read
 
 
 def test_overlaps_are_the_measures() -> None:
@@ -124,7 +162,7 @@ def test_overlaps_are_the_measures() -> None:
         survival.layer_overlap(TWO[0]), rel=1e-6
     )
     figure = measures.trace_overlap_figure(TWO)
-    assert figure.layout.xaxis.ticktext == ("TOVA, budget 8", "TOVA, budget 12")
+    assert figure.layout.xaxis.ticktext == ("TOVA<br>budget 8", "TOVA<br>budget 12")
     with pytest.raises(BadInput):
         measures.trace_overlap_figure([TWO[0], BY_HAND])
 

@@ -176,5 +176,24 @@ def test_rows_are_plain_and_agree_with_the_arrays() -> None:
     lives = survival.survival_rows(traces)
     assert {row["age"] for row in lives if row["budget"] == 8} <= {1, 2, 4, 8, 16, 32}
     assert lives[2]["layer"] is None and lives[2]["still kept"] == survival.survival(RANDOM[0]).overall[4]
+    steps = survival.recency_step_rows([BY_HAND])
+    assert [row["recent, mean over layers"] for row in steps] == [0.75, 0.75, 0.5]
+    assert (steps[1]["step"], steps[1]["lowest layer"], steps[1]["highest layer"]) == (3, 0.5, 1)
+    early = survival.early_layer_rows([BY_HAND])
+    assert [row["mean steps kept"] for row in early if row["layer"] == 1] == [2, 2, 3, 1, 1]
+    heads = survival.head_overlap_rows(RANDOM[1])
+    assert [(row["layer"], row["KV head"], row["other"]) for row in heads] == [(0, 1, 0), (1, 1, 0), (2, 1, 0)]
+    assert heads[2]["overlap (Jaccard)"] == survival.head_overlap(RANDOM[1])[2, 1, 0]
+    assert survival.head_overlap_rows(BY_HAND) == []
+    life = survival.life_rows(BY_HAND, 1)
+    assert [(row["steps kept"], row["evicted at step"]) for row in life] == [
+        (2, 2),
+        (2, 3),
+        (3, None),
+        (1, 4),
+        (1, None),
+    ]
+    assert [row["KV head"] for row in survival.life_rows(RANDOM[1], 0)] == [0] * 40 + [1] * 40
     plain = (str, int, float, type(None))
-    assert all(type(value) in plain for row in (*recency, *ages, *lives) for value in row.values())
+    every = (*recency, *ages, *lives, *steps, *early, *heads, *life)
+    assert all(type(value) in plain for row in every for value in row.values())

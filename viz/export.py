@@ -1,8 +1,12 @@
-"""A trace as files to take away: the trace itself, a table, and a page that needs no server."""
+"""Runs as files to take away: the traces themselves, tables, and a page that needs no server."""
 
 import csv
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
+
+from pandas import DataFrame
 
 from core.trace import NEVER, Trace
 from viz.retention_map import standalone_html
@@ -45,13 +49,44 @@ def write_csv(trace: Trace, file: TextIO) -> None:
                 )
 
 
-def write_files(trace: Trace, folder: Path) -> list[Path]:
-    """Write the trace (.npz), the table (.csv) and the page (.html) into a folder; returns their paths."""
-    name = trace.policy.key if trace.policy.budget is None else f"{trace.policy.key}-{trace.policy.budget}"
-    npz, table, page = (folder / f"retention-{name}.{kind}" for kind in ("npz", "csv", "html"))
-    with npz.open("wb") as binary:
-        trace.save(binary)
+def write_files(trace: Trace) -> list[str]:
+    """Write the trace (.npz), the table (.csv) and the page (.html); returns their paths."""
+    folder = _new_folder()
+    table, page = (folder / f"{_name(trace)}.{kind}" for kind in ("csv", "html"))
     with table.open("w", encoding="utf-8", newline="") as text:
         write_csv(trace, text)
     page.write_text(standalone_html(trace), encoding="utf-8")
-    return [npz, table, page]
+    return [_saved(trace, folder), str(table), str(page)]
+
+
+def write_comparison(traces: Sequence[Trace], costs: DataFrame) -> list[str]:
+    """Write the table of costs (.csv) and every trace (.npz); returns their paths."""
+    folder = _new_folder()
+    table = folder / "comparison.csv"
+    costs.to_csv(table, index=False)
+    return [str(table), *(_saved(trace, folder) for trace in traces)]
+
+
+def write_table(rows: DataFrame, name: str) -> str:
+    """Write a table as `name`.csv; returns its path."""
+    path = _new_folder() / f"{name}.csv"
+    rows.to_csv(path, index=False)
+    return str(path)
+
+
+def _name(trace: Trace) -> str:
+    return f"retention-{trace.policy.key}" + ("" if trace.policy.budget is None else f"-{trace.policy.budget}")
+
+
+def _saved(trace: Trace, folder: Path) -> str:
+    path = folder / f"{_name(trace)}.npz"
+    with path.open("wb") as file:
+        trace.save(file)
+    return str(path)
+
+
+_exports = tempfile.TemporaryDirectory(prefix="retention-")  # goes when the server stops
+
+
+def _new_folder() -> Path:
+    return Path(tempfile.mkdtemp(dir=_exports.name))

@@ -19,6 +19,8 @@ from viz.sentences import quoted
 KEPT, JUST_EVICTED, EVICTED = "#1f83b8", "#e8730c", "rgba(128,128,128,0.3)"
 FADE = 12  # steps for which an eviction counts as recent
 INK = "#7f7f7f"
+NOTHING = "rgba(0,0,0,0)"
+GRID = "rgba(127,127,127,0.2)"
 STATES = ("not yet read", "evicted", "just evicted", "kept")
 
 
@@ -164,7 +166,7 @@ def sweep_figure(points: Sequence[Point]) -> go.Figure:
 
 
 def _states(states: np.ndarray, x: list[str], y: list[str], shown: tuple[int, ...] = (0, 1, 2, 3)) -> go.Heatmap:
-    colours = ["rgba(0,0,0,0)", EVICTED, JUST_EVICTED, KEPT]
+    colours = [colour if i in shown else NOTHING for i, colour in enumerate((NOTHING, EVICTED, JUST_EVICTED, KEPT))]
     scale = [[edge / 4, colour] for i, colour in enumerate(colours) for edge in (i, i + 1)]
     return go.Heatmap(
         z=states,
@@ -194,31 +196,31 @@ def _title(trace: Trace) -> str:
     return html.escape(f"{trace.policy}", quote=False)
 
 
-def plain_layout(title: str) -> dict[str, object]:
-    """What all figures have in common: a title at the left, a legend under it, and no background."""
-    return {
-        "title": {
+def styled(figure: go.Figure, title: str, x: str = "", y: str = "") -> go.Figure:
+    """What all figures have in common: a title at the left, a legend under it, a faint grid and no background."""
+    figure.update_layout(
+        title={
             "text": title,
             "font": {"size": 15},
             "y": 1,
             "yanchor": "top",
-            "pad": {"t": 24},
+            "pad": {"t": 24, "l": 10},
             "x": 0,
-            "xref": "paper",
         },
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"color": INK},
-        "margin": {"l": 60, "r": 20, "b": 55},
-        "legend": {"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0},
-    }
+        paper_bgcolor=NOTHING,
+        plot_bgcolor=NOTHING,
+        font={"color": INK, "size": 13},
+        margin={"l": 60, "r": 20, "b": 55, "t": 88},
+        legend={"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0},
+        bargap=0.15,
+    )
+    figure.update_xaxes(title=x, gridcolor=GRID, zeroline=False)
+    return figure.update_yaxes(title=y, gridcolor=GRID, zeroline=False)
 
 
 def _styled(figure: go.Figure, title: str, x: str, y: str, n: int = 0) -> go.Figure:
-    figure.update_layout(plain_layout(title), bargap=0.15, margin_t=88)
-    axis = {"gridcolor": "rgba(127,127,127,0.2)", "zeroline": False}
-    figure.update_xaxes(title=x, **axis)
-    figure.update_yaxes(title=y, autorange="reversed", **axis)
+    """The first layer, token or step on top; axes of tokens and steps are ticked by position."""
+    styled(figure, title, x, y).update_yaxes(autorange="reversed")
     every = next((step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500) if n / step <= 14), 1000)
     ticks = list(range(0, n, every))
     by_token = {"tickmode": "array", "tickvals": ticks, "ticktext": [str(tick) for tick in ticks]}

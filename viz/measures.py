@@ -13,22 +13,18 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from core import kinds, survival
+from core import kinds, metrics, survival
 from core.survival import Reals
 from core.trace import Trace
-from viz.figures import EVICTED, INK, JUST_EVICTED, KEPT, plain_layout
+from viz.figures import INK, JUST_EVICTED, KEPT, styled
 from viz.sentences import quoted
 
 COLOURS = (KEPT, JUST_EVICTED, "#2e9e6b", "#a565c4", "#b8961a", "#d4477a", INK)
 DASHES = ("solid", "dash", "dot", "dashdot")  # once all colours are used
 BLUES = [[0, "rgba(31,131,184,0.06)"], [1, "rgba(31,131,184,1)"]]
 GREY_TO_BLUE = [[0, "#7d828b"], [1, KEPT]]  # opaque: white numbers read on it
-GRID = "rgba(127,127,127,0.2)"
-PANEL_CELLS = 600_000  # of all layers' small lives together: about 0.8 MB on their way to the browser
 
-RECENT = "the share of kept rows that are among the last <i>budget</i> tokens"
-PAPER_RECENCY = (0.73, 0.76)
-PAPER_RECENT = "Grey: 73–76 %, as the paper reports (section 7.3) without defining recent"
+PAPER_RECENCY = (0.73, 0.76)  # section 7.3, without a definition of recent
 PAPER_BUDGETS = (256, 512, 1024, 2048)
 # Mean steps kept at these budgets, by part of speech: tables 2 and 5 (LLaMA-2-7B on PG-19).
 PAPER_LIVES: dict[str, dict[str, tuple[int, int, int, int]]] = {
@@ -58,7 +54,7 @@ def recency_figure(traces: Sequence[Trace]) -> go.Figure:
 
     Of a single run also the span from its lowest to its highest layer. The paper's share is a band.
     """
-    figure = go.Figure()
+    figure, names = go.Figure(), run_names(traces)
     for index, trace in enumerate(traces):
         if trace.policy.budget is None:
             continue
@@ -79,24 +75,35 @@ def recency_figure(traces: Sequence[Trace]) -> go.Figure:
             y=share.mean(axis=0),
             customdata=_labels(trace, steps),
             hovertemplate="step %{x}, %{customdata}<br>%{y:.0%} of the rows are recent",
-            **_line(trace, index),
+            **_line(names, index),
         )
-    _paper_band(figure)
-    figure = _styled(figure, f"Recency: {RECENT}<br>{PAPER_RECENT}", "step", "")
-    return figure.update_yaxes(tickformat=".0%", rangemode="tozero")
+    return _shares(_with_legend(figure, "Recency after every step", "step", "recent rows"))
 
 
 def recency_by_layer_figure(traces: Sequence[Trace]) -> go.Figure:
     """The same by layer, in the mean over the steps at which the policy is at work."""
-    figure = go.Figure()
+    figure, names = go.Figure(), run_names(traces)
     for index, trace in enumerate(traces):
         if trace.policy.budget is not None:
             share = survival.mean_recent_share(trace)
             hover = "layer %{x}<br>%{y:.0%} of the rows are recent"
-            figure.add_scatter(x=np.arange(len(share)), y=share, hovertemplate=hover, **_line(trace, index, "+markers"))
-    _paper_band(figure)
-    title = f"Recency by layer, mean over steps: {RECENT}<br>{PAPER_RECENT}"
-    return _styled(figure, title, "layer", "").update_yaxes(tickformat=".0%", rangemode="tozero")
+            figure.add_scatter(x=np.arange(len(share)), y=share, hovertemplate=hover, **_line(names, index, "+markers"))
+    return _shares(_with_legend(figure, "Recency by layer", "layer", "recent rows"))
+
+
+def _shares(figure: go.Figure) -> go.Figure:
+    """Shares of recent rows, with the paper's as a band."""
+    low, high = PAPER_RECENCY
+    figure.add_hrect(low, high, fillcolor=INK, opacity=0.35, line_width=0, layer="below")
+    # It stands beside the lines in the legend: on the band it would lie under them.
+    figure.add_scatter(
+        x=[None],
+        y=[None],
+        mode="markers",
+        marker={"symbol": "square", "size": 13, "color": INK, "opacity": 0.5},
+        name="the paper: 73–76 %",
+    )
+    return figure.update_yaxes(tickformat=".0%", range=[0, 1.03])
 
 
 def age_figure(traces: Sequence[Trace]) -> go.Figure:
@@ -104,7 +111,7 @@ def age_figure(traces: Sequence[Trace]) -> go.Figure:
 
     Ages are in multiples of the budget, which makes Window the same line for every budget.
     """
-    figure, oldest = go.Figure(), 1.5
+    figure, oldest, names = go.Figure(), 1.5, run_names(traces)
     for index, trace in enumerate(traces):
         budget = trace.policy.budget
         if budget is None:
@@ -117,63 +124,55 @@ def age_figure(traces: Sequence[Trace]) -> go.Figure:
             y=np.concatenate([[0], up_to]),
             customdata=np.concatenate([[0], ages]),
             hovertemplate="%{y:.0%} of the rows are younger than %{customdata} steps,<br>%{x:.2f} times the budget",
-            **_line(trace, index),
+            **_line(names, index),
         )
     figure.add_scatter(
         x=[0, 1, oldest],
         y=[0, 1, 1],
         mode="lines",
         line={"color": INK, "width": 1.5, "dash": "dot"},
-        name="Window",
+        name="Window, any budget",
         hoverinfo="skip",
     )
-    title = "The ages of kept rows<br>at 1, the share that Window would keep too: the recent rows"
-    figure = _styled(figure, title, "younger than … times the budget", "share of kept rows")
+    figure = _with_legend(figure, "The ages of kept rows", "younger than … times the budget", "share of kept rows")
     return figure.update_xaxes(range=[0, oldest]).update_yaxes(tickformat=".0%", range=[0, 1.03])
 
 
 def early_figure(traces: Sequence[Trace]) -> go.Figure:
     """For how many steps the first tokens were kept, in the mean over layers (figure 9 of the paper)."""
-    figure = go.Figure()
+    figure, names = go.Figure(), run_names(traces)
+    same = len({tuple(_early(trace)) for trace in traces}) == 1
     for index, trace in enumerate(traces):
         steps = survival.early_steps_kept(trace).mean(axis=0)
         positions = np.arange(len(steps))
         figure.add_scatter(
-            x=positions,
+            x=_early(trace) if same else positions,
             y=steps,
-            customdata=np.stack([_labels(trace, positions), len(trace) - positions], axis=1),
-            hovertemplate="token %{x}, %{customdata[0]}<br>kept for %{y:.0f} of %{customdata[1]} steps",
-            **_line(trace, index, "+markers"),
+            customdata=np.stack([_early(trace), len(trace) - positions], axis=1),
+            hovertemplate="token %{customdata[0]}<br>kept for %{y:.0f} of %{customdata[1]} steps",
+            **_line(names, index, "+markers"),
         )
-    title = (
-        "The first tokens: mean number of steps kept<br>"
-        "The paper (figure 9): the first is kept to the end at every size, the other early ones go far sooner."
-    )
-    figure = _styled(figure, title, "token (position)", "steps kept").update_yaxes(rangemode="tozero")
-    return _token_ticks(figure, traces)
+    figure = _with_legend(figure, "The first tokens", "token (position)", "mean steps kept")
+    return figure.update_xaxes(tickangle=-60, automargin=True).update_yaxes(rangemode="tozero")
 
 
 def early_layers_figure(trace: Trace) -> go.Figure:
     """For how many steps every layer kept each of the first tokens."""
-    steps = survival.early_steps_kept(trace)
-    positions = np.arange(steps.shape[1])
     figure = go.Figure(
         go.Heatmap(
-            z=steps.astype(np.float32),
-            customdata=np.broadcast_to(_labels(trace, positions), steps.shape),
-            hovertemplate="layer %{y}<br>token %{x}, %{customdata}<br>kept for %{z:.0f} steps<extra></extra>",
+            z=survival.early_steps_kept(trace).astype(np.float32),
+            x=_early(trace),
+            hovertemplate="layer %{y}<br>token %{x}<br>kept for %{z:.0f} steps<extra></extra>",
             **_blue(zmax=len(trace), title="steps kept"),
         )
     )
-    kept = trace.evicted_at[:, :, 0] >= len(trace)
-    unit = "KV heads" if trace.policy.scope == "kv_head" else "layers"
-    title = f"{_name(trace)}<br>the first token is kept to the end in {int(kept.sum())} of {kept.size} {unit}"
-    return _token_ticks(_by_layer(_styled(figure, title, "token (position)", "layer")), [trace])
+    title = f"{_name(trace)}<br>first token kept to the end in {first_token_kept(trace)}"
+    return _by_layer(styled(figure, title, "token (position)", "layer")).update_xaxes(tickangle=-60, automargin=True)
 
 
 def survival_figure(traces: Sequence[Trace]) -> go.Figure:
     """The probability that a token is still kept at an age, over all layers."""
-    figure = go.Figure()
+    figure, names = go.Figure(), run_names(traces)
     for index, trace in enumerate(traces):
         curves = survival.survival(trace)
         figure.add_scatter(
@@ -183,13 +182,9 @@ def survival_figure(traces: Sequence[Trace]) -> go.Figure:
             hovertemplate="%{y:.1%} of the tokens are still kept %{x} steps after they were read"
             "<br>%{customdata} cases known to last as long",
             line_shape="hv",
-            **_line(trace, index),
+            **_line(names, index),
         )
-    title = (
-        "Survival: the probability that a token is still kept<br>"
-        "Tokens kept to the end of the text count for as long as they were seen (Kaplan and Meier)."
-    )
-    figure = _styled(figure, title, "age: steps since the token was read", "")
+    figure = _with_legend(figure, "Survival", "age: steps since the token was read", "still kept")
     return figure.update_yaxes(tickformat=".0%", range=[0, 1.03])
 
 
@@ -209,8 +204,8 @@ def survival_layers_figure(trace: Trace) -> go.Figure:
             line={"color": JUST_EVICTED, "width": 1.5, "dash": "dot"},
             annotation={"text": "Window ends here", "font": {"color": JUST_EVICTED, "size": 11}, "yanchor": "bottom"},
         )
-    title = f"{_name(trace)}<br>the probability that a token is still kept, by layer"
-    return _by_layer(_styled(figure, title, "age: steps since the token was read", "layer"))
+    title = f"{_name(trace)}<br>tokens still kept, by age and layer"
+    return _by_layer(styled(figure, title, "age: steps since the token was read", "layer"))
 
 
 def kinds_figure(traces: Sequence[Trace]) -> go.Figure:
@@ -223,13 +218,13 @@ def kinds_figure(traces: Sequence[Trace]) -> go.Figure:
     rows = sorted(found, key=lambda kind: -found[kind].steps)
     budgets = sorted({paper_budget(trace.policy.budget) for trace in traces if trace.policy.budget is not None})
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04, column_widths=[0.58, 0.42])
-    for index, (trace, of_trace) in enumerate(zip(traces, lives, strict=True)):
+    for index, (name, of_trace) in enumerate(zip(run_names(traces), lives, strict=True)):
         own = [of_trace[kind] for kind in rows if kind in of_trace]
         figure.add_bar(
             x=[life.steps for life in own],
             y=[life.kind for life in own],
             orientation="h",
-            name=_name(trace),
+            name=name,
             marker={"color": COLOURS[index % len(COLOURS)]},
             customdata=[[life.tokens, life.kept_to_the_end] for life in own],
             hovertemplate="%{y}<br>%{x:.0f} steps kept, the mean of %{customdata[0]} tokens"
@@ -244,17 +239,19 @@ def kinds_figure(traces: Sequence[Trace]) -> go.Figure:
             customdata=[name for _, name, _ in dots],
             mode="markers",
             marker={"color": "rgba(0,0,0,0)", "symbol": symbol, "size": 9, "line": {"color": INK, "width": 2}},
-            name=f"the paper (tables 2 and 5), budget {budget:,}",
+            name=f"the paper, budget {budget:,}",
             hovertemplate="%{customdata}<br>%{x} steps kept (tables 2 and 5)",
             **{"row": 1, "col": 2},
         )
-    figure = _styled(figure, "Which tokens live long<br>mean number of steps kept, by kind of token", "", "")
-    figure.update_xaxes(title="steps kept, here", rangemode="tozero", row=1, col=1)
-    figure.update_xaxes(title="steps kept, in the paper", rangemode="tozero", row=1, col=2)
+    figure = _with_legend(figure, "Which tokens live long", "", "")
+    figure.update_xaxes(title="steps, here", rangemode="tozero", row=1, col=1)
+    figure.update_xaxes(title="steps, paper", rangemode="tozero", nticks=4, row=1, col=2)
     names = [f"{kind} ({found[kind].tokens})".replace("word inside", "word<br>inside") for kind in rows]
     figure.update_yaxes(categoryorder="array", categoryarray=rows, range=[len(rows) - 0.4, -0.6])
     figure.update_yaxes(tickmode="array", tickvals=list(range(len(rows))), ticktext=names, automargin=True)
-    return figure.update_layout(height=190 + len(rows) * (20 + 12 * len(traces)), legend_traceorder="normal")
+    return figure.update_layout(
+        height=190 + len(rows) * (20 + 12 * len(traces)), legend_traceorder="normal", bargap=0.25
+    )
 
 
 def paper_budget(budget: int) -> int:
@@ -262,82 +259,18 @@ def paper_budget(budget: int) -> int:
     return min(PAPER_BUDGETS, key=lambda papers: abs(math.log(papers / budget)))
 
 
-def lives_figure(trace: Trace) -> go.Figure:
-    """The life of every layer, small: positions across, steps downwards (figure 8 of the paper).
-
-    The trace of number i is layer i's, so that a click tells which one it was. A layer whose KV heads decide for
-    themselves is the darker the more of them keep a token. Long texts are drawn coarser.
-    """
-    layers, n = len(trace.evicted_at), len(trace)
-    # As few empty places as can be, in a grid a little wider than high.
-    columns = min(range(min(4, layers), 9), key=lambda wide: (-layers % wide, abs(wide - math.sqrt(1.25 * layers))))
-    rows = math.ceil(layers / columns)
-    side = min(n, math.isqrt(PANEL_CELLS // layers))
-    edges = np.linspace(0, n, side + 1).astype(int)
-    figure = make_subplots(
-        rows,
-        columns,
-        shared_xaxes=True,
-        shared_yaxes=True,
-        horizontal_spacing=0.012,
-        vertical_spacing=0.16 / rows,
-        subplot_titles=[f"layer {layer}" for layer in range(layers)],
-    )
-    colours = [[0, "rgba(0,0,0,0)"], [0.5 / 101, "rgba(0,0,0,0)"], [0.5 / 101, EVICTED], [1, KEPT]]
-    for layer in range(layers):
-        figure.add_heatmap(
-            z=_small_life(trace, layer, edges),
-            x=edges[:-1],
-            y=edges[1:] - 1,
-            zmin=0,
-            zmax=101,
-            colorscale=colours,
-            showscale=False,
-            name=f"layer {layer}",
-            hovertemplate=f"layer {layer}<br>token %{{x}}, after step %{{y}}<extra></extra>",
-            row=layer // columns + 1,
-            col=layer % columns + 1,
-        )
-        budget = trace.policy.budget
-        if budget is not None and budget < n:
-            window = {"x0": 0, "y0": budget, "x1": n - 1 - budget, "y1": n - 1}
-            line = {"color": JUST_EVICTED, "width": 1, "dash": "dot"}
-            figure.add_shape(type="line", line=line, **window, row=layer // columns + 1, col=layer % columns + 1)
-    figure = _styled(
-        figure,
-        f"{_name(trace)}<br>the life of every layer: tokens across, steps downwards; dotted: the limit of Window",
-        "",
-        "",
-    )
-    figure.update_annotations(font={"size": 11, "color": INK}, yshift=-3)
-    figure.update_xaxes(range=[-0.5, n - 0.5], showgrid=False, nticks=3)
-    figure.update_yaxes(range=[n - 0.5, -0.5], showgrid=False, nticks=3)
-    return figure.update_layout(height=110 + 150 * rows)
-
-
-def _small_life(trace: Trace, layer: int, edges: np.ndarray) -> np.ndarray:
-    """(side, side) uint8, steps down and tokens across: 0 not yet read; 1 … 101 the root of the share kept."""
-    step, position = edges[1:, None] - 1, np.arange(len(trace))
-    read = position <= step
-    kept = (read & (step < trace.evicted_at[layer][:, None])).mean(axis=0)
-    tokens = np.add.reduceat(read, edges[:-1], axis=1, dtype=np.int64)
-    share = np.add.reduceat(kept, edges[:-1], axis=1) / np.maximum(tokens, 1)
-    # The root lets a single long-lived token among many be seen.
-    return np.where(tokens > 0, 1 + np.rint(100 * np.sqrt(share)), 0).astype(np.uint8)
-
-
 def layer_overlap_figure(trace: Trace) -> go.Figure:
     """How far any two layers keep the same tokens."""
     overlap = survival.layer_overlap(trace)
     names = [f"layer {layer}" for layer in range(len(overlap))]
-    return _overlap_figure(overlap, names, f"{_name(trace)}<br>how far two layers keep the same tokens")
+    return _overlap_figure(overlap, names, f"{_name(trace)}<br>agreement of its layers")
 
 
 def head_overlap_figure(trace: Trace, layer: int) -> go.Figure:
     """How far any two KV heads of a layer keep the same tokens."""
     overlap = survival.head_overlap(trace)[layer]
     names = [f"KV head {head}" for head in range(len(overlap))]
-    title = f"{_name(trace)}<br>how far two KV heads of layer {layer} keep the same tokens"
+    title = f"{_name(trace)}<br>agreement of the KV heads of layer {layer}"
     return _overlap_figure(overlap, names, title)
 
 
@@ -347,15 +280,13 @@ def trace_overlap_figure(traces: Sequence[Trace]) -> go.Figure:
     Raises:
         BadInput: the runs are over different tokens or have different numbers of layers.
     """
-    overlap = survival.trace_overlap(traces)
-    return _overlap_figure(
-        overlap, [_name(trace) for trace in traces], "Agreement<br>how far two runs keep the same tokens"
-    )
+    return _overlap_figure(survival.trace_overlap(traces), run_names(traces), "Agreement of the runs")
 
 
 def _overlap_figure(overlap: Reals, names: list[str], title: str) -> go.Figure:
     few = len(names) <= 10
-    ticks = {"tickmode": "array", "tickvals": list(range(len(names))), "ticktext": names} if few else {"nticks": 12}
+    short = [name.replace(", ", "<br>") for name in names]
+    ticks = {"tickmode": "array", "tickvals": list(range(len(names))), "ticktext": short} if few else {"nticks": 12}
     figure = go.Figure(
         go.Heatmap(
             z=overlap.astype(np.float32),
@@ -367,26 +298,19 @@ def _overlap_figure(overlap: Reals, names: list[str], title: str) -> go.Figure:
         )
     )
     axis = "" if few else "layer"
-    figure = _styled(figure, title, axis, axis)
-    figure.update_xaxes(showgrid=False, constrain="domain", automargin=True, **ticks)
-    return figure.update_yaxes(
-        autorange="reversed", showgrid=False, scaleanchor="x", constrain="domain", automargin=True, **ticks
-    )
+    figure = styled(figure, title, axis, axis)
+    figure.update_xaxes(showgrid=False, automargin=True, **ticks)
+    return figure.update_yaxes(autorange="reversed", showgrid=False, automargin=True, **ticks)
 
 
-def _paper_band(figure: go.Figure) -> None:
-    low, high = PAPER_RECENCY
-    figure.add_hrect(low, high, fillcolor=INK, opacity=0.35, line_width=0, layer="below")
-
-
-def _line(trace: Trace, index: int, more: str = "") -> dict[str, object]:
+def _line(names: list[str], index: int, more: str = "") -> dict[str, object]:
     round_, colour = divmod(index, len(COLOURS))
     line = {"color": COLOURS[colour], "width": 2.5, "dash": DASHES[round_ % len(DASHES)]}
-    return {"mode": f"lines{more}", "line": line, "name": _name(trace)}
+    return {"mode": f"lines{more}", "line": line, "name": names[index]}
 
 
 def _blue(zmax: float, title: str, tickformat: str = "") -> dict[str, object]:
-    bar = {"title": title, "thickness": 12, "tickformat": tickformat}
+    bar = {"title": {"text": title, "side": "right"}, "thickness": 12, "tickformat": tickformat}
     return {"colorscale": BLUES, "zmin": 0, "zmax": zmax, "colorbar": bar}
 
 
@@ -395,14 +319,10 @@ def _by_layer(figure: go.Figure) -> go.Figure:
     return figure.update_yaxes(autorange="reversed", showgrid=False)
 
 
-def _token_ticks(figure: go.Figure, traces: Sequence[Trace]) -> go.Figure:
-    """The tokens themselves below their positions, if all runs read the same."""
-    labels = [_labels(trace, range(min(survival.N_EARLY, len(trace)))) for trace in traces]
-    if labels and all(own == labels[0] for own in labels):
-        names = [f"{label} {position}" for position, label in enumerate(labels[0])]
-        figure.update_xaxes(tickmode="array", tickvals=list(range(len(names))), ticktext=names, tickangle=-60)
-        figure.update_layout(margin={"b": 110})
-    return figure
+def _early(trace: Trace) -> list[str]:
+    """The first tokens, each with its position, which makes it unique."""
+    labels = _labels(trace, range(min(survival.N_EARLY, len(trace))))
+    return [f"{label} {position}" for position, label in enumerate(labels)]
 
 
 def _labels(trace: Trace, positions: Sequence[int] | np.ndarray) -> list[str]:
@@ -410,19 +330,41 @@ def _labels(trace: Trace, positions: Sequence[int] | np.ndarray) -> list[str]:
     return [html.escape(quoted(trace, int(position)), quote=False) for position in positions]
 
 
+def run_names(traces: Sequence[Trace]) -> list[str]:
+    """What each run is called in figures, as markup; numbered if two would share a name."""
+    names = [_name(trace) for trace in traces]
+    return names if len(set(names)) == len(names) else [f"{number}: {name}" for number, name in enumerate(names, 1)]
+
+
+def first_token_kept(trace: Trace) -> str:
+    """Where the first token is kept to the end, such as “28 of 30 layers”."""
+    kept = metrics.kept_to_the_end(trace)[:, :, 0]
+    return f"{int(kept.sum())} of {kept.size} {'KV heads' if trace.policy.scope == 'kv_head' else 'layers'}"
+
+
+def run_sentence(trace: Trace) -> str:
+    """A run in a sentence, as plain text."""
+    if trace.policy.budget is None or trace.policy.budget >= len(trace):
+        return f"{trace.policy}: nothing had to be evicted."
+    recent = float(survival.mean_recent_share(trace).mean())
+    half = survival.median_age(survival.survival(trace).overall)
+    evicted = (
+        "fewer than half of the tokens are evicted"
+        if half is None
+        else f"half of the tokens are gone after {half} steps"
+    )
+    return (
+        f"{trace.policy}: first token kept to the end in {first_token_kept(trace)}; {recent:.0%} of the rows kept are "
+        f"recent; {evicted}."
+    )
+
+
 def _name(trace: Trace) -> str:
     return html.escape(str(trace.policy), quote=False)
 
 
-def _styled(figure: go.Figure, title: str, x: str, y: str) -> go.Figure:
-    named = [trace for trace in figure.data if trace.type != "heatmap"]  # the legend's entries
-    figure.update_layout(
-        plain_layout(title),
-        font_size=13,
-        margin_t=84 + 18 * math.ceil(len(named) / 3),
-        showlegend=True,
-        bargap=0.25,
-        hoverlabel={"namelength": -1},
-    )
-    figure.update_xaxes(title=x, gridcolor=GRID, zeroline=False)
-    return figure.update_yaxes(title=y, gridcolor=GRID, zeroline=False)
+def _with_legend(figure: go.Figure, title: str, x: str, y: str) -> go.Figure:
+    """The title as the legend's, so that it makes room for as many rows as the legend takes on a narrow screen."""
+    figure = styled(figure, "", x, y)
+    heading = {"text": title, "side": "top", "font": {"size": 15}}
+    return figure.update_layout(showlegend=True, legend_title=heading, margin_t=30, hoverlabel={"namelength": -1})

@@ -252,11 +252,13 @@ def test_three_policies_are_compared_side_by_side(page: Page) -> None:
     write(page, SHORT)
     page.get_by_role("tab", name="Compare").click()
     set_slider(page, "compare-budget", 8)
-    page.locator("#compare-policies").get_by_label("Oracle").check()
+    page.locator("#compare-more").click()
+    choose(page, "compare-policy-4", "Oracle")
+    page.locator("#compare-budget-4 input").fill("24")
     page.locator("#compare-run").click()
     expect(page.locator("#compare-status")).to_contain_text("Done", timeout=RUN_TIME)
     table = page.locator("#compare-table")
-    for policy in ("Full", "TOVA, budget 8", "Window+i, budget 8", "Window, budget 8", "Oracle, budget 8"):
+    for policy in ("Full", "TOVA, budget 8", "Window+i, budget 8", "Window, budget 8", "Oracle, budget 24"):
         expect(table).to_contain_text(policy)
     expect(page.locator("canvas:visible")).to_have_count(5)  # four maps and the difference
     page.locator("canvas:visible").first.click(position={"x": 250, "y": 40})
@@ -275,17 +277,17 @@ def test_policies_write_on_each_its_own_way(page: Page) -> None:
 
 def test_a_comparison_of_nothing_is_explained(page: Page) -> None:
     page.get_by_role("tab", name="Compare").click()
-    for policy in ("TOVA", "Window+i", "Window"):
-        page.locator("#compare-policies").get_by_label(policy, exact=True).uncheck()
+    for i in (1, 2, 3):
+        choose(page, f"compare-policy-{i}", "–")
     page.locator("#compare-run").click()
     expect(page.locator("#compare-status")).to_contain_text("at least one policy")
 
 
 def test_the_run_is_measured_when_its_tab_is_opened(page: Page) -> None:
     page.get_by_role("tab", name="Measure").click()
-    expect(page.get_by_text("Which tokens live long")).to_be_visible(timeout=RUN_TIME)
-    expect(page.get_by_text("the life of every layer")).to_be_visible()
-    expect(page.locator("#longest-lived")).to_contain_text("sentence end")
+    expect(page.locator("#measure-kinds")).to_contain_text("the paper, budget 256", timeout=RUN_TIME)
+    expect(page.locator("#lives button")).to_have_count(30)
+    expect(page.locator("#measure-table")).to_contain_text("sentence end")
 
 
 def test_a_budget_sweep_grows_and_says_which_budget_is_enough(page: Page) -> None:

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from pandas import DataFrame
 
 from core import POLICIES, iter_sweep
 from core.errors import BadInput, UserError
 from core.records import LABELS, Point, budget_sentences, points
+from viz.export import write_table
 from viz.figures import sweep_figure
 from viz.markup import paragraphs, status
+from viz.paper_sweep import paper_sweep_figure
 from viz.tabs.models import ALONE, QUIETLY, language_model
 
 SWEEP_COLUMNS = ["policy", "budget", "perplexity", "tokens", "tokens per second"]
@@ -37,9 +40,20 @@ def budget_tab(model: gr.Dropdown, text: gr.Textbox) -> None:
             run_button = gr.Button("Run", variant="primary", elem_id="sweep-run")
             stop_button = gr.Button("Stop", elem_id="sweep-stop")
     progress = gr.HTML(status("Reads your text from the Explore tab, or a file."), elem_id="sweep-status")
-    plot = gr.Plot(show_label=False, elem_id="sweep-plot")
+    with gr.Row():
+        plot = gr.Plot(show_label=False, elem_id="sweep-plot", min_width=320)
+        gr.Plot(paper_sweep_figure(), show_label=False, elem_id="paper-sweep-plot", min_width=320)
     sentences = gr.HTML(elem_id="sweep-sentences")
-    table = gr.Dataframe(headers=SWEEP_COLUMNS, label="All points", interactive=False, elem_id="sweep-table")
+    gr.Markdown("### All points\nA click on a heading sorts.")
+    table = gr.Dataframe(
+        headers=SWEEP_COLUMNS,
+        datatype=["str"] + ["number"] * (len(SWEEP_COLUMNS) - 1),
+        show_label=False,
+        interactive=False,
+        elem_id="sweep-table",
+    )
+    export_button = gr.Button("Export the points", elem_id="sweep-export", min_width=180, scale=0)
+    files = gr.Files(label="The points (.csv)", elem_id="sweep-files", visible=False, height=100)
     running = run_button.click(
         run_sweep,
         [model, text, file, keys, budgets],
@@ -57,6 +71,7 @@ def budget_tab(model: gr.Dropdown, text: gr.Textbox) -> None:
         queue=False,
         **QUIETLY,
     )
+    export_button.click(export, table, files, **QUIETLY)
 
 
 def run_sweep(
@@ -85,6 +100,11 @@ def run_sweep(
 def sweep_rows(curves: list[Point]) -> list[list[Any]]:
     """The table's rows; the full model has no budget."""
     return [[LABELS[p.policy], p.budget, round(p.perplexity, 3), p.tokens, round(p.tokens_per_second)] for p in curves]
+
+
+def export(table: DataFrame) -> Any:
+    """The points as a file."""
+    return gr.skip() if table.empty else gr.update(value=[write_table(table, "sweep")], visible=True)
 
 
 def uploaded(file: str) -> str:

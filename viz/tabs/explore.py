@@ -1,13 +1,11 @@
 """Explore: one text under one policy, step by step."""
 
 import asyncio
-import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -240,4 +238,4 @@ def export(trace: Trace | None) -> Any:
     """The run as files."""
     if trace is None:
         return gr.skip()
-    return gr.update(value=[str(path) for path in write_files(trace, Path(tempfile.mkdtemp()))], visible=True)
+    return gr.update(value=write_files(trace), visible=True)
