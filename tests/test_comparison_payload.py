@@ -9,7 +9,7 @@ import pytest
 from traces import random_trace, tokens_of, trace_of
 
 from core.trace import NEVER, Trace
-from viz.payload import comparison_payload, payload
+from viz.payload import Mark, comparison_payload, payload
 
 FIRST = random_trace(seed=1, layers=3, groups=1)
 SECOND = replace(random_trace(seed=2, layers=3, groups=2), tokens=FIRST.tokens)
@@ -63,6 +63,32 @@ def test_five_policies_per_head_on_512_tokens_are_less_than_700_kilobytes() -> N
     first = random_trace(seed=0, layers=30, groups=3, n=512, budget=64)
 
     assert len(json.dumps(comparison_payload([first] * 5, np.zeros((5, 512), np.float32)))) < 700_000
+
+
+def test_a_window_and_marks_reach_every_policy() -> None:
+    delta = np.arange(80, dtype=np.float32).reshape(2, 40)
+    more = {"marks": [Mark(range(5, 9), "here")], "window": range(7, 20)}
+
+    sent = comparison_payload([FIRST, SECOND], delta, **more)
+
+    for i, trace in enumerate((FIRST, SECOND)):
+        alone = payload(trace, **more)
+        assert {name: sent[name] for name in ("start", "total", "whole", *TEXT)}.items() <= alone.items()
+        costs = sent["policies"][i].pop("delta_nll")
+        assert sent["policies"][i].items() <= alone.items()
+        np.testing.assert_array_equal(np.frombuffer(base64.b64decode(costs["base64"]), "<f4"), delta[i, 7:20])
+
+
+def test_writers_have_marks_in_their_prompt_and_no_windows() -> None:
+    traces = [written([1, 2, 3, 4]), written([1, 2, 9])]
+
+    sent = comparison_payload(traces, marks=[Mark(range(2), "here")])
+
+    assert [policy["marks"][0]["end"] for policy in sent["policies"]] == [2, 2]
+    with pytest.raises(ValueError, match="no passage of 2 tokens"):
+        comparison_payload(traces, marks=[Mark(range(3), "here")])
+    with pytest.raises(ValueError, match="shown whole"):
+        comparison_payload(traces, window=range(2))
 
 
 def test_what_cannot_stand_side_by_side_is_refused() -> None:

@@ -2,16 +2,16 @@
 
 import gradio as gr
 
-from viz.retention_map import static, with_steps
+from viz.retention_map import static, template
 
-_HTML = with_steps("comparison_map.html")
+_HTML = template("comparison_map.html")
 _CSS = static("retention_map.css", "comparison_map.css")
-_JS = static("drawing.js", "controls.js", "comparison_map.js")
+_JS = static("drawing.js", "controls.js", "pictures.js", "comparison_map.js")
 
 # The names of the events stand in quotes: gradio offers an event of a component if its script quotes the name.
 _ON_LOAD = """
 const comparison = ComparisonMap.mount(element, {
-  onEvent: (name, detail) => trigger({ cell: "cell", token: "token" }[name], detail),
+  onEvent: (name, detail) => trigger({ cell: "cell", token: "token", window: "window" }[name], detail),
 });
 watch("value", () => comparison.setPayload(props.value));
 comparison.setPayload(props.value);
@@ -23,6 +23,7 @@ def ComparisonMap() -> gr.HTML:  # noqa: N802 (a class would make gradio write a
 
     Fill it from an event or from ``Blocks.load``. Its events `cell` and `token` hand the handler a `gr.EventData` with
     the attributes `policy` (its place among the traces), `position` and `step`; a cell has `layer` and `group`, too.
-    Its value is large: name it as an output only, never as an input.
+    `window` asks for another part, as that of `viz.retention_map.RetentionMap` does. Its value is large: name it as an
+    output only, never as an input.
     """
     return gr.HTML(html_template=_HTML, css_template=_CSS, js_on_load=_JS + _ON_LOAD, apply_default_css=False)

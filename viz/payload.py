@@ -6,20 +6,51 @@ texts of the tokens travel as one string and the places where each of them ends 
 
 import base64
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.trace import Floats, Trace
+from core.trace import Floats, Ints, Trace
 
 Payload: TypeAlias = dict[str, Any]
+MarkKind: TypeAlias = Literal["evidence", "question"]
 
 SCHEMA = 1
+WINDOW = 8192
+"""Tokens that a map shows at once of a longer trace: what a browser opens within a second and scrubs smoothly."""
 
 
-def payload(trace: Trace, run: str = "", total: int | None = None) -> Payload:
+@dataclass(frozen=True)
+class Mark:
+    """A passage that the maps point out.
+
+    Attributes:
+        positions: of its tokens.
+        label: what it is called, in a few words.
+        kind: decides how it looks.
+    """
+
+    positions: range
+    label: str
+    kind: MarkKind = "evidence"
+
+
+def window_at(n: int, position: int) -> range:
+    """Of n tokens in windows of `WINDOW`, the last one shorter: the window that holds this position, or the nearest."""
+    start = min(max(position, 0), n - 1) // WINDOW * WINDOW
+    return range(start, min(start + WINDOW, n))
+
+
+def payload(
+    trace: Trace,
+    run: str = "",
+    total: int | None = None,
+    marks: Sequence[Mark] = (),
+    window: range | None = None,
+) -> Payload:
     """The trace as plain JSON values, complete: the browser scrubs through every step without asking again.
 
     Importances and attention stay in Python, which explains a token when it is clicked.
@@ -30,19 +61,34 @@ def payload(trace: Trace, run: str = "", total: int | None = None) -> Payload:
             longer, and any other as a new picture.
         total: the number of tokens the run may reach. The map leaves room for them, so that it fills while the run
             grows; None for a run that has ended.
+        marks: passages to point out.
+        window: the positions to send, of a trace that is too long to be sent whole; see `window_at`. The map then has
+            only these columns and steps. None for all.
 
     Returns:
-        `evicted_at` is (layers, groups, n), and n, which is later than every step, for a token that is still there.
-        `piece_ends` is (n,), in UTF-16 code units, the unit of JavaScript's strings. `special`
-        and `continued` are (n,) bytes.
+        Of n tokens, those of the window: `evicted_at` is (layers, groups, n), and n, which is later than every step,
+        for a token that is still there after the last. `piece_ends` is (n,), in UTF-16 code units, the unit of
+        JavaScript's strings. `special` and `continued` are (n,) bytes. Steps, positions, `prompt_length` and the marks'
+        `start` and `end` count from `start`, the first position of the window; `total` is the number of columns, and
+        `whole` that of all tokens. `older`, where the window does not begin at 0, tells how many rows from before it
+        each decider still holds, as `_held_before` returns it.
+
+    Raises:
+        ValueError: a window or a mark that lies outside the trace, or a mark of no known kind.
     """
-    n = len(trace)
-    shared = {"schema": SCHEMA, "run": run, "model": _model(trace), "total": max(n, total or 0)}
-    return shared | _text_of(trace) | _policy_of(trace)
+    whole = max(len(trace), total or 0)
+    shown = _shown(len(trace), whole, window)
+    _check(marks, whole)
+    return _shared(trace, run, whole, shown) | _text_of(trace, shown) | _policy_of(trace, shown, marks)
 
 
 def comparison_payload(
-    traces: Sequence[Trace], delta_nll: Floats | None = None, run: str = "", total: int | None = None
+    traces: Sequence[Trace],
+    delta_nll: Floats | None = None,
+    run: str = "",
+    total: int | None = None,
+    marks: Sequence[Mark] = (),
+    window: range | None = None,
 ) -> Payload:
     """Several traces of one model as plain JSON values, complete, for one picture of all of them.
 
@@ -52,6 +98,8 @@ def comparison_payload(
             nothing is predicted. Only of one text that all have read.
         run: as in `payload`.
         total: as in `payload`.
+        marks: as in `payload`; of traces that have written, in their common prompt.
+        window: as in `payload`; only of one text that all have read.
 
     Returns:
         The shared values and, in `policies`, those of each trace. `mode` is "read" if all have the same tokens: then
@@ -60,7 +108,8 @@ def comparison_payload(
         None if it does not differ.
 
     Raises:
-        ValueError: no traces, traces of several models, or a `delta_nll` of another shape.
+        ValueError: no traces, traces of several models, a `delta_nll` of another shape, a window of traces that have
+            written, or a window or a mark that lies outside.
     """
     if not traces:
         raise ValueError("no traces to compare")
@@ -71,19 +120,42 @@ def comparison_payload(
     reading = not any(at is not None for at in diverging)
     if delta_nll is not None and not (reading and delta_nll.shape == (len(traces), len(first))):
         raise ValueError(f"delta_nll {delta_nll.shape} does not fit {len(traces)} traces")
+    if window is not None and not reading:
+        raise ValueError("traces that have written are shown whole")
+    longest = max(len(trace) for trace in traces)
+    whole = max(longest, total or 0)
+    shown = _shown(longest, whole, window)
+    _check(marks, whole if reading else min(trace.prompt_length for trace in traces))
     policies = []
     for i, (trace, at) in enumerate(zip(traces, diverging, strict=True)):
-        own = _policy_of(trace) if reading else _policy_of(trace) | _text_of(trace) | {"diverges_at": at}
-        policies.append(own if delta_nll is None else own | {"delta_nll": _floats(delta_nll[i])})
-    return {
-        "schema": SCHEMA,
-        "run": run,
-        "model": _model(first),
-        "mode": "read" if reading else "write",
-        "layers": first.evicted_at.shape[0],
-        "total": max(*(len(trace) for trace in traces), total or 0),
-        "policies": policies,
-    } | (_text_of(first) if reading else {})
+        own = _policy_of(trace, shown, marks)
+        if not reading:
+            own |= _text_of(trace, shown) | {"diverges_at": at}
+        if delta_nll is not None:
+            own["delta_nll"] = _floats(delta_nll[i, shown.start : shown.stop])
+        policies.append(own)
+    return (
+        _shared(first, run, whole, shown)
+        | {"mode": "read" if reading else "write", "layers": first.evicted_at.shape[0], "policies": policies}
+        | (_text_of(first, shown) if reading else {})
+    )
+
+
+def _shown(n: int, whole: int, window: range | None) -> range:
+    """The positions that have columns, of n tokens that may become `whole`."""
+    if window is None:
+        return range(whole)
+    if window.step != 1 or not 0 <= window.start < min(window.stop, n):
+        raise ValueError(f"{window} is no window of {n} tokens")
+    return range(window.start, min(window.stop, whole))
+
+
+def _check(marks: Sequence[Mark], end: int) -> None:
+    for mark in marks:
+        if mark.positions.step != 1 or not 0 <= mark.positions.start < mark.positions.stop <= end:
+            raise ValueError(f"{mark.positions} is no passage of {end} tokens that can be marked")
+        if mark.kind not in get_args(MarkKind):
+            raise ValueError(f"a mark is of a kind among {', '.join(get_args(MarkKind))}, not {mark.kind!r}")
 
 
 def _diverges_at(first: Trace, other: Trace) -> int | None:
@@ -95,15 +167,22 @@ def _diverges_at(first: Trace, other: Trace) -> int | None:
     return None if len(ours) == len(theirs) else n
 
 
-def _model(trace: Trace) -> str:
-    return PurePath(trace.model_id).name  # of a local model not the whole path: pictures are passed on
+def _shared(trace: Trace, run: str, whole: int, shown: range) -> Payload:
+    return {
+        "schema": SCHEMA,
+        "run": run,
+        "model": PurePath(trace.model_id).name,  # of a local model not the whole path: pictures are passed on
+        "start": shown.start,
+        "total": len(shown),
+        "whole": whole,
+    }
 
 
-def _text_of(trace: Trace) -> Payload:
-    tokens = trace.tokens
+def _text_of(trace: Trace, shown: range) -> Payload:
+    tokens = trace.tokens[shown.start : shown.stop]
     return {
         "length": len(tokens),
-        "prompt_length": trace.prompt_length,
+        "prompt_length": trace.prompt_length - shown.start,
         "text": "".join(tokens.pieces),
         "piece_ends": _integers(np.cumsum([_utf16_length(piece) for piece in tokens.pieces])),
         "special": _base64(tokens.special.astype(np.uint8)),
@@ -111,15 +190,53 @@ def _text_of(trace: Trace) -> Payload:
     }
 
 
-def _policy_of(trace: Trace) -> Payload:
-    layers, groups, n = trace.evicted_at.shape
+def _policy_of(trace: Trace, shown: range, marks: Sequence[Mark]) -> Payload:
+    layers, groups, _ = trace.evicted_at.shape
+    evicted_at = trace.evicted_at[:, :, shown.start : shown.stop]
+    steps = range(shown.start, shown.start + evicted_at.shape[-1])
+    before = trace.evicted_at[:, :, : shown.start].reshape(layers * groups, -1)
     return {
         "policy": trace.policy.label,
         "scope": trace.policy.scope,
         "budget": trace.policy.budget,
+        "positions": trace.positions,
         "layers": layers,
         "groups": groups,
-        "evicted_at": _integers(np.minimum(trace.evicted_at, n)),
+        "evicted_at": _integers(np.minimum(evicted_at, steps.stop) - steps.start),
+        "older": _held_before(before, steps) if steps.start else None,
+        "marks": [_mark(mark, before, steps) for mark in marks],
+    }
+
+
+def _mark(mark: Mark, before: Ints, steps: range) -> Payload:
+    """`older` is of its tokens before the window, under all deciders together; None if it has none there."""
+    older = before[:, mark.positions.start : mark.positions.stop].reshape(1, -1)
+    return {
+        "label": mark.label,
+        "kind": mark.kind,
+        "start": mark.positions.start - steps.start,
+        "end": mark.positions.stop - steps.start,
+        "older": _held_before(older, steps) if older.size else None,
+    }
+
+
+def _held_before(evicted_at: Ints, steps: range) -> Payload:
+    """How many rows from before these steps are still held after each of them, in the shortest form.
+
+    Args:
+        evicted_at: (holders, rows), of rows that had all been read before.
+        steps: that follow.
+
+    Returns:
+        `kept` is (holders,): rows held before the first step. `evicted_at` has the steps, counted from the first, at
+        which they are evicted: those of the first holder, ascending, then those of the next. `ends` is (holders,):
+        where those of each end.
+    """
+    leaving = [np.sort(row[(row >= steps.start) & (row < steps.stop)]) - steps.start for row in evicted_at]
+    return {
+        "kept": _integers((evicted_at >= steps.start).sum(axis=1)),
+        "ends": _integers(np.cumsum([len(row) for row in leaving])),
+        "evicted_at": _integers(np.concatenate(leaving)),
     }
 
 
@@ -129,7 +246,7 @@ def _utf16_length(text: str) -> int:
 
 def _integers(array: NDArray[np.integer[Any]]) -> dict[str, str]:
     """The array as the narrower of int16 and int32 that holds it."""
-    narrow = array.max() <= np.iinfo(np.int16).max
+    narrow = array.max(initial=0) <= np.iinfo(np.int16).max
     return {
         "dtype": "int16" if narrow else "int32",
         "base64": _base64(array.astype("<i2" if narrow else "<i4")),

@@ -1,6 +1,7 @@
 """The scrubbing retention map: step control, text and map in one component, and the same as a file of its own."""
 
 import json
+import re
 from html import escape
 from pathlib import Path
 
@@ -17,18 +18,18 @@ def static(*names: str) -> str:
     return "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in names)
 
 
-def with_steps(name: str) -> str:
-    """The text of a template, the step control in its place."""
-    return static(name).replace("<!-- steps -->", static("steps.html").strip())
+def template(name: str) -> str:
+    """The text of a template; where a comment names another one, as in ``<!-- steps -->``, the text of that."""
+    return re.sub(r"<!-- (\w+) -->", lambda found: static(f"{found[1]}.html").strip(), static(name))
 
 
-_HTML, _CSS = with_steps("retention_map.html"), static("retention_map.css")
-_JS = static("drawing.js", "controls.js", "retention_map.js")
+_HTML, _CSS = template("retention_map.html"), static("retention_map.css")
+_JS = static("drawing.js", "controls.js", "pictures.js", "retention_map.js")
 
 # The names of the events stand in quotes: gradio offers an event of a component if its script quotes the name.
 _ON_LOAD = """
 const instrument = RetentionMap.mount(element, {
-  onEvent: (name, detail) => trigger({ cell: "cell", token: "token", row: "row" }[name], detail),
+  onEvent: (name, detail) => trigger({ cell: "cell", token: "token", row: "row", window: "window" }[name], detail),
 });
 watch("value", () => instrument.setPayload(props.value));
 instrument.setPayload(props.value);
@@ -40,7 +41,9 @@ def RetentionMap() -> gr.HTML:  # noqa: N802 (a class would make gradio write a 
 
     Fill it from an event or from ``Blocks.load``. Its events `cell`, `token` and `row` hand the handler a
     `gr.EventData` with the attributes `layer`, `group`, `position` and `step` (a token has neither layer nor group, a
-    row no position). Its value is large: name it as an output only, never as an input.
+    row no position). `window` asks for another part of a text that is too long to be shown whole: it has only a
+    `position`, which the wanted part holds; answer with ``payload(…, window=window_at(len(trace), position))`` of the
+    same run. Its value is large: name it as an output only, never as an input.
     """
     return gr.HTML(html_template=_HTML, css_template=_CSS, js_on_load=_JS + _ON_LOAD, apply_default_css=False)
 

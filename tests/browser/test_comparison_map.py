@@ -1,10 +1,12 @@
 """Several policies side by side in Chromium: one step for all, their difference, what is told to Python."""
 
-import json
 import re
+import struct
+import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations, pairwise
+from pathlib import Path
 
 import gradio as gr
 import numpy as np
@@ -12,10 +14,21 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 from traces import HOSTILE, random_trace
 
+from browser import maps
+from browser.maps import (
+    assert_nothing_sticks_out,
+    blank_page_with,
+    colours_of,
+    contrasts_of_tokens,
+    hear,
+    heard,
+    luminances,
+    pixels,
+)
 from core.policies import make_policy, settings_of
 from core.trace import NEVER, Trace
 from viz.comparison_map import _CSS, _HTML, _JS, ComparisonMap
-from viz.payload import comparison_payload
+from viz.payload import Mark, comparison_payload
 
 N = 60
 LAST = N - 1
@@ -44,11 +57,8 @@ def written(run: Trace, differs_at: int, n: int = N) -> Trace:
     return replace(run, tokens=tokens, evicted_at=evicted_at, prompt_length=20)
 
 
+MARKS = (Mark(range(4, 12), "the needle"), Mark(range(15, 18), "<b>why?</b>", "question"))
 WRITTEN = (written(TOVA, N), written(WINDOW, 25), written(HEADS, 30, n=50))
-
-
-def hear(event: gr.EventData) -> str:
-    return json.dumps(event._data)
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +66,14 @@ def address(serve: Callable[..., str]) -> str:
     with gr.Blocks(analytics_enabled=False) as blocks:
         comparison = ComparisonMap()
         heard = gr.Textbox(label="heard")
-        write, plain = gr.Button("write"), gr.Button("plain")
+        write, plain, marked, part = (gr.Button(name) for name in ("write", "plain", "marked", "part"))
         quiet = {"outputs": comparison, "show_progress": "hidden"}
         write.click(lambda: comparison_payload(WRITTEN, run="write"), **quiet)
+        marked.click(lambda: comparison_payload(WRITTEN, run="marked", marks=MARKS), **quiet)
+        part.click(lambda: comparison_payload(READ, COSTS, run="part", marks=MARKS, window=range(20, 40)), **quiet)
         plain.click(lambda: comparison_payload([WINDOW], run="plain"), **quiet)
         blocks.load(lambda: comparison_payload(READ, COSTS, run="read"), **quiet)
-        for event in (comparison.cell, comparison.token):
+        for event in (comparison.cell, comparison.token, comparison.window):
             event(hear, outputs=heard)
     return serve(blocks)
 
@@ -76,13 +88,11 @@ def page(open_page: Callable[..., Page], address: str) -> Page:
 @pytest.fixture
 def functions(open_page: Callable[..., Page]) -> Page:
     """A blank page in which `ComparisonMap` is defined."""
-    page = open_page("about:blank")
-    page.add_script_tag(content=_JS)
-    return page
+    return blank_page_with(_JS, open_page)
 
 
 def at_step(page: Page, step: int) -> None:
-    expect(page.locator(".rm-number")).to_have_text(f"{step} / {LAST}")
+    maps.at_step(page, step, LAST)
 
 
 def go(page: Page, step: int) -> None:
@@ -90,18 +100,8 @@ def go(page: Page, step: int) -> None:
     at_step(page, step)
 
 
-def pixels(page: Page) -> list[str]:
-    """What each canvas shows, the difference last, once all have been drawn."""
-    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    return page.locator(".cm canvas").evaluate_all("all => all.map(canvas => canvas.toDataURL())")
-
-
 def canvas(page: Page, policy: int) -> Locator:
     return page.locator(".cm-list canvas").nth(policy)
-
-
-def heard(page: Page, expected: dict[str, int]) -> None:
-    expect(page.get_by_label("heard")).to_have_value(json.dumps(expected))
 
 
 def story(page: Page, policy: int) -> Locator:
@@ -331,6 +331,86 @@ def test_one_policy_has_no_difference(page: Page) -> None:
     expect(page.locator(".cm-by option").nth(1)).to_be_disabled()
 
 
+def show_marked(page: Page) -> None:
+    page.get_by_role("button", name="marked").click()
+    expect(page.locator(".rm-text")).to_have_count(3)
+
+
+def share(run: Trace, positions: range, step: int) -> str:
+    kept = run.kept(min(step, len(run) - 1))[:, :, positions.start : positions.stop]
+    return f"{round(100 * kept.mean())}\u00a0% kept"
+
+
+def test_every_policy_says_how_much_of_a_marked_passage_it_keeps(page: Page) -> None:
+    plain = pixels(page)
+    show_marked(page)
+    go(page, 16)
+    for policy, run in enumerate(WRITTEN):
+        rows = page.locator(".cm-rows").nth(policy)
+        expect(rows).to_contain_text(f" · the needle: {share(run, range(4, 12), 16)} · ")
+        expect(rows).to_contain_text(f" · <b>why?</b>: {share(run, range(15, 17), 16)}")
+    expect(page.locator(".rm-alternative")).to_contain_text(f"the needle: {share(WRITTEN[1], range(4, 12), 16)}")
+    assert page.locator(".rm-t.rm-marked-evidence").count() == 3 * 8
+    assert page.locator(".rm-t.rm-marked-question").count() == 3 * 3
+    assert page.locator(".rm-marks span").all_inner_texts() == ["the needle", "<b>why?</b>"]
+    assert all(now != before for now, before in zip(pixels(page), plain, strict=True))
+    page.locator(".rm-t").nth(5).hover()
+    expect(page.locator(".rm-readout")).to_have_text(re.compile(r"^Token 5 .* \(the needle\)$"))
+    go(page, 14)
+    expect(page.locator(".cm-rows").first).to_contain_text("<b>why?</b>: not read yet")
+
+
+def test_a_window_of_a_long_text_counts_the_rows_from_before_it(page: Page) -> None:
+    page.get_by_role("button", name="part").click()
+    expect(page.locator(".rm-window p")).to_have_text("tokens 20–39 of 60")
+    expect(page.locator(".rm-number")).to_have_text("39 / 39")
+    for policy, run in enumerate(READ):
+        older = float(run.kept(39)[:, :, :20].sum(axis=2).mean())
+        words = f"10 rows per .* \\(25\u00a0% of those read\\), {older:.1f} of them from before token 20 · the needle: "
+        expect(page.locator(".cm-rows").nth(policy)).to_have_text(re.compile(words.replace(".0 of", " of")))
+        expect(page.locator(".cm-rows").nth(policy)).to_contain_text(f"the needle: {share(run, range(4, 12), 39)}")
+    page.locator(".rm-t").nth(5).click()
+    heard(page, {"policy": 0, "position": 25, "step": 39})
+    page.get_by_role("button", name="later").click()
+    heard(page, {"position": 40})
+
+
+# What leaves the page
+
+
+def test_all_maps_are_saved_in_one_picture(page: Page) -> None:
+    show_marked(page)
+    go(page, 41)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save picture").click()
+
+    picture = Path(download.value.path()).read_bytes()
+    assert download.value.suggested_filename == "comparison-step-41.png"
+    width, height = struct.unpack(">II", picture[16:24])
+    assert width > 1500
+    assert height > 2 * sum(box.bounding_box()["height"] for box in page.locator(".rm canvas").all())
+
+
+def test_the_drawing_of_all_maps_says_what_it_shows(page: Page) -> None:
+    show_marked(page)
+    go(page, 24)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="SVG").click()
+
+    svg = ET.parse(download.value.path()).getroot()
+    texts = [element.text or "" for element in svg.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts[0].startswith("What each policy keeps · by hand · step 24 of 59, token “")
+    for policy, run in enumerate(WRITTEN):
+        assert str(run.policy) in texts
+        assert page.locator(".cm-rows").nth(policy).inner_text() in texts
+    assert "Difference between A, TOVA, budget 10, and B, Window, budget 10" in texts
+    assert page.locator(".cm-words").inner_text() in texts
+    assert {"kept", "kept by both", "only by B: Window, budget 10", "the needle", "<b>why?</b>"} <= set(texts)
+    clips = [element.get("id") for element in svg.iter("{http://www.w3.org/2000/svg}clipPath")]
+    assert len(set(clips)) == 4
+    assert sum(1 for _ in svg.iter("{http://www.w3.org/2000/svg}polyline")) == 2 + 2 * 4
+
+
 # How it looks
 
 
@@ -356,17 +436,10 @@ def test_the_colours_of_the_difference_differ_for_everybody(
 ) -> None:
     page = open_page(f"{address}?__theme={theme}")
     at_step(page, LAST)
-    colours = page.locator(".cm").evaluate(
-        """root => ["kept", "only-a", "only-b", "evicted", "paper"].map(name => {
-            const hex = getComputedStyle(root).getPropertyValue("--rm-" + name).trim();
-            return [1, 3, 5].map(at => parseInt(hex.slice(at, at + 2), 16) / 255);
-        })"""
-    )
-    linear = np.where(
-        np.array(colours) <= 0.04045, np.array(colours) / 12.92, ((np.array(colours) + 0.055) / 1.055) ** 2.4
-    )
+    names = ["kept", "only-a", "only-b", "evicted", "paper"]
+    linear = colours_of(page, names)
 
-    greys = sorted(linear @ [0.2126, 0.7152, 0.0722])
+    greys = sorted(luminances(page, names))
     assert all((b + 0.05) / (a + 0.05) > 1.3 for a, b in pairwise(greys)), greys
     for name, matrix in BLINDNESS.items():
         seen = np.clip(linear @ np.transpose(matrix), 0, 1) ** (1 / 2.4)
@@ -378,18 +451,7 @@ def test_text_has_contrast_on_every_cost(open_page: Callable[..., Page], address
     page = open_page(f"{address}?__theme={theme}")
     at_step(page, LAST)
 
-    contrasts = page.evaluate(
-        """() => {
-            const span = document.querySelector(".rm-t");
-            const colour = text => text.match(/[0-9.]+/g).slice(0, 3).map(Number);
-            return Array.from({ length: 17 }, (_, i) => "cost" + (i - 8)).map(look => {
-                span.dataset.kept = look;
-                const style = getComputedStyle(span);
-                const [a, b] = [style.color, style.backgroundColor].map(text => luminance(colour(text)));
-                return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-            });
-        }""".replace("luminance(", f"(() => {{ {_JS}; return ComparisonMap; }})().luminance(")
-    )
+    contrasts = contrasts_of_tokens(page, [f"cost{at}" for at in range(-8, 9)], f"{_JS}; return ComparisonMap;")
 
     assert min(contrasts) >= 4.5
 
@@ -404,15 +466,7 @@ def test_nothing_sticks_out_of_the_page(open_page: Callable[..., Page], address:
         expect(page.locator(".rm-text")).to_have_count(3)
     page.get_by_role("button", name="Help").click()
 
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    outside = page.locator(".cm *:visible").evaluate_all(
-        """(elements, width) => elements
-            .filter(element => !element.closest(".rm-text, .rm-hidden, svg"))
-            .filter(element => element.getBoundingClientRect().right > width + 0.5)
-            .map(element => element.className)""",
-        width,
-    )
-    assert outside == []
+    assert_nothing_sticks_out(page, width)
 
 
 @pytest.mark.parametrize("template", [_HTML, _CSS])

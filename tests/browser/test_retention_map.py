@@ -17,13 +17,24 @@ import pytest
 from playwright.sync_api import Page, expect
 from traces import HOSTILE, random_trace, trace_of
 
+from browser import maps
+from browser.maps import (
+    assert_nothing_sticks_out,
+    blank_page_with,
+    contrasts_of_tokens,
+    hear,
+    heard,
+    luminances,
+    pixels,
+)
 from core.trace import NEVER, Trace
-from viz.payload import payload
+from viz.payload import Mark, Payload, payload
 from viz.retention_map import _CSS, _HTML, _JS, RetentionMap, standalone_html
 
 PER_LAYER = random_trace(seed=3, layers=5, groups=1, n=60, budget=10)
 PER_HEAD = random_trace(seed=4, layers=3, groups=2, n=50, budget=10)
 LAST = len(PER_LAYER) - 1
+MARKS = (Mark(range(15, 28), "the needle"), Mark(range(45, 48), "<b>why?</b>", "question"))
 
 
 def beginning(trace: Trace, n: int) -> Trace:
@@ -44,8 +55,14 @@ def grow() -> Iterator[dict[str, Any]]:
         time.sleep(0.7)
 
 
-def hear(event: gr.EventData) -> str:
-    return json.dumps(event._data)
+def part(position: int) -> Payload:
+    """Of a trace in windows of 20 tokens, the one that holds this position."""
+    start = position // 20 * 20
+    return payload(PER_LAYER, run="long", marks=MARKS, window=range(start, start + 20))
+
+
+def other_part(event: gr.EventData) -> Payload:
+    return part(event.position)
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +70,13 @@ def address(serve: Callable[..., str]) -> str:
     with gr.Blocks(analytics_enabled=False) as blocks:
         retention_map = RetentionMap()
         heard = gr.Textbox(label="heard")
-        heads, growing = gr.Button("heads"), gr.Button("grow")
+        heads, growing, marked, long = (gr.Button(name) for name in ("heads", "grow", "marked", "long"))
         quiet = {"outputs": retention_map, "show_progress": "hidden"}
         heads.click(lambda: payload(PER_HEAD, run="heads"), **quiet)
         growing.click(grow, **quiet)
+        marked.click(lambda: payload(PER_LAYER, run="first", marks=MARKS), **quiet)
+        long.click(lambda: part(0), **quiet)
+        retention_map.window(other_part, **quiet)
         blocks.load(lambda: payload(PER_LAYER, run="first"), **quiet)
         for event in (retention_map.cell, retention_map.token, retention_map.row):
             event(hear, outputs=heard)
@@ -73,28 +93,16 @@ def page(open_page: Callable[..., Page], address: str) -> Page:
 @pytest.fixture
 def functions(open_page: Callable[..., Page]) -> Page:
     """A blank page in which `RetentionMap` is defined."""
-    page = open_page("about:blank")
-    page.add_script_tag(content=_JS)
-    return page
+    return blank_page_with(_JS, open_page)
 
 
 def at_step(page: Page, step: int, last: int = LAST) -> None:
-    expect(page.locator(".rm-number")).to_have_text(f"{step} / {last}")
-
-
-def pixels(page: Page) -> str:
-    """What the canvas shows, once it has been drawn."""
-    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    return page.evaluate("document.querySelector('.rm canvas').toDataURL()")
+    maps.at_step(page, step, last)
 
 
 def choose_heads(page: Page) -> None:
     page.get_by_role("button", name="heads").click()
     at_step(page, len(PER_HEAD) - 1, len(PER_HEAD) - 1)
-
-
-def heard(page: Page, expected: dict[str, int]) -> None:
-    expect(page.get_by_label("heard")).to_have_value(json.dumps(expected))
 
 
 # The pure functions
@@ -456,7 +464,127 @@ def test_a_growing_run_follows_the_end_unless_the_step_was_moved(page: Page) -> 
     choose_heads(page)
 
 
+def test_marked_passages_are_named_everywhere(page: Page) -> None:
+    page.get_by_label("Step", exact=True).fill("40")
+    plain = pixels(page)
+    page.get_by_role("button", name="marked").click()
+    kept = PER_LAYER.kept(40)[:, :, 15:28]
+    says = f"the needle: {round(100 * kept.mean())}\u00a0% kept"
+    expect(page.locator(".rm-marks span")).to_have_text([says, "<b>why?</b>: not read yet"])
+    assert pixels(page) != plain
+    at_step(page, 40)
+    expect(page.locator(".rm-alternative")).to_contain_text(f"at this step. T{says[1:]}. <b>why?</b>: not read yet.")
+    classes = page.locator(".rm-t").evaluate_all("spans => spans.map(span => span.className)")
+    assert [i for i, names in enumerate(classes) if "rm-marked-evidence" in names] == [*range(15, 28)]
+    assert [i for i, names in enumerate(classes) if "rm-marked-question" in names] == [*range(45, 48)]
+    page.locator(".rm-t").nth(20).hover()
+    expect(page.locator(".rm-readout")).to_have_text(re.compile(r"^Token 20 .* \(the needle\) · kept by"))
+
+
+def test_almost_forgotten_is_not_forgotten(functions: Page) -> None:
+    ends = np.full((1, 1, 300), 299)
+    ends[0, 0, 7] = NEVER
+    marks = [Mark(range(300), "all"), Mark(range(8, 300), "rest"), Mark(range(299, 300), "last")]
+    sent = payload(trace_of(ends, ("x",) * 300), marks=marks)
+
+    words = functions.evaluate(
+        """payload => {
+            const trace = RetentionMap.decode(payload);
+            const counts = RetentionMap.moveCounts(trace, RetentionMap.noCounts(trace), 299);
+            return trace.marks.map(mark => Drawing.markStory(trace, mark, 299, counts));
+        }""",
+        sent,
+    )
+
+    assert words == ["all: 1\u00a0% kept", "rest: 0\u00a0% kept", "last: 0\u00a0% kept"]
+
+
+def test_a_long_text_is_shown_by_windows(page: Page) -> None:
+    assert page.locator(".rm-window").is_hidden()
+    page.get_by_role("button", name="long").click()
+    shown = page.locator(".rm-window p")
+    expect(shown).to_have_text("tokens 0–19 of 60")
+    at_step(page, 19, 19)
+    assert page.get_by_role("button", name="earlier").is_disabled()
+    page.get_by_role("button", name="later").click()
+    expect(shown).to_have_text("tokens 20–39 of 60")
+    at_step(page, 20, 39)  # the time goes on
+    page.locator(".rm canvas").focus()
+    page.keyboard.press("Shift+ArrowRight")
+    at_step(page, 30, 39)
+    page.wait_for_url("**step=30*")
+
+    kept, older = PER_LAYER.kept(30), PER_LAYER.kept(30)[:, :, :20]
+    assert 0 < older.sum() < PER_LAYER.kept(19).sum()
+    expect(page.locator(".rm-alternative")).to_have_text(
+        re.compile(
+            rf"^Step 30 of 39, .* {kept.sum()} rows kept of 155 read \(32\u00a0%\), {older.sum()} of them from before "
+            rf"token 20; 5 evicted at this step\. The needle: {round(100 * kept[:, :, 15:28].mean())}\u00a0% kept\."
+        )
+    )
+    box = page.locator(".rm canvas").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 60, box["y"] + box["height"] / 2)
+    words = page.locator(".rm-readout").inner_text()
+    layer = int(re.match(r"Layer (\d) ", words)[1])
+    held = int(older[layer].sum())
+    assert words == f"Layer {layer} · holds {held} rows from before token 20 · click to see its whole life"
+    page.locator(".rm-t").nth(3).click()
+    heard(page, {"position": 23, "step": 30})
+
+    page.get_by_role("button", name="later").click()
+    expect(shown).to_have_text("tokens 40–59 of 60")
+    assert page.get_by_role("button", name="later").is_disabled()
+    page.get_by_role("button", name="earlier").click()
+    at_step(page, 39, 39)
+
+
+def test_a_window_tells_how_a_token_ended_only_as_far_as_it_goes(functions: Page) -> None:
+    story = """([payload, position]) => RetentionMap.cellStory(RetentionMap.decode(payload), 12, 0, 0, position)"""
+    trace = trace_of([[[NEVER] * 20 + [NEVER, 33, 45, 30] + [NEVER] * 36]], ("x",) * 60)
+
+    told = [functions.evaluate(story, [payload(trace, window=range(20, 40)), position]) for position in range(4)]
+
+    assert [words.split(" · ", 2)[1:] for words in told] == [
+        ["token 20 “x”", "kept to the end of this window"],
+        ["token 21 “x”", "kept now · will be evicted after 12 steps, at step 33, reading “x”"],
+        ["token 22 “x”", "kept to the end of this window"],
+        ["token 23 “x”", "just evicted after 7 steps, at step 30, reading “x”"],
+    ]
+    last = functions.evaluate(story, [payload(trace, window=range(40, 60)), 0])
+    assert last.endswith("token 40 “x” · kept to the end")
+
+
+def test_the_column_of_older_rows_darkens_with_their_number(functions: Page) -> None:
+    sent = payload(PER_HEAD, window=range(20, 50))
+
+    counts = functions.evaluate(
+        """payload => {
+            const trace = RetentionMap.decode(payload);
+            return trace.pieces.map((_, step) =>
+                [1, 2].map(per => Array.from({ length: 6 / per }, (_, row) => Drawing.olderIn(trace, step, row, per))));
+        }""",
+        sent,
+    )
+
+    for step, (heads, layers) in enumerate(counts, start=20):
+        older = PER_HEAD.kept(step)[:, :, :20].sum(axis=2)
+        assert heads == older.ravel().tolist()
+        assert layers == older.mean(axis=1).tolist()
+
+
 # How it looks
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_marks_stand_out_from_paper(open_page: Callable[..., Page], address: str, theme: str) -> None:
+    page = open_page(f"{address}?__theme={theme}")
+    at_step(page, LAST)
+
+    evidence, question, paper = luminances(page, ["evidence", "question", "paper"])
+
+    for colour in (evidence, question):
+        assert (max(colour, paper) + 0.05) / (min(colour, paper) + 0.05) >= 4.5
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -464,22 +592,9 @@ def test_text_has_contrast_on_every_tint(open_page: Callable[..., Page], address
     page = open_page(f"{address}?__theme={theme}")
     at_step(page, LAST)
 
-    contrasts = page.evaluate(
-        """() => {
-            const span = document.querySelector(".rm-t");
-            const colour = text => text.match(/[0-9.]+/g).slice(0, 3).map(Number);
-            const paper = getComputedStyle(document.querySelector(".rm-text")).backgroundColor;
-            return ["unread", ...Array(17).keys()].map(look => {
-                span.dataset.kept = look;
-                const style = getComputedStyle(span);
-                const behind = look === "unread" ? paper : style.backgroundColor;
-                const [a, b] = [style.color, behind].map(text => RetentionMap.luminance(colour(text)));
-                return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-            });
-        }""".replace("RetentionMap.luminance", f"(() => {{ {_JS}; return RetentionMap; }})().luminance")
-    )
+    looks = ["unread", *(str(level) for level in range(17))]
+    contrasts = contrasts_of_tokens(page, looks, f"{_JS}; return RetentionMap;")
 
-    assert len(contrasts) == 18
     assert min(contrasts) >= 4.5
 
 
@@ -487,15 +602,7 @@ def test_states_differ_in_greyscale(open_page: Callable[..., Page], address: str
     for theme in ("light", "dark"):
         page = open_page(f"{address}?__theme={theme}")
         at_step(page, LAST)
-        greys = page.evaluate(
-            """() => {
-                const style = getComputedStyle(document.querySelector(".rm"));
-                return ["kept", "fresh", "evicted", "paper"].map(name => {
-                    const hex = style.getPropertyValue("--rm-" + name).trim();
-                    return RetentionMap.luminance([1, 3, 5].map(at => parseInt(hex.slice(at, at + 2), 16)));
-                });
-            }""".replace("RetentionMap.luminance", f"(() => {{ {_JS}; return RetentionMap; }})().luminance")
-        )
+        greys = luminances(page, ["kept", "fresh", "evicted", "paper"])
         ordered = sorted(greys)
         assert all((b + 0.05) / (a + 0.05) > 1.25 for a, b in pairwise(ordered)), (theme, greys)
 
@@ -515,15 +622,7 @@ def test_nothing_sticks_out_of_the_page(open_page: Callable[..., Page], address:
     choose_heads(page)
     page.get_by_role("button", name="Help").click()
 
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    outside = page.locator(".rm *:visible").evaluate_all(
-        """(elements, width) => elements
-            .filter(element => !element.closest(".rm-text, .rm-hidden, svg"))
-            .filter(element => element.getBoundingClientRect().right > width + 0.5)
-            .map(element => element.className)""",
-        width,
-    )
-    assert outside == []
+    assert_nothing_sticks_out(page, width)
 
 
 # What leaves the page
@@ -552,6 +651,33 @@ def test_a_picture_is_saved_as_svg_in_which_tokens_are_text(page: Page) -> None:
     assert names <= {"svg", "clipPath", "rect", "g", "line", "polygon", "text"}
     texts = [element.text or "" for element in svg.iter("{http://www.w3.org/2000/svg}text")]
     assert texts[0] == f"TOVA, budget 10 · by hand · step {step} of {LAST}, token “{HOSTILE[0]}”"
+
+
+def test_a_saved_picture_shows_the_older_rows_and_the_marks_of_the_window(page: Page) -> None:
+    page.get_by_role("button", name="long").click()
+    at_step(page, 19, 19)
+    for last in (39, 59):
+        page.get_by_role("button", name="later").click()
+        at_step(page, last - 19, last)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="SVG").click()
+
+    assert download.value.suggested_filename == "tova-10-step-40.svg"
+    svg = ET.parse(download.value.path()).getroot()
+    texts = [element.text or "" for element in svg.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts[0].startswith("TOVA, budget 10 · by hand · step 40 of 59, token “")
+    assert page.locator(".rm-marks span").first.inner_text() in texts
+    assert {"older", "<b>why?</b>", "<b>why?</b>: not read yet"} <= set(texts)
+    assert "the needle" not in texts  # it lies before the window: only in the legend
+    assert sum(1 for _ in svg.iter("{http://www.w3.org/2000/svg}polyline")) == 1 + 2
+
+
+def test_positions_that_are_not_the_original_ones_are_named(functions: Page) -> None:
+    name = "payload => Drawing.policyName(RetentionMap.decode(payload))"
+
+    names = [functions.evaluate(name, payload(replace(PER_LAYER, positions=p))) for p in ("original", "in-cache")]
+
+    assert names == ["TOVA, budget 10", "TOVA, budget 10, in-cache positions"]
 
 
 def test_the_file_of_its_own_opens_from_disk_without_a_network(open_page: Callable[..., Page], tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 const ComparisonMap = (() => {
   "use strict";
 
-  const { decode, floats, noCounts, moveCounts, keepersIn, isKept, level, number, percent, counted } = Drawing;
-  const { tokenName, cellHistory, alternative, policyName, clamp, mix, packed, luminance } = Drawing;
-  const { readPalette, setTints, setTint, spread, isNarrow, margins, makeScene, rowsOf, makeScratch } = Drawing;
-  const { drawScene } = Drawing;
-  const { StepControl, TextPane, Viewport, Pointer, oncePerFrame, fitted, toggleHelp } = Controls;
+  const { decode, floats, setText, noCounts, moveCounts, keepersIn, isKept, olderTotal, level } = Drawing;
+  const { number, percent, counted, inText, sentence, tokenName, placeName } = Drawing;
+  const { cellHistory, alternative, policyName } = Drawing;
+  const { stepName, beforeWindow, markStory, clamp, mix, packed, luminance, readPalette, setTints, setTint } = Drawing;
+  const { spread, isNarrow, margins, makeScene, rowsOf, retention, makeScratch, drawScene } = Drawing;
+  const { StepControl, WindowControl, MarkKeys, TextPane, Viewport, Pointer } = Controls;
+  const { oncePerFrame, fitted, toggleHelp } = Controls;
+  const { Picture, STATES } = Pictures;
 
   const WORST = 3; // nats: a token that costs more has the last tint
   const COST_LEVELS = 8; // tints on each side of no difference
@@ -114,13 +117,23 @@ const ComparisonMap = (() => {
 
   const TENTHS = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
   const mean = (value) => TENTHS.format(value);
+  const inRows = (count) => mean(count) + (mean(count) === "1" ? " row" : " rows");
 
   // Per decider, because policies that decide per head count every row once a head.
   function rowsStory(trace, step, counts) {
-    const kept = counts.total / trace.rows;
+    const own = stepOf(trace, step);
+    const older = olderTotal(trace, own) / trace.rows;
+    const kept = counts.total / trace.rows + older;
     const per = trace.groups > 1 ? " per KV head" : " per layer";
-    const read = stepOf(trace, step) + 1;
-    return mean(kept) + (kept === 1 ? " row" : " rows") + per + " (" + percent(kept, read) + " of those read)";
+    const read = inText(trace, own) + 1;
+    const before = trace.older ? ", " + mean(older) + " of them" + beforeWindow(trace) : "";
+    return inRows(kept) + per + " (" + percent(kept, read) + " of those read)" + before;
+  }
+
+  // The rows and the marks of a policy, as they stand beside its name.
+  function keptStory(trace, step, counts) {
+    const marks = trace.marks.map((mark) => markStory(trace, mark, stepOf(trace, step), counts));
+    return [rowsStory(trace, step, counts), ...marks].join(" · ");
   }
 
   function overlapStory(a, b, { both, onlyA, onlyB }) {
@@ -193,18 +206,17 @@ const ComparisonMap = (() => {
     }
 
     setHeight(cells, cssWidth, heads) {
-      const { top, bottom } = margins(cssWidth, { heads, above: this.above, below: this.below });
+      const { top, bottom } = margins(this.trace, { cssWidth, heads, above: this.above, below: this.below });
       this.cssHeight = Math.round(cells + top + bottom);
       this.canvas.parentElement.style.height = this.cssHeight + "px";
     }
 
-    scene() {
+    scene(ratio = window.devicePixelRatio || 1) {
       const { comparison, trace, collapsed, above, below, cssHeight } = this;
       const { palette, cssWidth, heads, viewport, steps } = comparison;
       if (!trace || !cssWidth) return null;
       const { x0, x1, y0, y1 } = viewport.view;
       const view = { x0, x1, y0: y0 * this.per, y1: y1 * this.per };
-      const ratio = window.devicePixelRatio || 1;
       const step = stepOf(trace, steps.step);
       return makeScene(trace, { step, view, collapsed, palette, cssWidth, cssHeight, ratio, heads, above, below });
     }
@@ -245,7 +257,7 @@ const ComparisonMap = (() => {
     }
 
     drawWords(step, cross) {
-      setText(this.rows, rowsStory(this.trace, step, this.counts));
+      setText(this.rows, keptStory(this.trace, step, this.counts));
       setText(this.story, cross ? this.storyOf(cross, step) : "");
     }
 
@@ -281,7 +293,7 @@ const ComparisonMap = (() => {
       this.policy = policy;
       const per = rowsPerLayer(a, b, this.comparison.collapsed);
       const longer = a.length < b.length ? b : a;
-      this.trace = { ...longer, groups: per, rows: longer.layers * per, pieces: commonPieces(a, b) };
+      this.trace = { ...longer, groups: per, rows: longer.layers * per, pieces: commonPieces(a, b), older: null };
     }
 
     pixels({ palette }, span, width, height) {
@@ -291,10 +303,6 @@ const ComparisonMap = (() => {
     click({ position }) {
       this.comparison.clickToken(position, this.policy);
     }
-  }
-
-  function setText(element, text) {
-    if (element.textContent !== text) element.textContent = text;
   }
 
   function setOptions(select, names, chosen) {
@@ -328,9 +336,12 @@ const ComparisonMap = (() => {
       this.a = find(".cm-a");
       this.b = find(".cm-b");
       this.words = find(".cm-words");
+      this.marks = new MarkKeys(find(".rm-marks"));
+      this.olderKey = find(".rm-key-older");
       this.alternative = find(".rm-alternative");
       this.changed = oncePerFrame(() => this.runs && root.isConnected && this.draw());
       this.steps = new StepControl(root, this.changed);
+      this.part = new WindowControl(root, (position) => onEvent("window", { position }));
       this.viewport = new Viewport(() => this.onView());
       this.between = new DifferencePanel(find(".cm-difference canvas"), this);
       this.listen();
@@ -362,13 +373,16 @@ const ComparisonMap = (() => {
       const { steps, viewport } = this;
       const before = this.runs;
       const same = before !== null && runs.run !== "" && runs.run === before.run;
-      const grown = same && runs.traces.length === before.traces.length;
+      const other = same && runs.start !== before.start;
+      const grown = same && !other && runs.traces.length === before.traces.length;
       const following = steps.step === steps.last;
       const wasWhole = viewport.isWhole();
       this.runs = runs;
-      steps.setLast(runs.length - 1);
+      steps.setLast(runs.length - 1, runs.start);
       if (!grown) this.startRun();
-      else if (following) steps.step = steps.last;
+      // In a later window time goes on where the one before it ended.
+      if (other && runs.start > before.start) steps.step = 0;
+      else if (!grown || following) steps.step = steps.last;
       if (!grown || runs.mode !== before.mode) this.makePanes();
       this.fillIn();
       viewport.setSize(runs.total, runs.layers);
@@ -382,7 +396,6 @@ const ComparisonMap = (() => {
     startRun() {
       const { steps, runs } = this;
       steps.pause();
-      steps.step = steps.last;
       this.cross = null;
       const names = runs.traces.map(policyName);
       this.list.replaceChildren();
@@ -441,6 +454,10 @@ const ComparisonMap = (() => {
       if (!runs.priced) this.by.value = "kept";
       this.panels.forEach((panel, i) => panel.setTrace(runs.traces[i]));
       for (const pane of this.panes) this.fillPane(pane);
+      this.part.setTrace(runs);
+      this.marks.setMarks(runs.traces[0].marks);
+      this.olderKey.hidden = runs.start === 0;
+      this.olderKey.querySelector(".rm-older-from").textContent = "older: kept" + beforeWindow(runs) + ":";
       this.setRows();
     }
 
@@ -511,7 +528,8 @@ const ComparisonMap = (() => {
     drawOverlap() {
       const { a, b } = this.between;
       const differ = a.pieces.findIndex((piece, i) => piece !== b.pieces[i]);
-      const note = this.mode === "read" || differ < 0 ? "" : " From token " + differ + " on their texts differ.";
+      const same = this.mode === "read" || differ < 0;
+      const note = same ? "" : " From token " + inText(a, differ) + " on their texts differ.";
       setText(this.words, overlapStory(a, b, overlap(a, b, this.steps.step)) + note);
     }
 
@@ -531,20 +549,26 @@ const ComparisonMap = (() => {
       const { a, b, canvas } = this.between;
       const pair = "Difference between A, " + policyName(a) + ", and B, " + policyName(b) + ". ";
       canvas.setAttribute("aria-label", pair + keys + this.words.textContent);
-      const rows = panels.map(({ trace, counts }) => policyName(trace) + ": " + rowsStory(trace, steps.step, counts));
-      const token = this.tokenOf(steps.step);
-      const where = "Step " + steps.step + " of " + steps.last + (token && ", token " + token) + ". ";
-      this.alternative.textContent = where + rows.join("; ") + ".";
+      const rows = panels.map(({ trace, counts }) => policyName(trace) + ": " + keptStory(trace, steps.step, counts));
+      this.alternative.textContent = sentence(this.stepName()) + ". " + rows.join("; ") + ".";
+    }
+
+    stepName() {
+      return stepName(this.runs, this.steps.step, this.tokenOf(this.steps.step));
     }
 
     story() {
       const { cross } = this;
       if (!cross) return "Point at a cell or at a token: what has each policy done with it?";
-      const token = this.tokenOf(cross.position);
-      const name = (token ? "token " : "position ") + cross.position + (token && " " + token);
-      if (cross.layer === null) return name.charAt(0).toUpperCase() + name.slice(1);
+      const name = this.placeName(cross.position);
+      if (cross.layer === null) return sentence(name);
       const head = cross.per > 1 ? ", KV head " + cross.group : "";
       return "Layer " + cross.layer + head + " · " + name;
+    }
+
+    placeName(position) {
+      if (this.tokenOf(position)) return placeName(this.runs.traces[0], position);
+      return "position " + inText(this.runs, position);
     }
 
     // -- size and colours --
@@ -613,6 +637,8 @@ const ComparisonMap = (() => {
         "zoom-in": () => this.zoomHere(1 / 1.5),
         "zoom-out": () => this.zoomHere(1.5),
         "zoom-reset": () => this.viewport.all(),
+        png: () => this.picture().savePng(this.fileName()),
+        svg: () => this.picture().saveSvg(this.fileName()),
         help: () => toggleHelp(this.root, button),
       };
       actions[button.dataset.do]();
@@ -693,12 +719,48 @@ const ComparisonMap = (() => {
       if (position < this.runs.traces[policy].length) this.send("token", { policy, position });
     }
 
-    send(name, detail) {
-      this.onEvent(name, { ...detail, step: this.steps.step });
+    send(name, { position, ...detail }) {
+      const [at, step] = [position, this.steps.step].map((place) => inText(this.runs, place));
+      this.onEvent(name, { ...detail, position: at, step });
+    }
+
+    // -- pictures to save --
+
+    fileName() {
+      return "comparison-step-" + inText(this.runs, this.steps.step);
+    }
+
+    picture() {
+      const { panels, runs, steps } = this;
+      const picture = new Picture(panels[0].scene(2));
+      const title = this.title.textContent + " · " + this.stepName();
+      picture.addText(title, { bold: true, size: picture.font + 3 });
+      picture.addLegend([...STATES, ...runs.traces[0].marks.map(({ kind, label }) => ({ mark: kind, text: label }))]);
+      for (const panel of panels) {
+        picture.addText(policyName(panel.trace), { bold: true });
+        picture.addText(keptStory(panel.trace, steps.step, panel.counts));
+        picture.addMap(panel.scene(2), retention);
+      }
+      if (!this.difference.hidden) this.addDifference(picture);
+      return picture;
+    }
+
+    addDifference(picture) {
+      const { a, b, scratch } = this.between;
+      picture.addText("Difference between A, " + policyName(a) + ", and B, " + policyName(b), { bold: true });
+      picture.addLegend([
+        { text: "kept by both", colour: "kept" },
+        { text: "only by A: " + policyName(a), colour: "only-a" },
+        { text: "only by B: " + policyName(b), colour: "only-b" },
+        { text: "by neither", colour: "evicted" },
+        { text: "not read yet", colour: "paper" },
+      ]);
+      picture.addMap(this.between.scene(2), scratch.pixels);
+      picture.addText(this.words.textContent);
     }
   }
 
-  // `element` contains comparison_map.html. `onEvent(name, detail)` hears of "cell" and "token".
+  // `element` contains comparison_map.html. `onEvent(name, detail)` hears of "cell", "token" and "window".
   function mount(element, { onEvent = () => {} } = {}) {
     return new Comparison(element.querySelector(".cm"), onEvent);
   }

@@ -2,15 +2,16 @@
 const Controls = (() => {
   "use strict";
 
-  const { clamp, zoomed, moved, toColumn, toRow, rowsOf } = Drawing;
+  const { clamp, zoomed, moved, toColumn, toRow, rowsOf, windowName, goesOn, setText } = Drawing;
 
-  // Slider, buttons and playing: which step is shown, from 0 to `last`.
+  // Slider, buttons and playing: which step is shown, from 0 to `last`. People read them `offset` later.
   class StepControl {
     // `root` contains .rm-steps; `onStep` is called after every change of the step.
     constructor(root, onStep) {
       this.onStep = onStep;
       this.step = 0;
       this.last = -1;
+      this.offset = 0;
       this.playing = 0;
       const find = (selector) => root.querySelector(".rm-steps " + selector);
       this.slider = find("input");
@@ -22,7 +23,8 @@ const Controls = (() => {
       root.querySelector(".rm-steps").addEventListener("click", (event) => this.onButton(event));
     }
 
-    setLast(last) {
+    setLast(last, offset) {
+      this.offset = offset;
       this.last = this.slider.max = last;
       this.step = clamp(this.step, 0, last);
     }
@@ -96,11 +98,53 @@ const Controls = (() => {
 
     // `name` is the token of the step, in words.
     draw(name) {
-      const { step, last, slider } = this;
+      const { step, last, offset, slider } = this;
       slider.value = step;
-      slider.setAttribute("aria-valuetext", step + " of " + last + (name && ", " + name));
-      this.number.textContent = step + " / " + last;
+      slider.setAttribute("aria-valuetext", offset + step + " of " + (offset + last) + (name && ", " + name));
+      this.number.textContent = offset + step + " / " + (offset + last);
       this.token.textContent = name;
+    }
+  }
+
+  // Of a text too long to be shown whole: which part is shown, and the way to the parts beside it.
+  class WindowControl {
+    // `root` contains .rm-window; `onAsk` gets a position in the whole text that the wanted part contains.
+    constructor(root, onAsk) {
+      this.box = root.querySelector(".rm-window");
+      this.name = this.box.querySelector("p");
+      [this.previous, this.next] = this.box.querySelectorAll("button");
+      this.previous.addEventListener("click", () => onAsk(this.trace.start - 1));
+      this.next.addEventListener("click", () => onAsk(this.trace.start + this.trace.total));
+    }
+
+    setTrace(trace) {
+      this.trace = trace;
+      this.previous.disabled = trace.start === 0;
+      this.next.disabled = !goesOn(trace);
+      this.box.hidden = this.previous.disabled && this.next.disabled;
+      this.name.textContent = windowName(trace);
+    }
+  }
+
+  // In a legend, the marked passages: each with its name, as it looks in the text.
+  class MarkKeys {
+    constructor(box) {
+      this.box = box;
+    }
+
+    setMarks(marks) {
+      const keys = marks.map(({ kind }) => {
+        const key = document.createElement("span");
+        key.className = "rm-marked rm-marked-" + kind;
+        return key;
+      });
+      this.box.replaceChildren(...keys);
+      this.draw(marks.map(({ label }) => label));
+    }
+
+    // `words` of each mark.
+    draw(words) {
+      words.forEach((text, i) => setText(this.box.children[i], text));
     }
   }
 
@@ -137,6 +181,18 @@ const Controls = (() => {
       const more = document.createDocumentFragment();
       for (let position = this.spans.length; position < trace.length; position++) more.append(this.makeSpan(position));
       this.box.append(more);
+      this.showMarks();
+    }
+
+    // Anew, for a text that stays may be marked elsewhere.
+    showMarks() {
+      const names = ["rm-marked", "rm-marked-evidence", "rm-marked-question"];
+      for (const span of this.box.querySelectorAll(".rm-marked")) span.classList.remove(...names);
+      for (const { start, end, kind } of this.trace.marks) {
+        for (const span of this.spans.slice(Math.max(0, start), Math.max(0, end))) {
+          span.classList.add("rm-marked", "rm-marked-" + kind);
+        }
+      }
     }
 
     makeSpan(position) {
@@ -365,5 +421,5 @@ const Controls = (() => {
     button.setAttribute("aria-expanded", String(!help.hidden));
   }
 
-  return { StepControl, TextPane, Viewport, Pointer, oncePerFrame, fitted, toggleHelp };
+  return { StepControl, WindowControl, MarkKeys, TextPane, Viewport, Pointer, oncePerFrame, fitted, toggleHelp };
 })();

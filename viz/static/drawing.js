@@ -39,8 +39,36 @@ const Drawing = (() => {
       continued: bytes(payload.continued),
       evictedAt,
       ...evictionsByStep(evictedAt, payload.length),
+      older: decodeHeld(payload.older),
+      marks: payload.marks.map((mark) => ({ ...mark, older: decodeHeld(mark.older) })),
     };
   }
+
+  // Rows from before the window that is shown, as `_held_before` in Python sends them.
+  function decodeHeld(sent) {
+    return sent && { kept: integers(sent.kept), ends: integers(sent.ends), evictedAt: integers(sent.evicted_at) };
+  }
+
+  // How many of them a holder still has after the step.
+  function heldAfter({ kept, ends, evictedAt }, holder, step) {
+    const first = holder ? ends[holder - 1] : 0;
+    let [low, high] = [first, ends[holder]];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (evictedAt[middle] <= step) low = middle + 1;
+      else high = middle;
+    }
+    return kept[holder] - (low - first);
+  }
+
+  // The same of a row of a map in which `per` deciders share one; the mean of theirs.
+  function olderIn(trace, step, row, per = 1) {
+    let sum = 0;
+    for (let holder = row * per; holder < (row + 1) * per; holder++) sum += heldAfter(trace.older, holder, step);
+    return sum / per;
+  }
+
+  const olderTotal = (trace, step) => (trace.older ? olderIn(trace, step, 0, trace.rows) * trace.rows : 0);
 
   // The cells (places in evictedAt) evicted at a step are evicted[starts[step]] … evicted[starts[step + 1] - 1]; so a
   // step onwards or back costs no look at the whole array.
@@ -91,6 +119,14 @@ const Drawing = (() => {
   const noCounts = (trace) => ({ step: -1, keepers: new Uint16Array(trace.length), total: 0 });
   const evictedDuring = (trace, step) => trace.starts[step + 1] - trace.starts[step];
 
+  // Of a marked passage after the step: its tokens that have been read, and the rows of them that are kept.
+  function markState(mark, step, { keepers }) {
+    const end = Math.min(mark.end, step + 1);
+    let kept = mark.older ? heldAfter(mark.older, 0, step) : 0;
+    for (let position = Math.max(0, mark.start); position < end; position++) kept += keepers[position];
+    return { read: Math.max(0, end - mark.start), kept };
+  }
+
   // 0 only for nobody and LEVELS only for everybody: "almost forgotten" is not "forgotten".
   function level(count, of) {
     if (count === 0 || count === of) return count && LEVELS;
@@ -98,6 +134,10 @@ const Drawing = (() => {
   }
 
   // ---- Words --------------------------------------------------------------------------------------------------------
+
+  function setText(element, text) {
+    if (element.textContent !== text) element.textContent = text;
+  }
 
   const number = (value) => value.toLocaleString("en");
   const percent = (part, whole) => Math.round((100 * part) / whole) + "\u00a0%";
@@ -119,6 +159,16 @@ const Drawing = (() => {
     return characters.length > longest ? characters.slice(0, longest - 1).join("") + "…" : characters.join("");
   }
 
+  // Positions and steps count from the first of the window that is shown; people read those of the whole text.
+  const inText = (trace, position) => trace.start + position;
+
+  // The token with its place and the marks that it lies in.
+  function placeName(trace, position) {
+    const marks = trace.marks.filter(({ start, end }) => start <= position && position < end);
+    const labels = marks.length ? " (" + marks.map((mark) => mark.label).join(", ") + ")" : "";
+    return "token " + inText(trace, position) + " " + tokenName(trace, position) + labels;
+  }
+
   function deciderName(trace, layer, group) {
     if (group === null) return "Layer " + layer;
     return trace.groups > 1 ? "Layer " + layer + ", KV head " + group : "Layer " + layer;
@@ -126,7 +176,7 @@ const Drawing = (() => {
 
   // One line about one cell: what it is now and its history.
   function cellStory(trace, step, layer, group, position) {
-    const name = deciderName(trace, layer, group) + " · token " + position + " " + tokenName(trace, position);
+    const name = deciderName(trace, layer, group) + " · " + placeName(trace, position);
     return name + " · " + cellHistory(trace, step, layer, group, position);
   }
 
@@ -136,38 +186,71 @@ const Drawing = (() => {
     const end = trace.evictedAt[(layer * trace.groups + group) * trace.length + position];
     const lived = end === position ? "at once" : "after " + counted(end - position, "step");
     const reader = end === position ? "" : ", reading " + tokenName(trace, Math.min(end, trace.length - 1));
-    if (end === trace.length) return "kept to the end";
-    const when = lived + ", at step " + end;
+    if (end === trace.length) return "kept to the end" + (goesOn(trace) ? " of this window" : "");
+    const when = lived + ", at step " + inText(trace, end);
     if (isKept(step, position, end)) return "kept now · will be evicted " + when + reader;
     const verb = step - end < FADE ? "just evicted " : "evicted ";
     if (isAttended(step, position, end)) return "seen for the last time, then " + verb + when;
     return verb + when + reader;
   }
 
+  const goesOn = ({ start, total, whole }) => start + total < whole;
+
   const shareStory = (trace, step, layer, position) =>
     "kept by " + keepersIn(trace, step, layer, position) + " of " + counted(trace.groups, "KV head");
 
   function tokenStory(trace, step, position, count) {
-    const name = "Token " + position + " " + tokenName(trace, position);
+    const name = sentence(placeName(trace, position));
     if (position > step) return name + " · not read yet";
     const who = trace.groups > 1 ? counted(trace.rows, "KV head") : counted(trace.layers, "layer");
     return name + " · kept by " + count + " of " + who;
   }
 
+  const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
   // Rows of the multi-state at a step: the summary under the map, and the text alternative of the picture.
   function stepStory(trace, step, counts) {
-    const read = (step + 1) * trace.rows;
-    const share = " rows kept of " + number(read) + " read (" + percent(counts.total, read) + ")";
-    return number(counts.total) + share + "; " + number(evictedDuring(trace, step)) + " evicted at this step.";
+    const read = (inText(trace, step) + 1) * trace.rows;
+    const older = olderTotal(trace, step);
+    const kept = counts.total + older;
+    const evicted = evictedDuring(trace, step) + olderTotal(trace, step - 1) - older;
+    const share = " rows kept of " + number(read) + " read (" + percent(kept, read) + ")";
+    const before = trace.older ? ", " + number(older) + " of them" + beforeWindow(trace) : "";
+    return number(kept) + share + before + "; " + number(evicted) + " evicted at this step.";
+  }
+
+  const beforeWindow = (trace) => " from before token " + number(trace.start);
+
+  function markStory(trace, mark, step, counts) {
+    const { read, kept } = markState(mark, step, counts);
+    if (read === 0) return mark.label + ": not read yet";
+    const all = read * trace.rows;
+    // "Almost forgotten" is not "forgotten", nor "almost all" "all".
+    const share = kept && kept < all ? clamp(Math.round((100 * kept) / all), 1, 99) + "\u00a0%" : percent(kept, all);
+    return mark.label + ": " + share + " kept";
   }
 
   function alternative(trace, step, counts) {
     const heads = trace.groups > 1 ? " of " + trace.groups + " KV heads" : "";
-    const where = "Step " + step + " of " + (trace.length - 1) + ", token " + tokenName(trace, step) + ". ";
-    return where + counted(trace.layers, "layer") + heads + ". " + stepStory(trace, step, counts);
+    const marks = trace.marks.map((mark) => " " + sentence(markStory(trace, mark, step, counts)) + ".").join("");
+    const rows = counted(trace.layers, "layer") + heads + ". " + stepStory(trace, step, counts);
+    return sentence(stepName(trace, step)) + ". " + rows + marks;
   }
 
-  const policyName = ({ policy, budget }) => policy + (budget === null ? "" : ", budget " + number(budget));
+  // Where in the text a step is; `token` is its token in words, "" where several texts have different ones.
+  function stepName(trace, step, token = tokenName(trace, step)) {
+    const last = inText(trace, trace.length - 1);
+    return "step " + inText(trace, step) + " of " + last + (token && ", token " + token);
+  }
+
+  function windowName({ start, length, whole }) {
+    return "tokens " + number(start) + "–" + number(start + length - 1) + " of " + number(whole);
+  }
+
+  function policyName({ policy, budget, positions }) {
+    const limit = budget === null ? "" : ", budget " + number(budget);
+    return policy + limit + (positions === "original" ? "" : ", " + positions + " positions");
+  }
 
   // ---- Colours ------------------------------------------------------------------------------------------------------
 
@@ -195,7 +278,8 @@ const Drawing = (() => {
       const hex = style.getPropertyValue("--rm-" + name).trim();
       return [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
     };
-    const names = ["kept", "fresh", "evicted", "paper", "ink", "faint", "line", ...more];
+    const marks = ["evidence", "question"];
+    const names = ["kept", "fresh", "evicted", "paper", "ink", "faint", "line", ...marks, ...more];
     return { ...Object.fromEntries(names.map((name) => [name, colour(name)])), font: style.fontFamily };
   }
 
@@ -391,7 +475,8 @@ const Drawing = (() => {
 
   function axes(scene) {
     const above = scene.above ? [...positionAxis(scene), ...stepMarker(scene)] : [];
-    return [...layerAxis(scene), ...above, ...(scene.below ? tokenAxis(scene) : [])];
+    const older = scene.trace.older ? olderColumn(scene) : [];
+    return [...layerAxis(scene), ...older, ...above, ...brackets(scene), ...(scene.below ? tokenAxis(scene) : [])];
   }
 
   function layerAxis(scene) {
@@ -402,7 +487,8 @@ const Drawing = (() => {
     const middle = scene.top + scene.height / 2;
     const items = [{ text: "layer", x: font * 0.7, y: middle, angle: -90, anchor: "middle", faint: true }];
     const heads = perLayer > 1 && rowHeight >= font;
-    const x = scene.left - (heads ? font * 1.9 : 8);
+    const edge = scene.left - scene.older - 8;
+    const x = heads ? edge + 8 - font * 1.9 : edge;
     for (let layer = 0; layer < trace.layers; layer += every) {
       // In the middle of what can be seen of the layer.
       const from = Math.max(layer * perLayer, view.y0);
@@ -413,24 +499,73 @@ const Drawing = (() => {
     for (let row = Math.floor(view.y0); heads && row < view.y1; row++) {
       const y = toY(scene, row + 0.5);
       const text = String(row % perLayer);
-      if (insideRows(scene, y)) items.push({ text, x: scene.left - 8, y, anchor: "end", faint: true });
+      if (insideRows(scene, y)) items.push({ text, x: edge, y, anchor: "end", faint: true });
     }
     return items;
+  }
+
+  // Left of the cells, for each row: how much of what it may hold it still holds of rows from before the window.
+  function olderColumn(scene) {
+    const { trace, palette, view, step, font } = scene;
+    const width = Math.round(font);
+    const x = scene.left - scene.older;
+    const per = scene.collapsed ? trace.groups : 1;
+    const items = [];
+    for (let row = Math.floor(view.y0); row < view.y1; row++) {
+      const y = Math.max(scene.top, toY(scene, row));
+      const height = Math.min(scene.top + scene.height, toY(scene, row + 1)) - y;
+      const share = clamp(olderIn(trace, step, row, per) / mostOlder(trace), 0, 1);
+      items.push({ box: [x, y, width, height], fill: mix(palette.evicted, palette.kept, share) });
+    }
+    const label = { text: "older", x: x + width / 2 + 2, y: scene.top + scene.height + 10, angle: -45, anchor: "end" };
+    return scene.below ? [...items, { ...label, faint: true }] : items;
+  }
+
+  // So many rows from before the window can a decider hold.
+  const mostOlder = ({ budget, start }) => Math.min(budget ?? start, start);
+
+  // Over the columns of each mark; where there is room above, with its name.
+  function brackets(scene) {
+    const { trace, palette, left, width, top, font } = scene;
+    const items = [];
+    let free = left;
+    for (const { start, end, label, kind } of trace.marks) {
+      if (toX(scene, end) <= left || toX(scene, start) >= left + width) continue;
+      const x1 = clamp(toX(scene, start), left, left + width - THICK);
+      const x2 = clamp(toX(scene, end), x1 + THICK, left + width);
+      const y = top - 5;
+      const path = [[x1, top], [x1, y], [x2, y], [x2, top]];
+      items.push({ path, stroke: palette[kind], dashed: kind === "question" });
+      const long = textWidth(label, font, palette.font);
+      const x = clamp((x1 + x2) / 2, free + long / 2, left + width - long / 2);
+      if (!scene.above || x < free + long / 2 || Math.abs(x - (x1 + x2) / 2) > long) continue;
+      items.push({ text: label, x, y: y - font * 0.7, anchor: "middle" });
+      free = x + long / 2 + font;
+    }
+    return items;
+  }
+
+  const measuring = document.createElement("canvas").getContext("2d");
+
+  function textWidth(text, size, family, bold = false) {
+    measuring.font = (bold ? "600 " : "") + size + "px " + family;
+    return measuring.measureText(text).width;
   }
 
   const insideRows = (scene, y) => y > scene.top + 1 && y < scene.top + scene.height - 1;
 
   function positionAxis(scene) {
-    const { view, font, step } = scene;
+    const { trace, view, font, step, axis } = scene;
     const every = stride(font * 4, cellWidth(scene));
     const items = [];
     const marker = toX(scene, step + 0.5);
-    for (let column = Math.ceil(view.x0 / every) * every; column < view.x1; column += every) {
+    const first = Math.ceil(inText(trace, view.x0) / every) * every - trace.start;
+    for (let column = first; column < view.x1; column += every) {
       const x = toX(scene, column + 0.5);
       if (x > scene.left + scene.width - 4) continue;
-      items.push({ x1: x, y1: scene.top - 5, x2: x, y2: scene.top - 1 });
+      items.push({ line: [x, axis - 5, x, axis - 1] });
       if (Math.abs(x - marker) < font * 3) continue;
-      items.push({ text: String(column), x, y: scene.top - 6 - font * 0.6, anchor: "middle", faint: true });
+      items.push({ text: String(inText(trace, column)), x, y: axis - 6 - font * 0.6, anchor: "middle", faint: true });
     }
     return items;
   }
@@ -445,46 +580,78 @@ const Drawing = (() => {
       const x = toX(scene, column + 0.5);
       if (x > scene.left + scene.width) continue;
       const faint = column > scene.step;
-      items.push({ x1: x, y1: y + 1, x2: x, y2: y + 5 });
+      items.push({ line: [x, y + 1, x, y + 5] });
       items.push({ text: shortName(trace, column, 11), x: x + 2, y: y + 10, angle: -45, anchor: "end", faint });
     }
     return items;
   }
 
   function stepMarker(scene) {
-    const { font, step } = scene;
+    const { trace, font, step, axis } = scene;
     const x = toX(scene, step + 0.5);
     if (x < scene.left - 1 || x > scene.left + scene.width + 1) return [];
-    const tip = scene.top - 1;
+    const tip = axis - 1;
     const triangle = [x - 5, tip - 7, x + 5, tip - 7, x, tip];
-    const text = String(step);
+    const text = String(inText(trace, step));
     const inside = Math.min(x, scene.left + scene.width - text.length * font * 0.3);
-    return [{ triangle }, { text, x: inside, y: tip - 9 - font * 0.45, anchor: "middle", bold: true }];
+    const name = { text, x: inside, y: tip - 9 - font * 0.45, anchor: "middle", bold: true };
+    return axis === scene.top ? [{ triangle }, name] : [{ triangle }, { line: [x, axis, x, scene.top] }, name];
   }
 
   function paint(context, item, scene) {
-    const { palette, font } = scene;
+    if (item.box) paintBox(context, item);
+    else if (item.path) paintPath(context, item);
+    else if (item.line) paintLine(context, item, scene);
+    else if (item.triangle) paintTriangle(context, item, scene);
+    else paintText(context, item, scene);
+  }
+
+  function paintBox(context, { box: [x, y, width, height], fill, stroke }) {
+    context.fillStyle = css(fill);
+    context.fillRect(x, y, width, height);
+    if (!stroke) return;
+    context.strokeStyle = css(stroke);
+    context.strokeRect(x + 0.5, y + 0.5, width - 1, height - 1);
+  }
+
+  const THICK = 3; // pixels of a bracket
+  const DASHES = [4, 3];
+
+  function paintPath(context, { path, stroke, dashed }) {
+    context.save();
+    context.strokeStyle = css(stroke);
+    context.lineWidth = THICK;
+    context.setLineDash(dashed ? DASHES : []);
+    context.beginPath();
+    for (const [x, y] of path) context.lineTo(x, y);
+    context.stroke();
+    context.restore();
+  }
+
+  function paintLine(context, { line: [x1, y1, x2, y2] }, { palette }) {
+    context.fillStyle = css(palette.line);
+    context.fillRect(Math.round(x1), y1, Math.max(1, x2 - x1), Math.max(1, y2 - y1));
+  }
+
+  function paintTriangle(context, { triangle: [x1, y1, x2, y2, x3, y3] }, { palette }) {
+    context.fillStyle = css(palette.ink);
+    context.beginPath();
+    context.moveTo(x1, y1);
+    context.lineTo(x2, y2);
+    context.lineTo(x3, y3);
+    context.fill();
+  }
+
+  function paintText(context, item, { palette, font }) {
+    context.save();
     context.fillStyle = css(item.faint ? palette.faint : palette.ink);
-    if (item.triangle) {
-      const [x1, y1, x2, y2, x3, y3] = item.triangle;
-      context.beginPath();
-      context.moveTo(x1, y1);
-      context.lineTo(x2, y2);
-      context.lineTo(x3, y3);
-      context.fill();
-    } else if (item.text === undefined) {
-      context.fillStyle = css(palette.line);
-      context.fillRect(Math.round(item.x1), item.y1, Math.max(1, item.x2 - item.x1), Math.max(1, item.y2 - item.y1));
-    } else {
-      context.save();
-      context.font = (item.bold ? "600 " : "") + (item.size || font) + "px " + palette.font;
-      context.textAlign = item.anchor === "middle" ? "center" : item.anchor; // SVG's word, and canvas's
-      context.textBaseline = "middle";
-      context.translate(item.x, item.y);
-      if (item.angle) context.rotate((item.angle * Math.PI) / 180);
-      context.fillText(item.text, 0, 0);
-      context.restore();
-    }
+    context.font = (item.bold ? "600 " : "") + (item.size || font) + "px " + palette.font;
+    context.textAlign = item.anchor === "middle" ? "center" : item.anchor; // SVG's word, and canvas's
+    context.textBaseline = "middle";
+    context.translate(item.x, item.y);
+    if (item.angle) context.rotate((item.angle * Math.PI) / 180);
+    context.fillText(item.text, 0, 0);
+    context.restore();
   }
 
   // ---- The map on a canvas ------------------------------------------------------------------------------------------
@@ -492,26 +659,32 @@ const Drawing = (() => {
   const isNarrow = (cssWidth) => cssWidth < 560;
 
   // The room around the cells. Maps one under another need the positions above and the tokens below only once, and the
-  // same `heads` (room for the numbers of KV heads) for all, so that their columns are aligned.
-  function margins(cssWidth, { heads, above = true, below = true }) {
+  // same `heads` (room for the numbers of KV heads) for all, so that their columns are aligned. `older` is how much of
+  // the left is for the column of older rows, `axis` how far down the positions stand on the brackets of the marks.
+  function margins(trace, { cssWidth, heads, above = true, below = true }) {
     const font = isNarrow(cssWidth) ? 11 : 13;
+    const older = trace.start ? font * 2 : 0;
+    const bracket = trace.marks.length ? (above ? font * 1.5 + 4 : 6) : 0;
+    const axis = above ? font * 2.2 : font * 0.6;
     return {
       font,
-      left: Math.round(font * (heads ? 5.2 : 4)),
+      older,
+      axis,
+      left: Math.round(font * (heads ? 5.2 : 4)) + older,
       right: isNarrow(cssWidth) ? 6 : 12,
-      top: above ? font * 2.2 : font * 0.6,
+      top: axis + bracket,
       bottom: below ? font * 4.8 : 2,
     };
   }
 
   // Everything a drawing depends on; `ratio` is device pixels per CSS pixel.
   function makeScene(trace, options) {
-    const { collapsed, cssWidth, cssHeight, above = true, below = true } = options;
-    const { heads = trace.groups > 1 && !collapsed } = options;
-    const { font, left, right, top, bottom } = margins(cssWidth, { heads, above, below });
-    const width = Math.max(40, cssWidth - left - right);
-    const height = Math.max(40, cssHeight - top - bottom);
-    return { ...options, trace, above, below, font, left, top, width, height };
+    const { cssWidth, cssHeight, above = true, below = true } = options;
+    const { heads = trace.groups > 1 && !options.collapsed } = options;
+    const { right, bottom, ...room } = margins(trace, { cssWidth, heads, above, below });
+    const width = Math.max(40, cssWidth - room.left - right);
+    const height = Math.max(40, cssHeight - room.top - bottom);
+    return { ...options, ...room, trace, above, below, width, height };
   }
 
   const rowsOf = ({ trace, collapsed }) => (collapsed ? trace.layers : trace.rows);
@@ -603,10 +776,11 @@ const Drawing = (() => {
   }
 
   return {
-    ...{ decode, floats, noCounts, moveCounts, keepersIn, level, isKept, isAttended, everyCell },
-    ...{ number, percent, counted, tokenName, deciderName, cellStory, cellHistory, tokenStory, stepStory },
+    ...{ decode, floats, setText, noCounts, moveCounts, keepersIn, olderIn, olderTotal, mostOlder, level },
+    ...{ isKept, isAttended, everyCell, number, percent, counted, inText, goesOn, sentence, tokenName, placeName },
+    ...{ deciderName, cellStory, cellHistory, tokenStory, stepStory, stepName, windowName, beforeWindow, markStory },
     ...{ alternative, policyName, clamp, mix, css, packed, luminance, readPalette, setTints, setTint },
-    ...{ rasterise, spread, zoomed, moved, toX, toY, toColumn, toRow, cellWidth, cellHeight, axes, paint },
-    ...{ isNarrow, margins, makeScene, rowsOf, spanOf, makeScratch, drawScene },
+    ...{ rasterise, spread, zoomed, moved, toX, toY, toColumn, toRow, cellWidth, cellHeight, axes, paint, textWidth },
+    ...{ THICK, DASHES, isNarrow, margins, makeScene, rowsOf, spanOf, retention, makeScratch, drawScene },
   };
 })();

@@ -3,135 +3,18 @@
 const RetentionMap = (() => {
   "use strict";
 
-  const { decode, noCounts, moveCounts, level, isKept, isAttended, everyCell, counted, cellStory } = Drawing;
-  const { tokenStory, stepStory, alternative, tokenName, deciderName, policyName, clamp, css, packed } = Drawing;
-  const { luminance, readPalette, setTints, rasterise, toX, toY, cellWidth, cellHeight, axes } = Drawing;
-  const { paint, isNarrow, makeScene, spanOf, makeScratch, drawScene } = Drawing;
-  const { StepControl, TextPane, Viewport, Pointer, oncePerFrame, fitted, toggleHelp } = Controls;
+  const { decode, noCounts, moveCounts, level, isKept, isAttended, everyCell, number, counted, cellStory } = Drawing;
+  const { tokenStory, stepStory, stepName, markStory, alternative, tokenName, deciderName, policyName } = Drawing;
+  const { olderIn, mostOlder, beforeWindow, setText, clamp, luminance, readPalette, setTints, rasterise } = Drawing;
+  const { isNarrow, margins, makeScene, retention, makeScratch, drawScene } = Drawing;
+  const { StepControl, WindowControl, MarkKeys, TextPane, Viewport, Pointer } = Controls;
+  const { oncePerFrame, fitted, toggleHelp } = Controls;
+  const { Picture, STATES, fileName } = Pictures;
 
   const titleOf = (trace) => policyName(trace) + " · " + trace.model;
 
-  // ---- Pictures to save ---------------------------------------------------------------------------------------------
-
-  const HEADER = 64;
-
-  // Title and legend above the map, in both formats.
-  function caption(scene, title) {
-    const { trace, step, font } = scene;
-    const where = "step " + step + " of " + (trace.length - 1) + ", token " + tokenName(trace, step);
-    const items = [{ text: title + " · " + where, x: 14, y: 20, anchor: "start", bold: true, size: font + 3 }];
-    const legend = [["kept", "kept"], ["just evicted", "fresh"], ["evicted", "evicted"], ["not read yet", "paper"]];
-    let x = 14;
-    for (const [text, colour] of legend) {
-      items.push({ swatch: colour, x, y: 37, side: 13 }, { text, x: x + 19, y: 44, anchor: "start" });
-      x += 19 + (text.length + 3) * font * 0.52;
-    }
-    return items;
-  }
-
-  function drawPicture(scene, title) {
-    const canvas = document.createElement("canvas");
-    canvas.width = scene.cssWidth * scene.ratio;
-    canvas.height = (scene.cssHeight + HEADER) * scene.ratio;
-    const context = canvas.getContext("2d");
-    const map = document.createElement("canvas");
-    map.width = scene.cssWidth * scene.ratio;
-    map.height = scene.cssHeight * scene.ratio;
-    drawScene(map.getContext("2d"), scene, makeScratch(), null);
-    context.fillStyle = css(scene.palette.paper);
-    context.fillRect(0, 0, canvas.width, canvas.height);
-    context.drawImage(map, 0, HEADER * scene.ratio);
-    context.setTransform(scene.ratio, 0, 0, scene.ratio, 0, 0);
-    for (const item of caption(scene, title)) {
-      if (item.swatch) {
-        context.fillStyle = css(scene.palette[item.swatch]);
-        context.fillRect(item.x, item.y, item.side, item.side);
-        context.strokeStyle = css(scene.palette.faint);
-        context.strokeRect(item.x + 0.5, item.y + 0.5, item.side - 1, item.side - 1);
-      } else paint(context, item, scene);
-    }
-    return canvas;
-  }
-
-  const SVG = "http://www.w3.org/2000/svg";
-
-  const NOT_XML = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g;
-
-  // Built as nodes, never as a string: the serialiser escapes what users wrote.
-  function svgNode(name, attributes, text) {
-    const node = document.createElementNS(SVG, name);
-    for (const [key, value] of Object.entries(attributes)) {
-      node.setAttribute(key, typeof value === "number" ? +value.toFixed(2) : value);
-    }
-    if (text !== undefined) node.textContent = text.replace(NOT_XML, "\ufffd");
-    return node;
-  }
-
-  function svgItem(item, scene) {
-    const { palette, font } = scene;
-    const fill = css(item.faint ? palette.faint : palette.ink);
-    if (item.swatch) {
-      const box = { x: item.x, y: item.y, width: item.side, height: item.side };
-      return svgNode("rect", { ...box, fill: css(palette[item.swatch]), stroke: css(palette.faint) });
-    }
-    if (item.triangle) return svgNode("polygon", { points: item.triangle.join(" "), fill });
-    if (item.text === undefined) {
-      return svgNode("line", { x1: item.x1, y1: item.y1, x2: item.x2, y2: item.y2, stroke: css(palette.line) });
-    }
-    const at = { x: item.x, y: item.y, fill, "text-anchor": item.anchor, "dominant-baseline": "central" };
-    const look = { "font-size": item.size || font, "font-weight": item.bold ? 600 : 400, "xml:space": "preserve" };
-    const turn = item.angle ? { transform: "rotate(" + item.angle + " " + item.x + " " + item.y + ")" } : {};
-    return svgNode("text", { ...at, ...look, ...turn }, item.text);
-  }
-
-  // One rectangle for each run of equal neighbours: a real drawing, small and sharp at any size.
-  function svgCells(scene) {
-    const span = spanOf(scene);
-    const width = span.column1 - span.column0;
-    const height = span.y1 - span.y0;
-    const pixels = rasterise(scene.trace, scene.step, span, width, height, scene.palette);
-    const cells = svgNode("g", { "shape-rendering": "crispEdges", "clip-path": "url(#plot)" });
-    const paper = packed(scene.palette.paper) >>> 0;
-    for (let y = 0; y < height; y++) {
-      for (let x = 0, end; x < width; x = end) {
-        const colour = pixels[y * width + x];
-        for (end = x + 1; end < width && pixels[y * width + end] === colour; ) end++;
-        if (colour !== paper) cells.append(svgRun(scene, span, x, end, y, colour));
-      }
-    }
-    return cells;
-  }
-
-  function svgRun(scene, span, from, to, row, colour) {
-    const x = toX(scene, span.column0 + from);
-    const y = toY(scene, span.y0 + row);
-    const fill = css([colour & 255, (colour >> 8) & 255, (colour >> 16) & 255]);
-    return svgNode("rect", { x, y, width: (to - from) * cellWidth(scene), height: cellHeight(scene), fill });
-  }
-
-  function svgPicture(scene, title) {
-    const { cssWidth, cssHeight, palette } = scene;
-    const height = cssHeight + HEADER;
-    const size = { width: cssWidth, height, viewBox: [0, 0, cssWidth, height].join(" ") };
-    const svg = svgNode("svg", { ...size, "font-family": palette.font });
-    const clip = svgNode("clipPath", { id: "plot" });
-    const plot = { x: scene.left, y: scene.top, width: scene.width, height: scene.height };
-    clip.append(svgNode("rect", plot));
-    const map = svgNode("g", { transform: "translate(0 " + HEADER + ")" });
-    map.append(svgCells(scene), svgNode("rect", { ...plot, fill: "none", stroke: css(palette.line) }));
-    map.append(...axes(scene).map((item) => svgItem(item, scene)));
-    svg.append(clip, svgNode("rect", { width: "100%", height: "100%", fill: css(palette.paper) }));
-    svg.append(...caption(scene, title).map((item) => svgItem(item, scene)), map);
-    return new XMLSerializer().serializeToString(svg);
-  }
-
-  function download(blob, name) {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(blob);
-    link.download = name;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  }
+  // A mean of several heads has tenths.
+  const olderStory = (trace, count) => number(Math.round(10 * count) / 10) + " rows" + beforeWindow(trace);
 
   // ---- The address carries the step ---------------------------------------------------------------------------------
 
@@ -170,8 +53,11 @@ const RetentionMap = (() => {
       this.readout = find(".rm-readout");
       this.alternative = find(".rm-alternative");
       this.collapse = find(".rm-collapse");
+      this.marks = new MarkKeys(find(".rm-marks"));
+      this.olderKey = find(".rm-key-older");
       this.changed = oncePerFrame(() => this.trace && root.isConnected && this.draw());
       this.steps = new StepControl(root, () => this.onStep());
+      this.part = new WindowControl(root, (position) => onEvent("window", { position }));
       this.text = new TextPane(find(".rm-text"), {
         onPoint: (position) => this.point(position === null ? null : { row: null, position }),
         onClick: (position) => this.clickToken(position),
@@ -197,13 +83,15 @@ const RetentionMap = (() => {
     show(trace) {
       const { steps, viewport } = this;
       const before = this.trace;
-      const grown = before !== null && trace.run !== "" && trace.run === before.run;
+      const same = before !== null && trace.run !== "" && trace.run === before.run;
+      const grown = same && trace.start === before.start;
       const following = steps.step === steps.last;
       const wasWhole = viewport.isWhole();
       this.trace = trace;
       this.counts = noCounts(trace);
-      steps.setLast(trace.length - 1);
-      if (!grown) this.startRun(before === null);
+      steps.setLast(trace.length - 1, trace.start);
+      if (same && !grown) this.startWindow(trace.start > before.start);
+      else if (!grown) this.startRun(before === null);
       else if (following) steps.step = steps.last;
       this.sizeView();
       if (!grown || wasWhole) viewport.all();
@@ -214,12 +102,20 @@ const RetentionMap = (() => {
       this.changed();
     }
 
+    // The time goes on where the window before it ended, or back to where this one ends.
+    startWindow(onwards) {
+      const { steps } = this;
+      steps.pause();
+      this.cross = this.gutter = null;
+      steps.step = onwards ? 0 : steps.last;
+    }
+
     startRun(first) {
       const { steps } = this;
       steps.pause();
-      this.cross = null;
+      this.cross = this.gutter = null;
       const asked = first ? stepInAddress() : null;
-      steps.step = asked === null ? steps.last : Math.min(asked, steps.last);
+      steps.step = asked === null ? steps.last : clamp(asked - this.trace.start, 0, steps.last);
       if (!first) writeAddress(null);
       this.collapse.hidden = this.trace.groups === 1;
       this.collapsed = this.trace.groups > 1 && this.collapse.firstElementChild.checked;
@@ -228,6 +124,11 @@ const RetentionMap = (() => {
     showWords() {
       const { trace, text } = this;
       this.title.textContent = titleOf(trace);
+      this.part.setTrace(trace);
+      this.marks.setMarks(trace.marks);
+      this.olderKey.hidden = !trace.older;
+      this.olderKey.querySelector(".rm-older-from").textContent = "older: kept" + beforeWindow(trace) + ":";
+      this.olderKey.querySelector(".rm-older-most").textContent = number(mostOlder(trace));
       const keys = ". Control and arrows move through it; Enter explains a token.";
       text.box.setAttribute("aria-label", "The text, " + counted(trace.length, "token") + keys);
       text.setTrace(trace);
@@ -242,7 +143,8 @@ const RetentionMap = (() => {
       this.drawSteps();
       this.text.draw(step, (position) => level(counts.keepers[position], trace.rows), cross && cross.position);
       this.drawMap();
-      this.drawReadout();
+      this.marks.draw(trace.marks.map((mark) => markStory(trace, mark, step, counts)));
+      setText(this.readout, this.story());
     }
 
     drawSteps() {
@@ -278,11 +180,6 @@ const RetentionMap = (() => {
       drawScene(fitted(this.canvas, scene), scene, this.scratch, this.cross);
     }
 
-    drawReadout() {
-      const text = this.story();
-      if (this.readout.textContent !== text) this.readout.textContent = text;
-    }
-
     story() {
       const { trace, cross, counts } = this;
       const { step } = this.steps;
@@ -294,8 +191,11 @@ const RetentionMap = (() => {
     }
 
     rowStory(row) {
+      const { trace, steps } = this;
       const { layer, group } = this.decider(row);
-      return deciderName(this.trace, layer, group) + " · click to see its whole life";
+      const per = group === null ? trace.groups : 1;
+      const held = trace.older ? " · holds " + olderStory(trace, olderIn(trace, steps.step, row, per)) : "";
+      return deciderName(trace, layer, group) + held + " · click to see its whole life";
     }
 
     decider(row) {
@@ -314,10 +214,10 @@ const RetentionMap = (() => {
       if (!this.trace) return;
       const box = this.canvas.parentElement;
       this.cssWidth = box.clientWidth;
-      const narrow = isNarrow(this.cssWidth);
       const tallest = Math.max(300, Math.min(640, window.innerHeight * 0.56));
-      const height = clamp(this.viewport.size.rows * (narrow ? 9 : 13), 180, tallest);
-      this.cssHeight = Math.round(height) + (narrow ? 82 : 96);
+      const height = clamp(this.viewport.size.rows * (isNarrow(this.cssWidth) ? 9 : 13), 180, tallest);
+      const { top, bottom } = margins(this.trace, { cssWidth: this.cssWidth });
+      this.cssHeight = Math.round(height + top + bottom) + 4;
       box.style.height = this.cssHeight + "px";
       this.text.resized();
       this.changed();
@@ -351,7 +251,7 @@ const RetentionMap = (() => {
       this.changed();
       clearTimeout(this.addressing);
       // Browsers allow a hundred changes of the address in half a minute.
-      this.addressing = setTimeout(() => writeAddress(this.steps.step), 350);
+      this.addressing = setTimeout(() => writeAddress(this.inText(this.steps.step)), 350);
     }
 
     onView() {
@@ -366,8 +266,8 @@ const RetentionMap = (() => {
         "zoom-in": () => this.zoomHere(1 / 1.5),
         "zoom-out": () => this.zoomHere(1.5),
         "zoom-reset": () => this.viewport.all(),
-        png: () => this.savePng(),
-        svg: () => this.saveSvg(),
+        png: () => this.picture().savePng(this.fileName()),
+        svg: () => this.picture().saveSvg(this.fileName()),
         help: () => toggleHelp(this.root, button),
       };
       actions[button.dataset.do]();
@@ -449,37 +349,45 @@ const RetentionMap = (() => {
       const { layer, group } = this.decider(row || 0);
       // A cell of a collapsed row is many heads' at once: their common story is the token's.
       if (group === null) this.clickToken(position);
-      else this.onEvent("cell", { layer, group, position, step: this.steps.step });
+      else this.send("cell", { layer, group, position: this.inText(position) });
     }
 
     clickToken(position) {
-      this.onEvent("token", { position, step: this.steps.step });
+      this.send("token", { position: this.inText(position) });
     }
 
     clickRow(row) {
       const { layer, group } = this.decider(row);
-      this.onEvent("row", { layer, group: group || 0, step: this.steps.step });
+      this.send("row", { layer, group: group || 0 });
+    }
+
+    send(name, detail) {
+      this.onEvent(name, { ...detail, step: this.inText(this.steps.step) });
+    }
+
+    inText(position) {
+      return this.trace.start + position;
     }
 
     // -- pictures to save --
 
-    fileName(extension) {
-      const words = [this.trace.policy, this.trace.budget || "", "step", this.steps.step].join(" ").toLowerCase();
-      return words.replace(/[^a-z0-9+]+/g, "-") + "." + extension;
+    fileName() {
+      return fileName([this.trace.policy, this.trace.budget || "", "step", this.inText(this.steps.step)]);
     }
 
-    savePng() {
+    picture() {
+      const { trace, counts } = this;
       const scene = this.scene({ ratio: 2 });
-      drawPicture(scene, titleOf(this.trace)).toBlob((blob) => download(blob, this.fileName("png")), "image/png");
-    }
-
-    saveSvg() {
-      const text = svgPicture(this.scene(), titleOf(this.trace));
-      download(new Blob([text], { type: "image/svg+xml" }), this.fileName("svg"));
+      const picture = new Picture(scene);
+      picture.addText(titleOf(trace) + " · " + stepName(trace, scene.step), { bold: true, size: scene.font + 3 });
+      const marks = trace.marks.map((mark) => ({ mark: mark.kind, text: markStory(trace, mark, scene.step, counts) }));
+      picture.addLegend([...STATES, ...marks]);
+      picture.addMap(scene, retention);
+      return picture;
     }
   }
 
-  // `element` contains retention_map.html. `onEvent(name, detail)` hears of "cell", "token" and "row".
+  // `element` contains retention_map.html. `onEvent(name, detail)` hears of "cell", "token", "row" and "window".
   function mount(element, { onEvent = () => {} } = {}) {
     return new Instrument(element.querySelector(".rm"), onEvent);
   }
