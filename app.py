@@ -8,19 +8,25 @@ import argparse
 import json
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 # Before torch is loaded: threads that wait actively make two processes on the same cores many times slower than one.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import gradio as gr
+from huggingface_hub.constants import HF_HOME
 
 from core import MODELS, LanguageModel
 from core.models import DEFAULT_MODEL
+from viz.tabs.ask import ask_tab
 from viz.tabs.budget import budget_tab
 from viz.tabs.compare import compare_tab
 from viz.tabs.explore import explore_tab
 from viz.tabs.measure import measure_tab
 from viz.tabs.models import language_model
+from viz.tabs.write import write_tab
+
+VOTES = Path(HF_HOME) / "multi-state" / "votes.db"
 
 TITLE = "What does a Transformer keep?"
 
@@ -91,8 +97,16 @@ SHOW_TIPS = f"""() => {{
 }}"""
 
 
-def build(default: str = DEFAULT_MODEL, background: "Future[LanguageModel] | None" = None) -> gr.Blocks:
-    """The page. `background` is the loading of the default model, whose progress the page shows."""
+def build(
+    default: str = DEFAULT_MODEL, background: "Future[LanguageModel] | None" = None, votes: Path = VOTES
+) -> gr.Blocks:
+    """The page.
+
+    Args:
+        default: the model that is chosen at first.
+        background: its loading, whose progress the page shows.
+        votes: the file of stories and votes.
+    """
     choices = [(str(spec), name) for name, spec in MODELS.items()]
     if default not in MODELS:
         choices.insert(0, (default, default))
@@ -109,6 +123,10 @@ def build(default: str = DEFAULT_MODEL, background: "Future[LanguageModel] | Non
                 measure_tab(tab, trace, traces)
             with gr.Tab("Budget"):
                 budget_tab(model, text)
+            with gr.Tab("Ask"):
+                ask_tab(model)
+            with gr.Tab("Write") as tab:
+                write_tab(tab, model, votes)
         page.load(None, js=SHOW_TIPS)
     return page
 
@@ -119,9 +137,10 @@ def main() -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a name from the menu, a directory or a hub id")
     parser.add_argument("--host", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
+    parser.add_argument("--votes", type=Path, default=VOTES, help="the file of stories and votes")
     arguments = parser.parse_args()
     background = ThreadPoolExecutor(1).submit(language_model, arguments.model)
-    page = build(arguments.model, background)
+    page = build(arguments.model, background, arguments.votes)
     page.launch(server_name=arguments.host, server_port=arguments.port, theme=THEME, css=CSS, footer_links=[])
 
 

@@ -47,6 +47,7 @@ ATTENTION = "multi_state"
 REFUSED_KEYWORDS = ("s_aux", "softcap")  # attention sinks, soft capping: they change the softmax
 REPORT_EVERY = 0.25  # seconds between two reports of progress
 LONGEST_CHUNK = 256
+SHORTEST_CHUNK = 16  # unless another is asked for: shorter ones cost more per token, so a slow machine would crawl
 
 
 @dataclass(frozen=True)
@@ -721,7 +722,7 @@ def _paced(size: int, seconds: float) -> int:
     """The next chunk's size, so that a chunk takes about as long as a report may wait."""
     if seconds < REPORT_EVERY / 2:
         return min(2 * size, LONGEST_CHUNK)
-    return max(size // 2, 1) if seconds > REPORT_EVERY else size
+    return max(size // 2, SHORTEST_CHUNK) if seconds > REPORT_EVERY else size
 
 
 def _note_nll(runs: list[Run], logits: Tensor, targets: Tensor, first: int) -> None:

@@ -13,8 +13,7 @@ from core.ask import Answer, Prompt, iter_ask, prompt_of
 from core.errors import BadInput
 from core.evidence import fate
 from core.haystack import QUESTION, Haystack, NeedleResult, contains_fact, hide
-from core.policies import make_policy
-from core.records import FULL
+from core.policies import Policy
 
 if TYPE_CHECKING:
     from core.models import LanguageModel
@@ -32,7 +31,7 @@ class NeedleProgress:
 
 
 def iter_needle(
-    lm: "LanguageModel", policies: Sequence[str], budget: int, depths: Sequence[float], lengths: Sequence[int]
+    lm: "LanguageModel", policies: Sequence[Policy], depths: Sequence[float], lengths: Sequence[int]
 ) -> Iterator[NeedleProgress]:
     """`needle` as a generator that reports progress after every text, and several times a second in each.
 
@@ -40,7 +39,7 @@ def iter_needle(
     """
     if not depths or not lengths:
         raise BadInput("Choose at least one depth and one length.")
-    chosen = [make_policy(key, budget) for key in dict.fromkeys(policies) if key != FULL]
+    chosen = [policy for policy in policies if policy.budget is not None]
     cells = [(depth, length) for length in dict.fromkeys(lengths) for depth in dict.fromkeys(depths)]
     texts = [hide(lm, depth, length) for depth, length in cells]
     prompts = [prompt_of(lm, text.document, QUESTION) for text in texts]
@@ -56,7 +55,7 @@ def iter_needle(
 
 
 def needle(
-    lm: "LanguageModel", policies: Sequence[str], budget: int, depths: Sequence[float], lengths: Sequence[int]
+    lm: "LanguageModel", policies: Sequence[Policy], depths: Sequence[float], lengths: Sequence[int]
 ) -> list[NeedleResult]:
     """Ask for the fact hidden at every depth of texts of every length, under every policy and the full model.
 
@@ -64,8 +63,7 @@ def needle(
 
     Args:
         lm: the model.
-        policies: keys of `POLICIES`; the full model is always there and need not be among them.
-        budget: of all policies.
+        policies: the full model is always there and need not be among them.
         depths: where the needle is, from 0 (in front of the text) to 1 (at its end).
         lengths: of the texts, in tokens.
 
@@ -74,10 +72,10 @@ def needle(
         come first, they are in the order of `lengths`.
 
     Raises:
-        BadInput: no depth or length, or one that there is no text for; a policy or budget that cannot be used.
+        BadInput: no depth or length, or one that there is no text for.
         TextTooLong, NumericalError, OutOfMemory: as `generate`.
     """
-    for report in iter_needle(lm, policies, budget, depths, lengths):
+    for report in iter_needle(lm, policies, depths, lengths):
         last = report
     return last.results
 

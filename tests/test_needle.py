@@ -72,7 +72,9 @@ def test_the_fact_is_found_as_a_whole():
 
 
 def test_every_policy_reads_every_text(lm):
-    reports = list(iter_needle(lm, ["window", "full", "tova", "tova"], 24, DEPTHS, LENGTHS))
+    reports = list(
+        iter_needle(lm, [make_policy("window", 24), make_policy("full"), make_policy("tova", 24)], DEPTHS, LENGTHS)
+    )
     done = [report.done for report in reports]
     assert done == sorted(done) and done[-1] == reports[-1].total
     assert [len(report.results) for report in reports] == sorted(len(report.results) for report in reports)
@@ -99,20 +101,14 @@ def test_every_policy_reads_every_text(lm):
 
 
 def test_a_test_that_cannot_be_made_is_refused_before_anything_is_read(lm):
-    for policies, budget, depths, lengths in (
-        (["tova"], 24, [], [300]),
-        (["tova"], 24, [0.5], []),
-        (["tova"], 24, [0.5, 2], [300]),
-        (["tova"], 24, [0.5], [300, 3]),
-        (["tova"], 0, [0.5], [300]),
-        (["lru"], 24, [0.5], [300]),
-    ):
+    tova = make_policy("tova", 24)
+    for depths, lengths in (([], [300]), ([0.5], []), ([0.5, 2], [300]), ([0.5], [300, 3])):
         with pytest.raises(BadInput):
-            next(iter_needle(lm, policies, budget, depths, lengths))
+            next(iter_needle(lm, [tova], depths, lengths))
 
 
 def test_smollm2_finds_the_fact_and_tova_with_a_small_budget_has_lost_it(smollm2):
-    full, tova = needle(smollm2, ["tova"], 16, [0.3], [110])
+    full, tova = needle(smollm2, [make_policy("tova", 16)], [0.3], [110])
     assert full.found and FACT in full.answer
     assert not tova.found
     assert tova.fate.at_question < 0.3 < 0.9 < full.fate.at_question

@@ -91,8 +91,8 @@ def _marked(figure: go.Figure, passage: range, question: int, answer: int) -> No
             xanchor="right",
             yanchor="top",
             showarrow=False,
-            font={"color": "white", "size": 12},
-            bgcolor="rgba(70,70,70,0.8)",  # it may stand on a colour of the figure
+            font={"color": INK, "size": 12},
+            bgcolor="rgba(127,127,127,0.25)",
         )
 
 

@@ -25,8 +25,8 @@ def telling_html(telling: Telling, finished: bool) -> str:
         is_full = story.policy.budget is None
         name = FULL if is_full else str(story.policy)
         text = _plain(story.text) if is_full else _marked(story)
-        cards.append(_card(name, _numbers(story, is_full, finished), text))
-    return f'<p class="note">{KEY}</p>{_side_by_side(cards, "" if finished else " writing")}'
+        cards.append(card(name, _numbers(story, is_full, finished), text))
+    return f'<p class="note">{KEY}</p>{side_by_side(cards, "" if finished else " writing")}'
 
 
 def pair_html(pair: Pair, voter: str, named: bool = False) -> str:
@@ -36,7 +36,7 @@ def pair_html(pair: Pair, voter: str, named: bool = False) -> str:
     if not full_comes_first(pair.id, voter):
         texts.reverse()
     cards = [
-        _card(
+        card(
             f"{letter}: {name}" if named else f"Story {letter}",
             f"{tokens:,} tokens" if named else "",
             _plain(text),
@@ -44,14 +44,16 @@ def pair_html(pair: Pair, voter: str, named: bool = False) -> str:
         for letter, (text, name, tokens) in zip("AB", texts, strict=True)
     ]
     same = "<p>The two are the same, word for word.</p>" if pair.full == pair.story else ""
-    return f'<p class="prompt">{escape(pair.prompt)}</p>{same}{_side_by_side(cards)}'
+    return f'<p class="prompt">{escape(pair.prompt)}</p>{same}{side_by_side(cards)}'
 
 
-def _side_by_side(cards: Sequence[str], more: str = "") -> str:
+def side_by_side(cards: Sequence[str], more: str = "") -> str:
+    """Cards in columns, as many as there is room for."""
     return f'<div class="stories{more}">{"".join(cards)}</div>'
 
 
-def _card(name: str, numbers: str, text: str) -> str:
+def card(name: str, numbers: str, text: str) -> str:
+    """A card with this name, which is escaped here, and with numbers and text, which are HTML already."""
     numbers = f'<p class="numbers">{numbers}</p>' if numbers else ""
     return f'<article class="story"><h4>{escape(name)}</h4>{numbers}<div class="text"><div>{text}</div></div></article>'
 

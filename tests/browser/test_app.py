@@ -26,11 +26,13 @@ expect.set_options(timeout=20_000)  # a busy machine may take a while to answer
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    votes = str(tmp_path_factory.mktemp("votes") / "votes.db")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    app = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], env=os.environ)
+    command = [sys.executable, "app.py", "--port", str(port), "--votes", votes]
+    app = subprocess.Popen(command, env=os.environ)
     url = f"http://127.0.0.1:{port}/"
     for _ in range(240):
         try:
@@ -83,6 +85,7 @@ def set_slider(page: Page, element: str, value: int) -> None:
 def choose(page: Page, element: str, option: str) -> None:
     page.locator(f"#{element} input").click()
     page.get_by_role("option", name=option, exact=True).click()
+    expect(page.get_by_role("option")).to_have_count(0)
 
 
 def alternative(page: Page):
@@ -283,6 +286,66 @@ def test_a_comparison_of_nothing_is_explained(page: Page) -> None:
     expect(page.locator("#compare-status")).to_contain_text("at least one policy")
 
 
+def test_the_comparison_is_taken_away_as_files(page: Page, tmp_path: Path) -> None:
+    write(page, SHORT)
+    page.get_by_role("tab", name="Compare").click()
+    set_slider(page, "compare-budget", 8)
+    page.locator("#compare-run").click()
+    expect(page.locator("#compare-status")).to_contain_text("Done", timeout=RUN_TIME)
+    page.locator("#compare-export").click()
+    links = page.locator("#compare-files a")
+    expect(links).to_have_count(4)
+    with page.expect_download() as download:
+        links.first.click()
+    download.value.save_as(tmp_path / "costs.csv")
+    with (tmp_path / "costs.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["policy"] for row in rows] == ["Full", "TOVA, budget 8", "Window+i, budget 8", "Window, budget 8"]
+    assert float(rows[0]["ΔNLL (nats)"]) == 0 < float(rows[3]["ΔNLL (nats)"])
+
+
+def test_every_policy_answers_and_the_evidence_is_followed(page: Page) -> None:
+    page.get_by_role("tab", name="Ask").click()
+    page.locator("#ask-document textarea").fill(SHORT)
+    page.locator("#ask-question textarea").fill("What rang?")
+    expect(page.locator("#ask-marked")).to_contain_text("Nothing is marked yet")
+    document = page.locator("#ask-document textarea")
+    document.evaluate("box => { box.focus(); box.setSelectionRange(4, 15); }")
+    document.press("Shift+ArrowRight")
+    expect(page.locator("#ask-marked")).to_contain_text(f"Marked: {SHORT[4:16]}")
+    set_slider(page, "ask-budget", 16)
+    page.locator("#ask-run").click()
+    expect(page.locator("#ask-status")).to_contain_text("Done", timeout=RUN_TIME)
+    cards = page.locator("#ask-answers article")
+    expect(cards).to_have_count(4)
+    expect(cards.first).to_contain_text("Full model")
+    expect(cards.first).to_contain_text("of the marked passage 100% was kept when the question came")
+    expect(page.locator("#ask-fate")).to_contain_text("Window, budget 16: 0% of the passage was kept")
+    expect(page.locator("#ask-curve")).to_contain_text("How much of the passage is kept")
+    page.locator("#ask-whose").get_by_label("Window, budget 16").check()
+    expect(page.locator("#ask-layers")).to_contain_text("Window, budget 16: how much of the passage each layer keeps")
+
+
+def test_a_question_about_nothing_is_explained(page: Page) -> None:
+    page.get_by_role("tab", name="Ask").click()
+    page.locator("#ask-question textarea").fill(" ")
+    page.locator("#ask-run").click()
+    expect(page.locator("#ask-status")).to_contain_text("There is no question")
+
+
+def test_a_fact_is_hidden_and_the_matrix_shows_who_finds_it(page: Page) -> None:
+    page.get_by_role("tab", name="Ask").click()
+    set_slider(page, "ask-length", 104)
+    page.locator("#ask-needle").click()
+    expect(page.locator("#ask-document textarea")).to_have_value(re.compile("clockmaker is 7394"))
+    expect(page.locator("#ask-marked")).to_contain_text("clockmaker is 7394")
+    expect(page.get_by_label("The right answer, if you know it")).to_have_value("7394")
+    for length in ("128", "256"):
+        page.locator("#matrix-lengths").get_by_label(length, exact=True).uncheck()
+    page.locator("#matrix-run").click()
+    expect(page.locator("#matrix-status")).to_contain_text("Choose at least one length")
+
+
 def test_the_run_is_measured_when_its_tab_is_opened(page: Page) -> None:
     page.get_by_role("tab", name="Measure").click()
     expect(page.locator("#measure-kinds")).to_contain_text("the paper, budget 256", timeout=RUN_TIME)
@@ -312,7 +375,7 @@ def test_a_sweep_can_be_stopped_and_explains_bad_budgets(page: Page) -> None:
     page.locator("#sweep-run").click()
     expect(page.locator("#sweep-plot")).to_contain_text("Perplexity against budget")
     page.locator("#sweep-stop").click()
-    expect(page.locator("#sweep-status")).to_contain_text("Stopped.")
+    expect(page.locator("#sweep-stopped")).to_contain_text("Stopped.")
 
 
 @pytest.mark.parametrize("width", [390, 1024, 1440])

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -16,6 +15,8 @@ from viz.figures import sweep_figure
 from viz.markup import paragraphs, status
 from viz.paper_sweep import paper_sweep_figure
 from viz.tabs.models import ALONE, QUIETLY, language_model
+from viz.tabs.stop import stopping
+from viz.tabs.uploads import text_of
 
 SWEEP_COLUMNS = ["policy", "budget", "perplexity", "tokens", "tokens per second"]
 
@@ -40,11 +41,12 @@ def budget_tab(model: gr.Dropdown, text: gr.Textbox) -> None:
             run_button = gr.Button("Run", variant="primary", elem_id="sweep-run")
             stop_button = gr.Button("Stop", elem_id="sweep-stop")
     progress = gr.HTML(status("Reads your text from the Explore tab, or a file."), elem_id="sweep-status")
+    halted = gr.HTML(elem_id="sweep-stopped")
     with gr.Row():
         plot = gr.Plot(show_label=False, elem_id="sweep-plot", min_width=320)
         gr.Plot(paper_sweep_figure(), show_label=False, elem_id="paper-sweep-plot", min_width=320)
     sentences = gr.HTML(elem_id="sweep-sentences")
-    gr.Markdown("### All points\nA click on a heading sorts.")
+    gr.Markdown("### All points\nThe menu ⋮ in a heading sorts.")
     table = gr.Dataframe(
         headers=SWEEP_COLUMNS,
         datatype=["str"] + ["number"] * (len(SWEEP_COLUMNS) - 1),
@@ -63,14 +65,7 @@ def budget_tab(model: gr.Dropdown, text: gr.Textbox) -> None:
         show_progress="minimal",
         **ALONE,
     )
-    stop_button.click(
-        lambda: status("Stopped. What is done stays.", "done"),
-        None,
-        progress,
-        cancels=[running],
-        queue=False,
-        **QUIETLY,
-    )
+    stopping(run_button, stop_button, running, halted, "What is done stays.")
     export_button.click(export, table, files, **QUIETLY)
 
 
@@ -81,7 +76,7 @@ def run_sweep(
     skip, started, drawn = gr.skip(), time.monotonic(), 0
     try:
         lm = language_model(model)
-        tokens = lm.encode(uploaded(file) if file else text)
+        tokens = lm.encode(text_of(file) if file else text)
         for report in iter_sweep(lm, tokens, keys, whole_numbers(budgets)):
             seconds = time.monotonic() - started
             left = seconds / max(report.done, 1) * (report.total - report.done)
@@ -91,7 +86,12 @@ def run_sweep(
                 continue
             drawn = len(report.records)
             curves = points(report.records)
-            yield line, sweep_figure(curves), paragraphs(budget_sentences(report.records)), sweep_rows(curves)
+            yield (
+                line,
+                sweep_figure(curves),
+                paragraphs(budget_sentences(report.records) + report.left_out),
+                sweep_rows(curves),
+            )
         yield status(f"Done: {report.total:,} tokens in {time.monotonic() - started:.1f} s.", "done"), skip, skip, skip
     except UserError as e:
         yield status(str(e), "error"), skip, skip, skip
@@ -105,14 +105,6 @@ def sweep_rows(curves: list[Point]) -> list[list[Any]]:
 def export(table: DataFrame) -> Any:
     """The points as a file."""
     return gr.skip() if table.empty else gr.update(value=[write_table(table, "sweep")], visible=True)
-
-
-def uploaded(file: str) -> str:
-    """The text of an uploaded file."""
-    try:
-        return Path(file).read_text(encoding="utf-8")
-    except UnicodeDecodeError as e:
-        raise BadInput("The file is not a UTF-8 text. Save it as UTF-8, or paste the text.") from e
 
 
 def whole_numbers(text: str) -> list[int]:

@@ -20,6 +20,7 @@ from viz.payload import comparison_payload
 from viz.sentences import quoted
 from viz.tabs.contenders import contenders, pairs
 from viz.tabs.models import ALONE, QUIETLY, language_model
+from viz.tabs.stop import stopping
 
 COLUMNS = (
     "policy",
@@ -51,13 +52,14 @@ def compare_tab(model: gr.Dropdown, text: gr.Textbox) -> gr.State:
             run_button = gr.Button("Run", variant="primary", elem_id="compare-run", min_width=100)
             stop_button = gr.Button("Stop", elem_id="compare-stop", min_width=100)
     progress = gr.HTML(status("Choose two or more policies and press Run."), elem_id="compare-status")
+    halted = gr.HTML(elem_id="compare-stopped")
     comparison_map = ComparisonMap()
     missed = gr.HTML(elem_id="compare-missed")
     gr.Markdown(
         "### What it costs\n"
         "Beside the full model on the same text: ΔNLL is how many nats a token costs more, KL how far the expected "
         "next token is from the full model's, both in the mean over the tokens; the memory is that of the keys and "
-        "values held, for this model and for Llama 2 7B in 16 bits. A click on a heading sorts."
+        "values held, for this model and for Llama 2 7B in 16 bits. The menu ⋮ in a heading sorts."
     )
     table = gr.Dataframe(
         headers=list(COLUMNS),
@@ -77,8 +79,7 @@ def compare_tab(model: gr.Dropdown, text: gr.Textbox) -> gr.State:
         show_progress="minimal",
         **ALONE,
     )
-    halted = status("Stopped. What has been read stays.", "done")
-    stop_button.click(lambda: halted, None, progress, cancels=[running], queue=False, **QUIETLY)
+    stopping(run_button, stop_button, running, halted, "What has been read stays.")
     for clicked in (comparison_map.token, comparison_map.cell):
         clicked(show_missed, [model, traces], missed, **QUIETLY, **ALONE)
     export_button.click(export, [traces, table], files, **QUIETLY)

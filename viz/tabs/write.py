@@ -22,6 +22,7 @@ from viz.story_cards import CSS, pair_html, telling_html
 from viz.story_figures import tally_figure
 from viz.tabs.contenders import contenders, pairs
 from viz.tabs.models import ALONE, QUIETLY, language_model
+from viz.tabs.stop import stopping
 
 PROMPTS = {
     "The lighthouse": "Write a story about a lighthouse keeper who finds a letter in a bottle.",
@@ -128,7 +129,7 @@ def _writing(model: gr.Dropdown, store: VoteStore, voter: gr.BrowserState) -> No
         **ALONE,
     )
     stays = "What has been written stays; only finished stories can be judged."
-    _stopping(run_button, stop_button, running, halted, stays)
+    stopping(run_button, stop_button, running, halted, stays)
 
 
 def run_write(
@@ -281,7 +282,7 @@ def _asking(store: VoteStore, judge: Judge, plot: gr.Plot) -> None:
         concurrency_id="judge",
         concurrency_limit=1,
     )
-    _stopping(ask, halt, asking, halted, "The verdicts so far are stored.")
+    stopping(ask, halt, asking, halted, "The verdicts so far are stored.")
 
 
 def run_judge(store: VoteStore, judge: Judge) -> Iterator[tuple[Any, Any]]:
@@ -305,13 +306,6 @@ def run_judge(store: VoteStore, judge: Judge) -> Iterator[tuple[Any, Any]]:
         yield status(f"Done: {len(waiting) - silent:,} pairs judged.{said}", "done"), gr.skip()
     except UserError as e:
         yield status(str(e), "error"), gr.skip()
-
-
-def _stopping(start: gr.Button, stop: gr.Button, running: Any, place: gr.HTML, what_stays: str) -> None:
-    """Let a button stop a run and say so in a place of its own: a late report would overwrite it in the run's."""
-    start.click(lambda: "", None, place, queue=False, **QUIETLY)
-    message = status(f"Stopped. {what_stays}", "done")
-    stop.click(lambda: message, None, place, cancels=[running], queue=False, **QUIETLY)
 
 
 def _tally(store: VoteStore) -> Any:

@@ -1,0 +1,298 @@
+"""Ask: a question about a document, answered from what each policy still remembers of it."""
+
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from core import Trace, make_policy
+from core.ask import Answer, Prompt, iter_ask, prompt_of
+from core.errors import BadInput, UserError
+from core.evidence import fate
+from core.haystack import FACT, QUESTION, hide
+from core.needle import iter_needle
+from viz.answer_cards import Given, answers_html
+from viz.answer_figures import evidence_figure, evidence_layers_figure, needle_figure
+from viz.answer_sentences import fate_sentence, needle_sentences
+from viz.comparison_map import ComparisonMap
+from viz.example_texts import EXAMPLES
+from viz.markup import paragraphs, status
+from viz.payload import Mark, comparison_payload
+from viz.story_cards import CSS
+from viz.tabs.contenders import contenders, pairs
+from viz.tabs.models import ALONE, QUIETLY, language_model
+from viz.tabs.stop import stopping
+from viz.tabs.uploads import text_of
+
+DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+LENGTHS = (128, 256, 512, 1024)
+EVIDENCE = 'in smaller letters: "Buy more matches."'
+NOTHING_MARKED = "Nothing is marked yet: select a passage in the document with the mouse or with shift and the arrows."
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What has been asked, and the answers.
+
+    Attributes:
+        run: names the picture.
+        document: in which the evidence is marked.
+        prompt: the document and the question, as they were read.
+        answers: the full model's first.
+    """
+
+    run: str
+    document: str
+    prompt: Prompt
+    answers: list[Answer]
+
+
+def ask_tab(model: gr.Dropdown) -> None:
+    """A document, a question, the answers side by side, and what became of the passage that has the answer."""
+    asked = gr.State()
+    document_text = EXAMPLES[0].text
+    start = document_text.index(EVIDENCE)
+    evidence = gr.State((start, start + len(EVIDENCE)))
+    gr.Markdown(
+        "### What does it still know when you ask?\n"
+        "The model reads the document once, then your question, and every policy answers from what it has kept, beside "
+        "the full model, which has kept everything. **Mark the evidence**: select the passage that has the answer, and "
+        "see when each policy loses it."
+    )
+    with gr.Row():
+        with gr.Column(scale=3, min_width=320):
+            document = gr.Textbox(document_text, label="Document", lines=8, max_lines=14, elem_id="ask-document")
+            marked = gr.HTML(paragraphs([f"Marked: {EVIDENCE}"]), elem_id="ask-marked")
+        with gr.Column(scale=2, min_width=300):
+            question = gr.Textbox(
+                "What was written in smaller letters?", label="Question", lines=2, max_lines=4, elem_id="ask-question"
+            )
+            reference = gr.Textbox(
+                "Buy more matches.", label="The right answer, if you know it", elem_id="ask-reference"
+            )
+            upload = gr.UploadButton("Open a .txt as document", file_types=[".txt"], size="sm", elem_id="ask-upload")
+            with gr.Row():
+                depth = gr.Slider(
+                    0, 100, value=25, step=5, label="Depth of the fact (%)", min_width=120, elem_id="ask-depth"
+                )
+                length = gr.Slider(
+                    64, 2000, value=256, step=8, label="Length (tokens)", min_width=120, elem_id="ask-length"
+                )
+            needle_button = gr.Button("Hide a fact in a text of this length", size="sm", elem_id="ask-needle")
+    chosen = contenders("ask", ["tova", "window+i", "window"], 64)
+    with gr.Row():
+        run_button = gr.Button("Ask", variant="primary", elem_id="ask-run", min_width=120, scale=2)
+        stop_button = gr.Button("Stop", elem_id="ask-stop", min_width=120)
+    line = gr.HTML(status("Press Ask."), elem_id="ask-status")
+    halted = gr.HTML(elem_id="ask-stopped")
+    cards = gr.HTML(css_template=CSS, elem_id="ask-answers")
+    comparison_map = ComparisonMap()
+    words = gr.HTML(elem_id="ask-fate")
+    with gr.Row():
+        curve = gr.Plot(show_label=False, elem_id="ask-curve", min_width=320)
+        layers = gr.Plot(show_label=False, elem_id="ask-layers", min_width=320)
+    whose = gr.Radio([], label="Layer by layer", visible=False, elem_id="ask-whose")
+    drawn = [cards, comparison_map, words, curve, layers, whose]
+    running = run_button.click(
+        run_ask,
+        [model, document, question, reference, evidence, *chosen],
+        [line, asked, *drawn],
+        api_visibility="private",
+        show_progress_on=line,
+        show_progress="minimal",
+        **ALONE,
+    )
+    stopping(run_button, stop_button, running, halted, "What has been answered stays.")
+    document.select(mark, document, [evidence, marked], **QUIETLY).success(
+        show_asked, [asked, document, evidence, reference], drawn, **QUIETLY
+    )
+    document.input(unmark, None, [evidence, marked], **QUIETLY)
+    upload.upload(open_document, upload, [document, evidence, marked, line], **QUIETLY)
+    needle_button.click(
+        hide_fact, [model, depth, length], [document, question, reference, evidence, marked, line], **QUIETLY, **ALONE
+    )
+    whose.change(show_layers, [asked, document, evidence, whose], layers, **QUIETLY)
+    _matrix(model)
+
+
+def run_ask(
+    model: str, document: str, question: str, reference: str, evidence: tuple[int, int] | None, *chosen: Any
+) -> Iterator[tuple[Any, ...]]:
+    """Read and answer: status, what was asked, answers, map, words, curve, layers, whose layers."""
+    skip, run_id, started = gr.skip(), uuid.uuid4().hex, time.monotonic()
+    nothing = [skip] * 7
+    try:
+        policies = [make_policy(key, budget) for key, budget in pairs(chosen)]
+        yield status("Loading the model …"), *nothing
+        lm = language_model(model)
+        prompt = prompt_of(lm, document, question)
+        for report in iter_ask(lm, prompt, policies):
+            answers = report.answers
+            doing = "Reading" if report.done < len(prompt.tokens) else "Answering"
+            line = status(f"{doing}: {report.done:,} of at most {report.total:,} tokens")
+            if report.done < len(prompt.tokens):
+                yield line, *nothing
+                continue
+            yield line, skip, _cards(answers, prompt, evidence, reference, over=False), *[skip] * 5
+        asked = Asked(run_id, document, prompt, answers)
+        yield skip, asked, *show_asked(asked, document, evidence, reference)
+        yield status(f"Done in {time.monotonic() - started:.1f} s.", "done"), *nothing
+    except UserError as e:
+        yield status(str(e), "error"), *nothing
+
+
+def show_asked(asked: Asked | None, document: str, evidence: tuple[int, int] | None, reference: str) -> list[Any]:
+    """The answers, the map, the words, the curve, the layers of the first policy, and whose may be chosen.
+
+    Nothing changes while the document is another than the one that was asked about.
+    """
+    if asked is None or asked.document != document:
+        return [gr.skip()] * 6
+    prompt, answers = asked.prompt, asked.answers
+    traces = _finite(answers)
+    passage = _passage(prompt, evidence)
+    marks = [Mark(prompt.question, "question", "question")]
+    if passage is not None:
+        marks.insert(0, Mark(passage, "evidence", "evidence"))
+    picture = comparison_payload(traces, run=asked.run, marks=marks)
+    given = _cards(answers, prompt, evidence, reference, over=True)
+    if passage is None:
+        return [given, picture, paragraphs([NOTHING_MARKED]), None, None, gr.update(visible=False)]
+    question = prompt.question.start
+    sentences = [fate_sentence(trace, fate(trace, passage, question)) for trace in traces]
+    names = [str(trace.policy) for trace in traces]
+    return [
+        given,
+        picture,
+        paragraphs(sentences),
+        evidence_figure(traces, passage, question),
+        evidence_layers_figure(traces[0], passage, question),
+        gr.update(choices=names, value=names[0], visible=True),
+    ]
+
+
+def show_layers(asked: Asked | None, document: str, evidence: tuple[int, int] | None, whose: str) -> Any:
+    """How much of the evidence each layer of one policy keeps."""
+    if asked is None or asked.document != document:
+        return gr.skip()
+    passage = _passage(asked.prompt, evidence)
+    trace = next((trace for trace in _finite(asked.answers) if str(trace.policy) == whose), None)
+    if passage is None or trace is None:
+        return gr.skip()
+    return evidence_layers_figure(trace, passage, asked.prompt.question.start)
+
+
+def _finite(answers: list[Answer]) -> list[Trace]:
+    return [answer.trace for answer in answers if answer.trace.policy.budget is not None]
+
+
+def _passage(prompt: Prompt, evidence: tuple[int, int] | None) -> range | None:
+    return None if evidence is None else prompt.passage(*evidence)
+
+
+def _cards(answers: list[Answer], prompt: Prompt, evidence: tuple[int, int] | None, reference: str, over: bool) -> str:
+    passage = _passage(prompt, evidence)
+    given = [
+        Given(
+            answer.trace.policy,
+            answer.text,
+            answer.finished,
+            None if passage is None else fate(answer.trace, passage, prompt.question.start).at_question,
+        )
+        for answer in answers
+    ]
+    return answers_html(given, reference, over)
+
+
+def mark(document: str, event: gr.SelectData) -> tuple[Any, Any]:
+    """The selected characters are the evidence; a click alone selects nothing and changes nothing."""
+    start, stop = sorted(_characters(document, place) for place in event.index)
+    if not document[start:stop].strip():
+        return gr.skip(), gr.skip()
+    return (start, stop), paragraphs([f"Marked: {document[start:stop]}"])
+
+
+def _characters(text: str, place: int) -> int:
+    """A browser counts in UTF-16 code units."""
+    return len(text.encode("utf-16-le")[: 2 * place].decode("utf-16-le", errors="ignore"))
+
+
+def unmark() -> tuple[None, str]:
+    """Another document has no evidence yet."""
+    return None, paragraphs([NOTHING_MARKED])
+
+
+def open_document(file: str) -> tuple[Any, Any, Any, str]:
+    """The text of an uploaded file as the document."""
+    try:
+        return text_of(file), *unmark(), status("The file is the document now.")
+    except UserError as e:
+        return gr.skip(), gr.skip(), gr.skip(), status(str(e), "error")
+
+
+def hide_fact(model: str, depth: int, length: int) -> tuple[Any, ...]:
+    """The needle in the chronicle: document, question, reference, evidence, what is marked, status."""
+    try:
+        hay = hide(language_model(model), depth / 100, int(length))
+    except UserError as e:
+        return *[gr.skip()] * 5, status(str(e), "error")
+    needle = hay.document[hay.start : hay.stop]
+    told = status(f"A sentence with a number stands at {depth} % of the text. Press Ask.")
+    return hay.document, QUESTION, FACT, (hay.start, hay.stop), paragraphs([f"Marked: {needle}"]), told
+
+
+def _matrix(model: gr.Dropdown) -> None:
+    gr.Markdown(
+        "### Where is it lost?\n"
+        "The same fact at several depths of texts of several lengths: who still finds it, and how much of it was kept "
+        "when the question came. A policy that judges a token when it reads it cannot know what will be asked. For "
+        "TOVA, Quest (arXiv 2406.10774) found a passkey in 10,000 tokens in 0 to 8 % of the cases, at budgets of 32 to "
+        "512."
+    )
+    with gr.Row():
+        lengths = gr.CheckboxGroup(
+            [(f"{n:,}", n) for n in LENGTHS], value=[128, 256], label="Lengths (tokens)", elem_id="matrix-lengths"
+        )
+        chosen = contenders("matrix", ["tova", "h2o", "window"], 64)
+    with gr.Row():
+        run_button = gr.Button("Draw the matrix", elem_id="matrix-run", min_width=160, scale=2)
+        stop_button = gr.Button("Stop", elem_id="matrix-stop", min_width=120)
+    line = gr.HTML(elem_id="matrix-status")
+    halted = gr.HTML(elem_id="matrix-stopped")
+    plot = gr.Plot(show_label=False, elem_id="matrix-plot")
+    words = gr.HTML(elem_id="matrix-words")
+    running = run_button.click(
+        run_matrix,
+        [model, lengths, *chosen],
+        [line, plot, words],
+        api_visibility="private",
+        show_progress_on=line,
+        show_progress="minimal",
+        **ALONE,
+    )
+    stopping(run_button, stop_button, running, halted, "The cells that are done stay.")
+
+
+def run_matrix(model: str, lengths: list[int], *chosen: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """The needle test at all depths: status, matrix, words, as the texts are read."""
+    skip, started, shown = gr.skip(), time.monotonic(), 0
+    try:
+        policies = [make_policy(key, budget) for key, budget in pairs(chosen)]
+        if not lengths:
+            raise BadInput("Choose at least one length.")
+        lm = language_model(model)
+        for report in iter_needle(lm, policies, DEPTHS, sorted(lengths)):
+            seconds = time.monotonic() - started
+            left = seconds / max(report.done, 1) * (report.total - report.done)
+            line = status(f"{report.done:,} of {report.total:,} tokens; about {left:.0f} s left")
+            if len(report.results) == shown:
+                yield line, skip, skip
+                continue
+            shown = len(report.results)
+            yield line, needle_figure(report.results), paragraphs(needle_sentences(report.results))
+        yield status(f"Done in {time.monotonic() - started:.0f} s.", "done"), skip, skip
+    except UserError as e:
+        yield status(str(e), "error"), skip, skip
