@@ -109,7 +109,7 @@ class WindowPlusI(Policy):
     """Evicts the oldest row that is not among the first `n_sink` tokens of the text.
 
     Source: Xiao et al. 2023 (StreamingLLM), Han et al. 2023 (LM-Infinite). Unlike StreamingLLM, rows keep the
-    rotary position they were written with, as in Oren et al. 2024.
+    rotary position they were written with, as in Oren et al. 2024, unless ``positions="in-cache"`` is asked for.
     """
 
     key = "window+i"

@@ -11,7 +11,7 @@ from core import metrics
 from core.errors import BadInput
 from core.records import Point
 from core.trace import NEVER, PolicySettings
-from viz.figures import head_figure, retention_figure, sweep_figure, token_figure
+from viz.figures import LONGEST_LIFE, head_figure, retention_figure, sweep_figure, token_figure
 from viz.findings import findings, findings_html
 from viz.sentences import life, why
 
@@ -67,6 +67,19 @@ def test_the_retention_figure_shows_what_is_kept(groups: int) -> None:
         z = np.asarray(retention_figure(trace, step).data[0].z)
         assert ((z == 3).reshape(trace.evicted_at.shape) == trace.kept(step)).all()
         assert ((z == 0) == (np.arange(40) > step)).all()
+
+
+def test_the_head_figure_of_a_long_text_shows_some_of_its_tokens() -> None:
+    n = 2 * LONGEST_LIFE + 1
+    evicted_at = np.arange(n) + 5
+    evicted_at[9] = NEVER
+    evicted_at[-5:] = NEVER
+    trace = trace_of(evicted_at[None, None], tuple("x" * n), budget=5)
+    cells = head_figure(trace, 0).data[0]
+    assert cells.x[1] == "3 “x”"  # every third
+    z = np.asarray(cells.z)
+    assert z.shape == (683, 683)
+    assert (z[3:, 3] == 3).all() and z[-1, 2] == 1
 
 
 def test_the_head_figure_shows_every_step() -> None:

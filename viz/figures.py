@@ -17,6 +17,7 @@ from core.trace import NEVER, Floats, Trace
 from viz.sentences import quoted
 
 KEPT, JUST_EVICTED, EVICTED = "#1f83b8", "#e8730c", "rgba(128,128,128,0.3)"
+LONGEST_LIFE = 1024  # tokens of which each has a row and a column of its own in the picture of a life
 FADE = 12  # steps for which an eviction counts as recent
 INK = "#7f7f7f"
 NOTHING = "rgba(0,0,0,0)"
@@ -50,19 +51,22 @@ def head_figure(trace: Trace, layer: int, group: int = 0, attention: Floats | No
         group: the KV head, from 0; 0 if the layer decides as one.
         attention: (n, n), what the query of each step (row) paid to each token (column); then kept rows are coloured
             by it, on a logarithmic scale, instead of by a single colour.
+
+    Of a text of more than `LONGEST_LIFE` tokens only every second, third … token is drawn.
     """
-    n = len(trace)
-    step, position = np.arange(n)[:, None], np.arange(n)
-    evicted_at = trace.evicted_at[layer, group]
+    every = -(-len(trace) // LONGEST_LIFE)
+    position = np.arange(0, len(trace), every)
+    step, n = position[:, None], len(position)
+    evicted_at = trace.evicted_at[layer, group, ::every]
     states = np.where(position > step, 0, np.where(step < evicted_at, 3, 1)).astype(np.uint8)
-    labels = _labels(trace)
+    labels = _labels(trace)[::every]
     if attention is None:
         data = _states(states, labels, labels, shown=(1, 3))
         data.update(hovertemplate="after reading %{y}<br>token %{x}<extra></extra>")
     else:
         attended = (position <= step) & (step <= evicted_at)
         data = go.Heatmap(
-            z=np.where(attended, np.log10(np.maximum(attention, 1e-6)), np.nan).astype(np.float32),
+            z=np.where(attended, np.log10(np.maximum(attention[::every, ::every], 1e-6)), np.nan).astype(np.float32),
             x=labels,
             y=labels,
             colorscale=[[0, "rgba(31,131,184,0.1)"], [1, "rgba(31,131,184,1)"]],
@@ -75,17 +79,19 @@ def head_figure(trace: Trace, layer: int, group: int = 0, attention: Floats | No
     figure.add_scatter(
         x=labels, y=labels, mode="lines", line={"color": INK, "width": 1}, hoverinfo="skip", showlegend=False
     )
-    if trace.policy.budget is not None and trace.policy.budget < n:
+    if trace.policy.budget is not None and trace.policy.budget < len(trace):
         budget = trace.policy.budget
         figure.add_scatter(
-            x=labels[: n - budget],
-            y=labels[budget:],
+            x=labels[: n - budget // every],
+            y=labels[budget // every :],
             mode="lines",
             line={"color": JUST_EVICTED, "width": 1.5, "dash": "dot"},
             name=f"{budget} tokens ago: the limit of Window",
         )
     who = f"layer {layer}" + (f", KV head {group}" if trace.policy.scope == "kv_head" else "")
-    return _styled(figure, f"{_title(trace)}<br>the life of {who}", "token (position)", "step (token being read)", n)
+    some = f", one token in {every}" if every > 1 else ""
+    title = f"{_title(trace)}<br>the life of {who}{some}"
+    return _styled(figure, title, "token (position)", "step (token being read)", n)
 
 
 def token_figure(trace: Trace, position: int) -> go.Figure:
@@ -159,10 +165,11 @@ def sweep_figure(points: Sequence[Point]) -> go.Figure:
             marker={"symbol": symbol, "size": 9},
             hovertemplate=LABELS[policy] + "<br>budget %{x}<br>perplexity %{y:.2f}<extra></extra>",
         )
-    title = "Perplexity against budget<br>both axes are logarithmic; lower is better"
-    _styled(figure, title, "budget (rows per layer)", "perplexity")
+    _styled(figure, "Perplexity against budget", "budget (rows per layer)", "perplexity").update_layout(margin_t=120)
     figure.update_xaxes(type="log", tickmode="array", tickvals=budgets, ticktext=[f"{budget:,}" for budget in budgets])
-    return figure.update_yaxes(type="log", autorange=True, dtick="D1", tickformat="~r")
+    found = [point.perplexity for point in points] or [1]
+    ticks = "D1" if max(found) < 30 * min(found) else 1  # all digits, or powers of ten alone
+    return figure.update_yaxes(type="log", autorange=True, dtick=ticks, tickformat="~r")
 
 
 def _states(states: np.ndarray, x: list[str], y: list[str], shown: tuple[int, ...] = (0, 1, 2, 3)) -> go.Heatmap:

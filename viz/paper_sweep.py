@@ -22,7 +22,4 @@ def paper_sweep_figure() -> go.Figure:
     points = [Point(FULL, None, 0, 7.16, 0.0)]
     for policy, perplexities in PERPLEXITIES.items():
         points += [Point(policy, budget, 0, found, 0.0) for budget, found in zip(BUDGETS, perplexities, strict=True)]
-    title = (
-        "The paper: LLaMA-2-7B on the books of PG-19<br>table 3; another model and other texts, so compare the order"
-    )
-    return sweep_figure(points).update_layout(title_text=title).update_yaxes(dtick=1)
+    return sweep_figure(points).update_layout(title_text="The paper: LLaMA-2-7B on PG-19 (table 3)")

@@ -41,9 +41,9 @@ def RetentionMap() -> gr.HTML:  # noqa: N802 (a class would make gradio write a 
 
     Fill it from an event or from ``Blocks.load``. Its events `cell`, `token` and `row` hand the handler a
     `gr.EventData` with the attributes `layer`, `group`, `position` and `step` (a token has neither layer nor group, a
-    row no position). `window` asks for another part of a text that is too long to be shown whole: it has only a
-    `position`, which the wanted part holds; answer with ``payload(…, window=window_at(len(trace), position))`` of the
-    same run. Its value is large: name it as an output only, never as an input.
+    row no position). `window` asks for another part of a text that is too long to be shown whole: it has only
+    the `run` and a `position`, which the wanted part holds; answer with ``payload(…, run, window=window_at(len(trace),
+    position))``. Its value is large: name it as an output only, never as an input.
     """
     return gr.HTML(html_template=_HTML, css_template=_CSS, js_on_load=_JS + _ON_LOAD, apply_default_css=False)
 

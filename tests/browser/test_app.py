@@ -251,6 +251,23 @@ def test_a_run_can_be_taken_away(page: Page, tmp_path: Path, open_page: Callable
     expect(step(alone)).to_have_text("325 / 325")
 
 
+def test_positions_are_chosen_and_a_saved_run_is_opened(page: Page, tmp_path: Path) -> None:
+    page.get_by_role("button", name="Positions · open a saved run").click()
+    choose(page, "positions", "in-cache")
+    set_slider(page, "budget", 8)
+    run_to_the_end(page, SHORT)
+    expect(page.locator(".rm-title")).to_contain_text("TOVA, budget 8, in-cache positions")
+    saved = tmp_path / "saved.npz"
+    first_trace().save(saved)
+    page.locator("input[type=file]").first.set_input_files(saved)
+    expect(status(page)).to_contain_text("Opened: TOVA, budget 64, 326 tokens")
+    expect(step(page)).to_have_text("325 / 325")
+    (tmp_path / "none.npz").write_bytes(b"no trace")
+    page.locator("input[type=file]").first.set_input_files(tmp_path / "none.npz")
+    expect(status(page)).to_contain_text("not a trace")
+    expect(step(page)).to_have_text("325 / 325")
+
+
 def test_three_policies_are_compared_side_by_side(page: Page) -> None:
     write(page, SHORT)
     page.get_by_role("tab", name="Compare").click()

@@ -341,7 +341,7 @@ const ComparisonMap = (() => {
       this.alternative = find(".rm-alternative");
       this.changed = oncePerFrame(() => this.runs && root.isConnected && this.draw());
       this.steps = new StepControl(root, this.changed);
-      this.part = new WindowControl(root, (position) => onEvent("window", { position }));
+      this.part = new WindowControl(root, (position) => onEvent("window", { position, run: this.runs.run }));
       this.viewport = new Viewport(() => this.onView());
       this.between = new DifferencePanel(find(".cm-difference canvas"), this);
       this.listen();

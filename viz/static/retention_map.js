@@ -57,7 +57,7 @@ const RetentionMap = (() => {
       this.olderKey = find(".rm-key-older");
       this.changed = oncePerFrame(() => this.trace && root.isConnected && this.draw());
       this.steps = new StepControl(root, () => this.onStep());
-      this.part = new WindowControl(root, (position) => onEvent("window", { position }));
+      this.part = new WindowControl(root, (position) => onEvent("window", { position, run: this.trace.run }));
       this.text = new TextPane(find(".rm-text"), {
         onPoint: (position) => this.point(position === null ? null : { row: null, position }),
         onClick: (position) => this.clickToken(position),

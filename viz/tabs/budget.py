@@ -26,7 +26,8 @@ def budget_tab(model: gr.Dropdown, text: gr.Textbox) -> None:
     gr.Markdown(
         "### How much memory does your text need?\n"
         "Every chosen policy reads the text with every budget. Lower is better; the full model, which forgets nothing, "
-        "is the line to reach, and *short context* is a model that only ever sees that many tokens at a time."
+        "is the line to reach, and *short context* is a model that only ever sees that many tokens at a time. "
+        "Both axes are logarithmic. The paper's model and texts are others than yours: compare the order of the curves."
     )
     with gr.Row():
         keys = gr.CheckboxGroup(

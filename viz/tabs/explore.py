@@ -6,21 +6,24 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from dataclasses import fields
-from typing import Any
+from pathlib import PurePath
+from typing import Any, get_args
 
 import gradio as gr
 
 from core import POLICIES, LanguageModel, Trace, attention_of, iter_generate, iter_replay, make_policy, metrics
 from core.errors import UserError
+from core.trace import Positions
 from viz.example_texts import EXAMPLES, first_trace
 from viz.export import write_files
 from viz.figures import head_figure, token_figure
 from viz.findings import findings, findings_html
 from viz.markup import paragraphs, status
-from viz.payload import payload
+from viz.payload import payload, window_at
 from viz.retention_map import RetentionMap
 from viz.sentences import life, why
 from viz.tabs.models import ALONE, QUIETLY, full_perplexity, language_model
+from viz.tabs.uploads import trace_of
 
 SETTINGS = [
     (key, setting)
@@ -32,6 +35,13 @@ SETTINGS = [
 
 FIRST_ROW = (12, 0)
 """The layer (and KV head) whose life is shown until another is clicked: one in the middle of the default model."""
+
+POSITIONS = get_args(Positions)
+POSITIONS_INFO = (
+    "original: each row keeps its place in the text, as in the published TOVA code. in-cache: the rows are numbered "
+    "anew at every step, as in StreamingLLM, so a text may be longer than the model was trained for. log-gap: as "
+    "original, but gaps of more than 10 shrink to ln(ln gap), the paper's own way (section 7.2)."
+)
 
 
 def explore_tab(
@@ -57,6 +67,15 @@ def explore_tab(
         with gr.Column(scale=2, min_width=300):
             gr.Markdown("### What to see here")
             found = gr.HTML(elem_id="findings")
+            with gr.Accordion("Positions · open a saved run", open=False, elem_id="more"):
+                positions = gr.Dropdown(
+                    list(POSITIONS),
+                    value="original",
+                    label="Positions of the rows kept",
+                    info=POSITIONS_INFO,
+                    elem_id="positions",
+                )
+                open_button = gr.UploadButton("Open a saved run (.npz)", file_types=[".npz"], size="sm", elem_id="open")
     retention_map = RetentionMap()
     with gr.Row():
         with gr.Column(min_width=320):
@@ -90,7 +109,7 @@ def explore_tab(
     page.load(watch_model, outputs=status_line, **QUIETLY)
     running = run_button.click(
         run,
-        [model, policy, budget, new_tokens, text, row, *settings],
+        [model, policy, budget, new_tokens, text, row, positions, *settings],
         [retention_map, found, status_line, trace, *below],
         api_name="run",
         show_progress_on=status_line,
@@ -104,6 +123,8 @@ def explore_tab(
         clicked(choose_row, [trace, by_attention], [head_plot, row], **QUIETLY, **ALONE)
     by_attention.change(show_row, [trace, row, by_attention], head_plot, **QUIETLY, **ALONE)
     export_button.click(export, trace, files, **QUIETLY)
+    retention_map.window(show_window, trace, retention_map, **QUIETLY)
+    open_button.upload(open_run, [open_button, row], [retention_map, found, status_line, trace, *below], **QUIETLY)
     return text, trace
 
 
@@ -153,7 +174,14 @@ def open_page() -> tuple[dict[str, Any], str, Trace, Any, Any, str]:
 
 
 def run(
-    model: str, key: str, budget: int, new_tokens: int, text: str, row: tuple[int, int], *settings: int
+    model: str,
+    key: str,
+    budget: int,
+    new_tokens: int,
+    text: str,
+    row: tuple[int, int],
+    positions: Positions,
+    *settings: int,
 ) -> Iterator[tuple[Any, ...]]:
     """Read the text, write on if asked to, and report while it goes on.
 
@@ -168,21 +196,24 @@ def run(
         policy = make_policy(key, None if key == "full" else budget, **own)
         tokens = lm.encode(text)
         reports = (
-            iter_generate(lm, tokens, [policy], max_new_tokens=new_tokens)
+            iter_generate(lm, tokens, [policy], max_new_tokens=new_tokens, positions=positions)
             if new_tokens
-            else iter_replay(lm, tokens, policy)
+            else iter_replay(lm, tokens, policy, positions=positions)
         )
         for report in reports:
             trace = report.traces[0]
             doing = "Reading" if report.done < len(tokens) else "Writing"
             progress = status(f"{doing}: {report.done:,} of {report.total:,} tokens")
-            picture = payload(trace, run=run_id, total=report.total)
+            window = window_at(report.total, len(trace) - 1)
+            picture = payload(trace, run=run_id, total=report.total, window=window)
             yield picture, findings_html(findings(trace)), progress, trace, skip, skip, skip
         seconds = time.monotonic() - started
         done = f"{len(trace):,} tokens in {seconds:.1f} s"
-        whole = payload(trace, run=run_id)
+        whole = payload(trace, run=run_id, window=window_at(len(trace), len(trace) - 1))
         yield whole, skip, status(f"{done}. Comparing with the full model …"), *no_change
-        beside = full_perplexity(model, tuple(trace.tokens.ids.tolist()))
+        beside = None
+        if lm.context_length is None or len(trace) <= lm.context_length:
+            beside = full_perplexity(model, tuple(trace.tokens.ids.tolist()))
         fits = policy.budget is not None and policy.budget >= len(trace)
         done += ". The budget is not smaller than the text, so nothing had to be evicted" if fits else ""
         found = findings_html(findings(trace, beside))
@@ -231,7 +262,26 @@ def show_row(trace: Trace | None, row: tuple[int, int], by_attention: bool) -> I
     if by_attention:
         lm = language_model(trace.model_id)
         policy = make_policy(trace.policy.key, trace.policy.budget, **trace.policy.settings)
-        yield head_figure(trace, *row, attention_of(lm, trace.tokens, policy, *row))
+        attention = attention_of(lm, trace.tokens, policy, *row, positions=trace.positions)
+        yield head_figure(trace, *row, attention)
+
+
+def open_run(file: str, row: tuple[int, int]) -> tuple[Any, ...]:
+    """A saved run in place of the one shown: map, findings, status, trace, and the panels' contents."""
+    try:
+        trace = trace_of(file)
+    except UserError as e:
+        return *[gr.skip()] * 2, status(str(e), "error"), *[gr.skip()] * 4
+    line = status(f"Opened: {trace.policy}, {len(trace):,} tokens, read by {PurePath(trace.model_id).name}.", "done")
+    picture = payload(trace, run=uuid.uuid4().hex, window=window_at(len(trace), len(trace) - 1))
+    return picture, findings_html(findings(trace)), line, trace, *panels(trace, row)
+
+
+def show_window(trace: Trace | None, event: gr.EventData) -> Any:
+    """Another part of a text that is too long to be shown whole."""
+    if trace is None:
+        return gr.skip()
+    return payload(trace, run=event.run, window=window_at(len(trace), int(event.position)))
 
 
 def export(trace: Trace | None) -> Any:

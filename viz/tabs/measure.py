@@ -2,7 +2,6 @@
 
 import csv
 import tempfile
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,10 +43,10 @@ from viz.measures import (
     trace_overlap_figure,
 )
 from viz.tabs.models import QUIETLY
+from viz.tabs.uploads import trace_of
 
 THIS, COMPARED, FILES = "the run in Explore", "the runs in Compare", "saved traces (.npz)"
 MOST_FILES = 8
-MOST_BYTES = 100_000_000  # of a file's arrays: 32 layers with 32 KV heads over 4,096 tokens are 70 MB
 LAYER = 12  # whose life is shown until another is clicked, as in the Explore tab
 SHOW_LARGE = "() => document.getElementById('measure-life').scrollIntoView({ block: 'nearest', behavior: 'smooth' })"
 LARGE = 600  # pixels; about as high as the small pictures beside it
@@ -248,34 +247,13 @@ def runs_of(which: str, trace: Trace | None, traces: list[Trace] | None, files: 
     if which == FILES:
         if len(files or []) > MOST_FILES:
             raise BadInput(f"These are {len(files or [])} files; at most {MOST_FILES} are measured at once.")
-        runs = [loaded(Path(file)) for file in files or []]
+        runs = [trace_of(file) for file in files or []]
     if not runs:
         where = {THIS: "press Run in Explore", COMPARED: "press Run in Compare", FILES: "choose some .npz files"}[which]
         raise BadInput(f"There is nothing to measure yet: {where}.")
     if min(len(run) for run in runs) < 2:
         raise BadInput("A run is measured from its second token on; give the model a longer text.")
     return runs
-
-
-def loaded(file: Path) -> Trace:
-    """The trace in a file, which is measured before it is unpacked.
-
-    Raises:
-        BadTraceFile: it is too large, or not a trace.
-    """
-    try:
-        with zipfile.ZipFile(file) as packed:
-            size = sum(entry.file_size for entry in packed.infolist())
-        if size > MOST_BYTES:
-            raise BadTraceFile(
-                f"{size / 1e6:,.0f} MB when unpacked; at most {MOST_BYTES / 1e6:,.0f} MB are measured here. "
-                "Export a shorter run."
-            )
-        return Trace.load(file)
-    except zipfile.BadZipFile:
-        raise BadTraceFile(f"{file.name}: This is not a trace (.npz) saved by this app; export it again.") from None
-    except BadTraceFile as e:
-        raise BadTraceFile(f"{file.name}: {e}") from e
 
 
 def of_all_runs(runs: list[Trace]) -> list[Any]:
