@@ -14,7 +14,8 @@ from traces import random_trace
 
 from core import survival
 from core.policies import make_policy, settings_of
-from viz.tabs.measure import MOST_BYTES, OF_ALL_RUNS, OF_ONE_RUN, measure_tab
+from viz.tabs.measure import OF_ALL_RUNS, OF_ONE_RUN, measure_tab
+from viz.tabs.uploads import MOST_BYTES
 
 expect.set_options(timeout=40_000)  # a busy machine may take a while to answer
 
