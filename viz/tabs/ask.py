@@ -33,6 +33,15 @@ EVIDENCE = 'in smaller letters: "Buy more matches."'
 NOTHING_MARKED = "Nothing is marked yet: select a passage in the document with the mouse or with shift and the arrows."
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """The characters of a document that are marked, from `start` to before `stop`."""
+
+    document: str
+    start: int
+    stop: int
+
+
 @dataclass(frozen=True, eq=False)
 class Asked:
     """What has been asked, and the answers.
@@ -55,7 +64,7 @@ def ask_tab(model: gr.Dropdown) -> None:
     asked = gr.State()
     document_text = EXAMPLES[0].text
     start = document_text.index(EVIDENCE)
-    evidence = gr.State((start, start + len(EVIDENCE)))
+    evidence = gr.State(Evidence(document_text, start, start + len(EVIDENCE)))
     gr.Markdown(
         "### What does it still know when you ask?\n"
         "The model reads the document once, then your question, and every policy answers from what it has kept, beside "
@@ -106,11 +115,11 @@ def ask_tab(model: gr.Dropdown) -> None:
         **ALONE,
     )
     stopping(run_button, stop_button, running, halted, "What has been answered stays.")
-    document.select(mark, document, [evidence, marked], **QUIETLY).success(
+    document.select(mark, document, [evidence, marked], trigger_mode="always_last", **QUIETLY).success(
         show_asked, [asked, document, evidence, reference], drawn, **QUIETLY
     )
-    document.input(unmark, None, [evidence, marked], **QUIETLY)
-    upload.upload(open_document, upload, [document, evidence, marked, line], **QUIETLY)
+    document.change(still_marked, [document, evidence], [evidence, marked], trigger_mode="always_last", **QUIETLY)
+    upload.upload(open_document, upload, [document, line], **QUIETLY)
     needle_button.click(
         hide_fact, [model, depth, length], [document, question, reference, evidence, marked, line], **QUIETLY, **ALONE
     )
@@ -119,7 +128,7 @@ def ask_tab(model: gr.Dropdown) -> None:
 
 
 def run_ask(
-    model: str, document: str, question: str, reference: str, evidence: tuple[int, int] | None, *chosen: Any
+    model: str, document: str, question: str, reference: str, evidence: Evidence | None, *chosen: Any
 ) -> Iterator[tuple[Any, ...]]:
     """Read and answer: status, what was asked, answers, map, words, curve, layers, whose layers."""
     skip, run_id, started = gr.skip(), uuid.uuid4().hex, time.monotonic()
@@ -129,6 +138,7 @@ def run_ask(
         yield status("Loading the model …"), *nothing
         lm = language_model(model)
         prompt = prompt_of(lm, document, question)
+        evidence = evidence if evidence is not None and evidence.document == document else None
         for report in iter_ask(lm, prompt, policies):
             answers = report.answers
             doing = "Reading" if report.done < len(prompt.tokens) else "Answering"
@@ -144,12 +154,12 @@ def run_ask(
         yield status(str(e), "error"), *nothing
 
 
-def show_asked(asked: Asked | None, document: str, evidence: tuple[int, int] | None, reference: str) -> list[Any]:
+def show_asked(asked: Asked | None, document: str, evidence: Evidence | None, reference: str) -> list[Any]:
     """The answers, the map, the words, the curve, the layers of the first policy, and whose may be chosen.
 
     Nothing changes while the document is another than the one that was asked about.
     """
-    if asked is None or asked.document != document:
+    if asked is None or asked.document != document or (evidence is not None and evidence.document != document):
         return [gr.skip()] * 6
     prompt, answers = asked.prompt, asked.answers
     traces = _finite(answers)
@@ -174,9 +184,9 @@ def show_asked(asked: Asked | None, document: str, evidence: tuple[int, int] | N
     ]
 
 
-def show_layers(asked: Asked | None, document: str, evidence: tuple[int, int] | None, whose: str) -> Any:
+def show_layers(asked: Asked | None, document: str, evidence: Evidence | None, whose: str) -> Any:
     """How much of the evidence each layer of one policy keeps."""
-    if asked is None or asked.document != document:
+    if asked is None or asked.document != document or (evidence is not None and evidence.document != document):
         return gr.skip()
     passage = _passage(asked.prompt, evidence)
     trace = next((trace for trace in _finite(asked.answers) if str(trace.policy) == whose), None)
@@ -189,11 +199,11 @@ def _finite(answers: list[Answer]) -> list[Trace]:
     return [answer.trace for answer in answers if answer.trace.policy.budget is not None]
 
 
-def _passage(prompt: Prompt, evidence: tuple[int, int] | None) -> range | None:
-    return None if evidence is None else prompt.passage(*evidence)
+def _passage(prompt: Prompt, evidence: Evidence | None) -> range | None:
+    return None if evidence is None else prompt.passage(evidence.start, evidence.stop)
 
 
-def _cards(answers: list[Answer], prompt: Prompt, evidence: tuple[int, int] | None, reference: str, over: bool) -> str:
+def _cards(answers: list[Answer], prompt: Prompt, evidence: Evidence | None, reference: str, over: bool) -> str:
     passage = _passage(prompt, evidence)
     given = [
         Given(
@@ -212,7 +222,7 @@ def mark(document: str, event: gr.SelectData) -> tuple[Any, Any]:
     start, stop = sorted(_characters(document, place) for place in event.index)
     if not document[start:stop].strip():
         return gr.skip(), gr.skip()
-    return (start, stop), paragraphs([f"Marked: {document[start:stop]}"])
+    return Evidence(document, start, stop), paragraphs([f"Marked: {document[start:stop]}"])
 
 
 def _characters(text: str, place: int) -> int:
@@ -220,17 +230,19 @@ def _characters(text: str, place: int) -> int:
     return len(text.encode("utf-16-le")[: 2 * place].decode("utf-16-le", errors="ignore"))
 
 
-def unmark() -> tuple[None, str]:
+def still_marked(document: str, evidence: Evidence | None) -> tuple[Any, Any]:
     """Another document has no evidence yet."""
+    if evidence is not None and evidence.document == document:
+        return gr.skip(), gr.skip()
     return None, paragraphs([NOTHING_MARKED])
 
 
-def open_document(file: str) -> tuple[Any, Any, Any, str]:
+def open_document(file: str) -> tuple[Any, str]:
     """The text of an uploaded file as the document."""
     try:
-        return text_of(file), *unmark(), status("The file is the document now.")
+        return text_of(file), status("The file is the document now.")
     except UserError as e:
-        return gr.skip(), gr.skip(), gr.skip(), status(str(e), "error")
+        return gr.skip(), status(str(e), "error")
 
 
 def hide_fact(model: str, depth: int, length: int) -> tuple[Any, ...]:
@@ -241,7 +253,14 @@ def hide_fact(model: str, depth: int, length: int) -> tuple[Any, ...]:
         return *[gr.skip()] * 5, status(str(e), "error")
     needle = hay.document[hay.start : hay.stop]
     told = status(f"A sentence with a number stands at {depth} % of the text. Press Ask.")
-    return hay.document, QUESTION, FACT, (hay.start, hay.stop), paragraphs([f"Marked: {needle}"]), told
+    return (
+        hay.document,
+        QUESTION,
+        FACT,
+        Evidence(hay.document, hay.start, hay.stop),
+        paragraphs([f"Marked: {needle}"]),
+        told,
+    )
 
 
 def _matrix(model: gr.Dropdown) -> None:
