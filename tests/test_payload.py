@@ -153,13 +153,13 @@ def test_rows_from_before_a_window_are_known_at_every_step() -> None:
     assert payload(trace, window=range(45))["older"] is None
 
 
-def test_a_window_of_a_long_trace_is_less_than_three_megabytes() -> None:
+def test_a_window_of_a_long_trace_is_less_than_two_megabytes() -> None:
     n = 50_000
     lives = np.random.default_rng(0).exponential(512, (30, 3, n)).astype(np.int64)
     evicted_at = np.arange(n) + lives
     trace = trace_of(np.where(evicted_at < n, evicted_at, NEVER), (" token",) * n, "tova-head", 512)
 
-    assert len(json.dumps(payload(trace, window=window_at(n, 30_000)))) < 3_000_000
+    assert len(json.dumps(payload(trace, window=window_at(n, 30_000)))) < 2_000_000
 
 
 @pytest.mark.parametrize("window", [range(40, 60), range(5, 5), range(-3, 5), range(0, 10, 2)])

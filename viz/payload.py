@@ -19,8 +19,8 @@ Payload: TypeAlias = dict[str, Any]
 MarkKind: TypeAlias = Literal["evidence", "question"]
 
 SCHEMA = 1
-WINDOW = 8192
-"""Tokens that a map shows at once of a longer trace: what a browser opens within a second and scrubs smoothly."""
+WINDOW = 4096
+"""Tokens that a map shows at once of a longer trace: as many as a browser scrubs through at 60 frames a second."""
 
 
 @dataclass(frozen=True)
