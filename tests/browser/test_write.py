@@ -151,6 +151,7 @@ def test_two_browsers_judge_blind(open_tab: Callable[..., Page], store: VoteStor
     expect(ann.locator("#judge-pair")).to_contain_text("There is no pair")
     expect(ann.locator("#judge-a")).to_be_disabled()
     write_to_the_end(ann, "w4 w5 w6\nw7 w8 w9")
+    expect(ann.locator("#write-status")).to_contain_text("They can be judged blind")  # of these, not of the first
     expect(cards(ann)).to_have_count(0)
     expect(ann.locator("#write-stories")).to_contain_text("not shown here")
     for page, button in ((ann, "a"), (bob, "b")):
