@@ -21,13 +21,13 @@ from transformers.utils import logging
 from core.cluster import iter_cluster_sweep
 from core.engine import LONGEST_CHUNK, iter_generate, replay
 from core.errors import BadInput, UserError
-from core.evaluate import Evaluation, iter_evaluate, score_of, table
+from core.evaluate import EvaluateProgress, Evaluation, iter_evaluate, score_of, table
 from core.growing_csv import GrowingCsv
 from core.metrics import perplexity
 from core.models import DEFAULT_MODEL, load_model
 from core.policies import POLICIES, make_policy
-from core.records import LABELS, RecordFile, budget_sentences, points
-from core.sweep import iter_sweep
+from core.records import LABELS, Point, Record, budget_sentences, points
+from core.sweep import SweepProgress, iter_sweep
 from core.trace import Positions, Prefill
 from core.zeroscrolls import TASKS, read_examples
 
@@ -122,7 +122,7 @@ def _sweep(options: argparse.Namespace) -> None:
     policies, budgets = options.policies.split(","), [_number(budget) for budget in options.budgets.split(",")]
     lm = load_model(options.model)
     texts = {name: lm.encode(text) for name, text in documents.items()}
-    with closing(RecordFile(options.out)) as file:
+    with closing(GrowingCsv(options.out, Record)) as file:
         settings = {"window": options.window, "records": file.records}
         if options.ray:
             # the workers load the model for themselves; here its tokenizer and its configuration will do
@@ -139,16 +139,10 @@ def _sweep(options: argparse.Namespace) -> None:
                     print(sentence, file=sys.stderr)
             for record in report.records[len(file.records) :]:
                 file.append(record)
-                left = (time.monotonic() - started) / (report.done - done_before) * (report.total - report.done)
-                budget = "" if record.budget is None else f", budget {record.budget}"
-                print(
-                    f"{report.done / report.total:4.0%}, {left:.0f} s left: {record.document}, window {record.window}, "
-                    f"{LABELS[record.policy]}{budget}: perplexity {record.perplexity:.2f}",
-                    file=sys.stderr,
-                )
+                where = f"{record.document}, window {record.window}, {_name(record)}"
+                _progress(report, started, done_before, f"{where}: perplexity {record.perplexity:.2f}")
         for point in points(file.records):
-            budget = "" if point.budget is None else f", budget {point.budget}"
-            print(f"{LABELS[point.policy]}{budget}: perplexity {point.perplexity:.2f}")
+            print(f"{_name(point)}: perplexity {point.perplexity:.2f}")
         for sentence in budget_sentences(file.records):
             print(sentence)
 
@@ -164,15 +158,19 @@ def _evaluate(options: argparse.Namespace) -> None:
         for report in iter_evaluate(lm, options.task, examples, policies, budgets, records=file.records, **how):
             for record in report.records[len(file.records) :]:
                 file.append(record)
-                left = (time.monotonic() - started) / (report.done - done_before) * (report.total - report.done)
-                budget = "" if record.budget is None else f", budget {record.budget}"
-                print(
-                    f"{report.done / report.total:4.0%}, {left:.0f} s left: {record.example}, "
-                    f"{LABELS[record.policy]}{budget}: {100 * score_of([record]):.1f} %",
-                    file=sys.stderr,
-                )
+                found = f"{record.example}, {_name(record)}: {100 * score_of([record]):.1f} %"
+                _progress(report, started, done_before, found)
         for line in table(file.records):
             print(line)
+
+
+def _name(one: Record | Point | Evaluation) -> str:
+    return LABELS[one.policy] + ("" if one.budget is None else f", budget {one.budget}")
+
+
+def _progress(report: SweepProgress | EvaluateProgress, started: float, done_before: int, found: str) -> None:
+    left = (time.monotonic() - started) / (report.done - done_before) * (report.total - report.done)
+    print(f"{report.done / report.total:4.0%}, {left:.0f} s left: {found}", file=sys.stderr)
 
 
 def _text_of(path: str | Path) -> str:

@@ -9,7 +9,7 @@ forgotten before the question is known.
 import hashlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from core.answers import Rouge, f1, rouge
 from core.ask import answer_of
 from core.engine import LONGEST_CHUNK, iter_generate
 from core.errors import BadInput
+from core.growing_csv import check_continues
 from core.policies import Full, make_policy
 from core.records import FULL, LABELS
 from core.trace import Prefill, Tokens
@@ -101,7 +102,7 @@ def iter_evaluate(
     BadInput is raised if they are another evaluation's.
     """
     plan = _plan(lm, task, examples, policies, budgets, new_tokens, prefill)
-    _check_records(records, [asking for asking, _ in plan])
+    check_continues(records, [asking for asking, _ in plan], "evaluation")
     references = {example.id: example.references for example in examples}
     found = list(records)
     sizes = [len(tokens) + asking.new_tokens for asking, tokens in plan]
@@ -198,19 +199,6 @@ def _evaluation(
         rouge_l=by_rouge.rouge_l if by_rouge else None,
         seconds=seconds,
     )
-
-
-def _check_records(records: Sequence[Evaluation], askings: list[Asking]) -> None:
-    if len(records) > len(askings):
-        raise BadInput("There are more records than this evaluation has: they are another's. Choose another file.")
-    for record, asking in zip(records, askings, strict=False):
-        for setting in fields(Asking):
-            its, ours = getattr(record, setting.name), getattr(asking, setting.name)
-            if its != ours:
-                raise BadInput(
-                    f"The records are another evaluation's: where it has {setting.name} {its}, this one has {ours}. "
-                    "Choose another file, or the settings of that evaluation."
-                )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, fields
 from os import PathLike
 from typing import Any, BinaryIO, Generic, TypeVar, get_type_hints
@@ -83,6 +83,24 @@ class GrowingCsv(Generic[R]):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def check_continues(records: Sequence[object], plan: Sequence[object], what: str) -> None:
+    """Whether these are records of the first things planned: a record has all fields of its plan, and more.
+
+    Raises:
+        BadInput: they are those of another sweep or evaluation, as `what` says.
+    """
+    if len(records) > len(plan):
+        raise BadInput(f"There are more records than this {what} has: they are another's. Choose another file.")
+    for record, planned in zip(records, plan, strict=False):
+        for setting in fields(planned):  # type: ignore[arg-type]
+            its, ours = getattr(record, setting.name), getattr(planned, setting.name)
+            if its != ours:
+                raise BadInput(
+                    f"The records are another {what}'s: where it has {setting.name} {its}, this one has {ours}. "
+                    f"Choose another file, or the settings of that {what}."
+                )
 
 
 def _line(values: Iterable[object]) -> bytes:

@@ -1,15 +1,10 @@
-"""The records of a budget sweep: the CSV file they live in, and the curves drawn from them. Knows no model."""
+"""The records of a budget sweep, and the curves drawn from them. Knows no model."""
 
-import csv
-import io
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
-from os import PathLike
-from typing import BinaryIO
+from dataclasses import dataclass
 
-from core.errors import BadInput
 from core.policies import POLICIES
 
 FULL = "full"
@@ -122,78 +117,3 @@ def budget_sentences(records: Sequence[Record], within: float = 0.05) -> list[st
         else f"{LABELS[policy]}: {budget:,} is the smallest budget tried that comes {limit}."
         for policy, budget in smallest_budget(records, within).items()
     ]
-
-
-class RecordFile:
-    """A CSV file of records that only ever grows, a whole line at a time.
-
-    A run that was killed leaves at most half a line at its end, which is cut off when the file is opened again. A
-    file that is no such CSV is refused and left as it is.
-
-    Attributes:
-        records: all that are in the file.
-    """
-
-    def __init__(self, path: str | PathLike[str]) -> None:
-        """Open the file, or make it.
-
-        Raises:
-            BadInput: it cannot be opened, or holds something else.
-        """
-        try:
-            self._file: BinaryIO = open(path, "ab+")  # noqa: SIM115 (closed by `close`)
-        except OSError as e:
-            raise BadInput(f"{path} cannot be written: {e.strerror}.") from e
-        try:
-            self.records = self._repaired(path)
-        except BaseException:
-            self._file.close()
-            raise
-
-    def _repaired(self, path: str | PathLike[str]) -> list[Record]:
-        self._file.seek(0)
-        content = self._file.read()
-        whole = content[: content.rfind(b"\n") + 1]
-        records = []
-        try:
-            if not (whole or HEADER).startswith(HEADER) or not (whole or HEADER.startswith(content)):
-                raise ValueError("another header")
-            for values in csv.reader(io.StringIO(whole[len(HEADER) :].decode(), newline="")):
-                records.append(_parsed(values))
-        except (ValueError, csv.Error) as e:
-            raise BadInput(f"{path} is not the file of a sweep. Choose another file.") from e
-        self._file.truncate(len(whole))
-        if not whole:
-            self._write(HEADER)
-        return records
-
-    def append(self, record: Record) -> None:
-        """Add a record; it is in the file when this returns."""
-        self._write(_line(astuple(record)))
-        self.records.append(record)
-
-    def _write(self, line: bytes) -> None:
-        self._file.write(line)
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-def _line(values: Iterable[object]) -> bytes:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(values)
-    return line.getvalue().encode()
-
-
-HEADER = _line(field.name for field in fields(Record))
-
-
-def _parsed(values: list[str]) -> Record:
-    """Raise ValueError unless these are the values of a record."""
-    model, dtype, document, window, text_hash, policy, budget, tokens, nll_sum, perplexity, seconds = values
-    return Record(
-        *(model, dtype, document, int(window), text_hash, policy, int(budget) if budget else None),
-        *(int(tokens), float(nll_sum), float(perplexity), float(seconds)),
-    )

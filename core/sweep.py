@@ -8,13 +8,14 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from core.engine import LONGEST_CHUNK, REPORT_EVERY, iter_replay
 from core.errors import BadInput, UnknownPolicy
+from core.growing_csv import check_continues
 from core.policies import Full, Policy, check_whole, make_policy
 from core.records import BASELINE, FULL, LABELS, Reading, Record
 from core.trace import Tokens
@@ -172,7 +173,7 @@ def plan_sweep(
         for i, tokens in enumerate(_windows(lm, name, lm.as_tokens(text), window)):
             digest = hashlib.sha256(tokens.ids.tobytes()).hexdigest()[:16]
             readings += [(Reading(lm.model_id, dtype, name, i, digest, key, budget), tokens) for key, budget in curves]
-    _check_records(records, [reading for reading, _ in readings])
+    check_continues(records, [reading for reading, _ in readings], "sweep")
     return Plan(readings, left_out)
 
 
@@ -218,16 +219,3 @@ def _pieces(reading: Reading, tokens: Tokens) -> list[Tokens]:
 
 def _policy(reading: Reading) -> Policy:
     return Full() if reading.policy in (FULL, BASELINE) else make_policy(reading.policy, reading.budget)
-
-
-def _check_records(records: Sequence[Record], readings: list[Reading]) -> None:
-    if len(records) > len(readings):
-        raise BadInput("There are more records than this sweep has: they are another's. Choose another file.")
-    for record, reading in zip(records, readings, strict=False):
-        for setting in fields(Reading):
-            its, ours = getattr(record, setting.name), getattr(reading, setting.name)
-            if its != ours:
-                raise BadInput(
-                    f"The records are another sweep's: where it has {setting.name} {its}, this one has {ours}. "
-                    "Choose another file, or the settings of that sweep."
-                )

@@ -16,7 +16,8 @@ from core import load_model
 from core.__main__ import main
 from core.cluster import ATTEMPTS, import_ray, iter_cluster_sweep
 from core.errors import BadInput, ClusterError
-from core.records import Record, RecordFile
+from core.growing_csv import GrowingCsv
+from core.records import Record
 from core.sweep import plan_sweep
 
 NOWHERE = "127.0.0.1:1"
@@ -83,7 +84,7 @@ def killing(doing, most):
 
 def outcomes(path):
     """What the file says, without what no two runs have in common, and with the last digits rounded away."""
-    file = RecordFile(path)
+    file = GrowingCsv(path, Record)
     file.close()
     return [
         replace(record, seconds=0.0, nll_sum=pytest.approx(record.nll_sum), perplexity=pytest.approx(record.perplexity))

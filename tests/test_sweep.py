@@ -22,7 +22,8 @@ from transformers import PreTrainedTokenizerFast
 from core import Trace, generate, iter_sweep, load_model, make_policy, replay, sweep
 from core.__main__ import main
 from core.errors import BadInput
-from core.records import Point, Record, RecordFile, budget_sentences, points, smallest_budget
+from core.growing_csv import GrowingCsv
+from core.records import Point, Record, budget_sentences, points, smallest_budget
 
 ROOT = Path(__file__).parent.parent
 POLICIES, BUDGETS = ["tova", "h2o"], [4, 9]
@@ -250,14 +251,14 @@ ODD = [
 
 
 def write(path, records):
-    file = RecordFile(path)
+    file = GrowingCsv(path, Record)
     for one in records:
         file.append(one)
     file.close()
 
 
 def read(path):
-    file = RecordFile(path)
+    file = GrowingCsv(path, Record)
     file.close()
     return file.records
 
@@ -304,14 +305,14 @@ def test_a_file_that_is_no_sweep_is_refused_and_left_alone(tmp_path, content):
     content = content.replace(b"header", path.read_bytes())
     path.write_bytes(content)
     with pytest.raises(BadInput, match=r"sweep\.csv"):
-        RecordFile(path)
+        GrowingCsv(path, Record)
     assert path.read_bytes() == content
 
 
 def test_a_file_that_cannot_be_opened(tmp_path):
     for path in (tmp_path, tmp_path / "no" / "sweep.csv"):
         with pytest.raises(BadInput, match="cannot be written"):
-            RecordFile(path)
+            GrowingCsv(path, Record)
 
 
 # ---- the command line

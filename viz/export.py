@@ -4,7 +4,7 @@ import csv
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from pandas import DataFrame
 
@@ -51,7 +51,7 @@ def write_csv(trace: Trace, file: TextIO) -> None:
 
 def write_files(trace: Trace) -> list[str]:
     """Write the trace (.npz), the table (.csv) and the page (.html); returns their paths."""
-    folder = _new_folder()
+    folder = new_folder()
     table, page = (folder / f"{_name(trace)}.{kind}" for kind in ("csv", "html"))
     with table.open("w", encoding="utf-8", newline="") as text:
         write_csv(trace, text)
@@ -61,7 +61,7 @@ def write_files(trace: Trace) -> list[str]:
 
 def write_comparison(traces: Sequence[Trace], costs: DataFrame) -> list[str]:
     """Write the table of costs (.csv) and every trace (.npz); returns their paths."""
-    folder = _new_folder()
+    folder = new_folder()
     table = folder / "comparison.csv"
     costs.to_csv(table, index=False)
     return [str(table), *(_saved(trace, folder) for trace in traces)]
@@ -69,9 +69,19 @@ def write_comparison(traces: Sequence[Trace], costs: DataFrame) -> list[str]:
 
 def write_table(rows: DataFrame, name: str) -> str:
     """Write a table as `name`.csv; returns its path."""
-    path = _new_folder() / f"{name}.csv"
+    path = new_folder() / f"{name}.csv"
     rows.to_csv(path, index=False)
     return str(path)
+
+
+def write_rows(rows: Sequence[dict[str, Any]], name: str) -> Path:
+    """Write rows as they are, with all digits, as `name`.csv; returns its path."""
+    path = new_folder() / f"{name}.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
 
 
 def _name(trace: Trace) -> str:
@@ -88,5 +98,6 @@ def _saved(trace: Trace, folder: Path) -> str:
 _exports = tempfile.TemporaryDirectory(prefix="retention-")  # goes when the server stops
 
 
-def _new_folder() -> Path:
+def new_folder() -> Path:
+    """An empty folder that lasts as long as the server."""
     return Path(tempfile.mkdtemp(dir=_exports.name))

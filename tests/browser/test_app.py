@@ -154,7 +154,7 @@ def test_the_map_grows_while_it_runs_and_stop_keeps_what_there_is(page: Page) ->
         seen.add(step(page).inner_text())
         page.wait_for_timeout(50)
     page.get_by_role("button", name="Stop").click()
-    expect(status(page)).to_contain_text("Stopped.")
+    expect(page.locator("#stopped")).to_contain_text("Stopped.")
     page.wait_for_timeout(1000)
     stopped_at = step(page).inner_text()
     page.wait_for_timeout(1500)

@@ -159,7 +159,7 @@ def show_asked(asked: Asked | None, document: str, evidence: Evidence | None, re
 
     Nothing changes while the document is another than the one that was asked about.
     """
-    if asked is None or asked.document != document or (evidence is not None and evidence.document != document):
+    if asked is None or not _fits(asked, document, evidence):
         return [gr.skip()] * 6
     prompt, answers = asked.prompt, asked.answers
     traces = _finite(answers)
@@ -186,13 +186,18 @@ def show_asked(asked: Asked | None, document: str, evidence: Evidence | None, re
 
 def show_layers(asked: Asked | None, document: str, evidence: Evidence | None, whose: str) -> Any:
     """How much of the evidence each layer of one policy keeps."""
-    if asked is None or asked.document != document or (evidence is not None and evidence.document != document):
+    if asked is None or not _fits(asked, document, evidence):
         return gr.skip()
     passage = _passage(asked.prompt, evidence)
     trace = next((trace for trace in _finite(asked.answers) if str(trace.policy) == whose), None)
     if passage is None or trace is None:
         return gr.skip()
     return evidence_layers_figure(trace, passage, asked.prompt.question.start)
+
+
+def _fits(asked: Asked, document: str, evidence: Evidence | None) -> bool:
+    """Whether the document is still the one that was asked about, and the evidence is marked in it."""
+    return asked.document == document and (evidence is None or evidence.document == document)
 
 
 def _finite(answers: list[Answer]) -> list[Trace]:

@@ -23,6 +23,7 @@ from viz.payload import payload, window_at
 from viz.retention_map import RetentionMap
 from viz.sentences import life, why
 from viz.tabs.models import ALONE, QUIETLY, full_perplexity, language_model
+from viz.tabs.stop import stopping
 from viz.tabs.uploads import trace_of
 
 SETTINGS = [
@@ -55,6 +56,7 @@ def explore_tab(
             run_button = gr.Button("Run", variant="primary", elem_id="run")
             stop_button = gr.Button("Stop", elem_id="stop")
     status_line = gr.HTML(status("Connecting …"), elem_id="status")
+    halted = gr.HTML(elem_id="stopped")
     with gr.Row():
         with gr.Column(scale=3, min_width=320):
             text = gr.Textbox(EXAMPLES[0].text, label="Your text", lines=4, max_lines=8, elem_id="text")
@@ -116,7 +118,7 @@ def explore_tab(
         show_progress="minimal",
         **ALONE,
     )
-    stop_button.click(stopped, trace, status_line, cancels=[running], queue=False, **QUIETLY)
+    stopping(run_button, stop_button, running, halted, "The tokens read so far stay.")
     for clicked in (retention_map.cell, retention_map.token):
         clicked(show_token, trace, [token_plot, token_words], **QUIETLY)
     for clicked in (retention_map.cell, retention_map.row):
@@ -220,11 +222,6 @@ def run(
         yield skip, found, status(f"Done: {done}.", "done"), skip, *panels(trace, row)
     except UserError as e:
         yield skip, skip, status(str(e), "error"), *no_change
-
-
-def stopped(trace: Trace | None) -> str:
-    """The status after Stop: what has been read stays on the page."""
-    return status("Stopped." if trace is None else f"Stopped. The {len(trace):,} tokens read so far stay.", "done")
 
 
 def panels(trace: Trace, row: tuple[int, int]) -> tuple[Any, Any, str]:

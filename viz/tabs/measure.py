@@ -1,9 +1,6 @@
 """Measure: what kind of tokens survive."""
 
-import csv
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -25,6 +22,7 @@ from core.survival import (
     recency_step_rows,
     survival_rows,
 )
+from viz.export import write_rows
 from viz.figures import head_figure
 from viz.lives import Lives, lives_html
 from viz.markup import paragraphs, status
@@ -307,7 +305,7 @@ def as_table(name: str, runs: list[Trace], index: int, layer: int) -> list[Any]:
         return [gr.skip(), gr.skip(), status("No two to be compared here; the table below is the one before.")]
     data = [[round(value, 3) if isinstance(value, float) else value for value in row.values()] for row in rows]
     shown = {"headers": list(rows[0]), "data": data}
-    return [shown, str(write_rows(rows, name)), ""]
+    return [shown, str(write_rows(rows, name.lower().replace(" ", "-"))), ""]
 
 
 def table_rows(name: str, runs: Sequence[Trace], run: Trace, layer: int) -> list[Row]:
@@ -322,13 +320,3 @@ def table_rows(name: str, runs: Sequence[Trace], run: Trace, layer: int) -> list
         which |= {"policy": of_run.policy.label, "budget": of_run.policy.budget}
         rows += [which | row for row in TABLES[name](of_run)]
     return rows
-
-
-def write_rows(rows: list[Row], name: str) -> Path:
-    """A table as a .csv with all digits; empty where there is no number."""
-    file = Path(tempfile.mkdtemp()) / f"{name.lower().replace(' ', '-')}.csv"
-    with file.open("w", encoding="utf-8", newline="") as text:
-        writer = csv.DictWriter(text, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return file

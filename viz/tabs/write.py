@@ -1,12 +1,10 @@
 """Write: stories of several policies side by side, and which of them people prefer without knowing the names."""
 
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
 from html import escape
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -17,6 +15,7 @@ from core.judge import Judge, judge_from
 from core.stories import Lengths, Telling, length_table
 from core.votes import LONGEST_PROMPT, Verdict, VoteStore, full_comes_first, pairs_of
 from core.writing import iter_stories
+from viz.export import new_folder
 from viz.markup import status
 from viz.story_cards import CSS, pair_html, telling_html
 from viz.story_figures import tally_figure
@@ -320,7 +319,7 @@ def _export(store: VoteStore) -> None:
     files = gr.Files(label="All votes (.csv)", elem_id="judge-files", visible=False, height=110)
 
     def export() -> Any:
-        path = Path(tempfile.mkdtemp()) / "votes.csv"
+        path = new_folder() / "votes.csv"
         with path.open("w", encoding="utf-8", newline="") as file:
             store.export(file)
         return gr.update(value=[str(path)], visible=True)
