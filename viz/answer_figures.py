@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 from core.evidence import mean_share_kept, share_kept
 from core.haystack import NeedleResult
 from core.trace import Trace
-from viz.figures import INK, styled
+from viz.figures import INK, styled, with_legend
 from viz.measures import BLUES, COLOURS, DASHES, GREY_TO_BLUE, run_names
 from viz.sentences import quoted
 
@@ -55,7 +55,7 @@ def evidence_figure(traces: Sequence[Trace], passage: range, question: int) -> g
             hovertemplate="step %{x}, reading %{customdata}<br>%{y:.0%} of the passage kept",
         )
     _marked(figure, passage, question, traces[0].prompt_length if traces else question)
-    styled(figure, "How much of the passage is kept", "step (token being read)", "share kept")
+    with_legend(figure, "How much of the passage is kept", "step (token being read)", "share kept")
     return figure.update_yaxes(tickformat=".0%", range=[0, 1.03])
 
 
@@ -73,7 +73,7 @@ def evidence_layers_figure(trace: Trace, passage: range, question: int) -> go.Fi
         )
     )
     _marked(figure, passage, question, trace.prompt_length)
-    title = f"{html.escape(str(trace.policy), quote=False)}: how much of the passage each layer keeps"
+    title = f"{html.escape(str(trace.policy), quote=False)}<br>how much of the passage each layer keeps"
     styled(figure, title, "step (token being read)", "layer")
     return figure.update_yaxes(autorange="reversed", showgrid=False).update_xaxes(showgrid=False)
 

@@ -137,7 +137,7 @@ POLICY_COLOURS = {
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 
 
-def sweep_figure(points: Sequence[Point]) -> go.Figure:
+def sweep_figure(points: Sequence[Point], title: str = "Perplexity against budget") -> go.Figure:
     """Perplexity against budget, one curve per policy, the full model as a line (Oren et al. 2024, figure 3)."""
     figure = go.Figure()
     budgets = sorted({point.budget for point in points if point.budget is not None}) or [1]
@@ -165,7 +165,7 @@ def sweep_figure(points: Sequence[Point]) -> go.Figure:
             marker={"symbol": symbol, "size": 9},
             hovertemplate=LABELS[policy] + "<br>budget %{x}<br>perplexity %{y:.2f}<extra></extra>",
         )
-    _styled(figure, "Perplexity against budget", "budget (rows per layer)", "perplexity").update_layout(margin_t=120)
+    with_legend(figure, title, "budget (rows per layer)", "perplexity")
     figure.update_xaxes(type="log", tickmode="array", tickvals=budgets, ticktext=[f"{budget:,}" for budget in budgets])
     found = [point.perplexity for point in points] or [1]
     ticks = "D1" if max(found) < 30 * min(found) else 1  # all digits, or powers of ten alone
@@ -223,6 +223,13 @@ def styled(figure: go.Figure, title: str, x: str = "", y: str = "") -> go.Figure
     )
     figure.update_xaxes(title=x, gridcolor=GRID, zeroline=False)
     return figure.update_yaxes(title=y, gridcolor=GRID, zeroline=False)
+
+
+def with_legend(figure: go.Figure, title: str, x: str, y: str) -> go.Figure:
+    """The title as the legend's, so that it makes room for as many rows as the legend takes on a narrow screen."""
+    figure = styled(figure, "", x, y)
+    heading = {"text": title, "side": "top", "font": {"size": 15}}
+    return figure.update_layout(showlegend=True, legend_title=heading, margin_t=30, hoverlabel={"namelength": -1})
 
 
 def _styled(figure: go.Figure, title: str, x: str, y: str, n: int = 0) -> go.Figure:

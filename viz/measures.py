@@ -16,7 +16,7 @@ from plotly.subplots import make_subplots
 from core import kinds, metrics, survival
 from core.survival import Reals
 from core.trace import Trace
-from viz.figures import INK, JUST_EVICTED, KEPT, styled
+from viz.figures import INK, JUST_EVICTED, KEPT, styled, with_legend
 from viz.sentences import quoted
 
 COLOURS = (KEPT, JUST_EVICTED, "#2e9e6b", "#a565c4", "#b8961a", "#d4477a", INK)
@@ -77,7 +77,7 @@ def recency_figure(traces: Sequence[Trace]) -> go.Figure:
             hovertemplate="step %{x}, %{customdata}<br>%{y:.0%} of the rows are recent",
             **_line(names, index),
         )
-    return _shares(_with_legend(figure, "Recency after every step", "step", "recent rows"))
+    return _shares(with_legend(figure, "Recency after every step", "step", "recent rows"))
 
 
 def recency_by_layer_figure(traces: Sequence[Trace]) -> go.Figure:
@@ -88,7 +88,7 @@ def recency_by_layer_figure(traces: Sequence[Trace]) -> go.Figure:
             share = survival.mean_recent_share(trace)
             hover = "layer %{x}<br>%{y:.0%} of the rows are recent"
             figure.add_scatter(x=np.arange(len(share)), y=share, hovertemplate=hover, **_line(names, index, "+markers"))
-    return _shares(_with_legend(figure, "Recency by layer", "layer", "recent rows"))
+    return _shares(with_legend(figure, "Recency by layer", "layer", "recent rows"))
 
 
 def _shares(figure: go.Figure) -> go.Figure:
@@ -134,7 +134,7 @@ def age_figure(traces: Sequence[Trace]) -> go.Figure:
         name="Window, any budget",
         hoverinfo="skip",
     )
-    figure = _with_legend(figure, "The ages of kept rows", "younger than … times the budget", "share of kept rows")
+    figure = with_legend(figure, "The ages of kept rows", "younger than … times the budget", "share of kept rows")
     return figure.update_xaxes(range=[0, oldest]).update_yaxes(tickformat=".0%", range=[0, 1.03])
 
 
@@ -152,7 +152,7 @@ def early_figure(traces: Sequence[Trace]) -> go.Figure:
             hovertemplate="token %{customdata[0]}<br>kept for %{y:.0f} of %{customdata[1]} steps",
             **_line(names, index, "+markers"),
         )
-    figure = _with_legend(figure, "The first tokens", "token (position)", "mean steps kept")
+    figure = with_legend(figure, "The first tokens", "token (position)", "mean steps kept")
     return figure.update_xaxes(tickangle=-60, automargin=True).update_yaxes(rangemode="tozero")
 
 
@@ -184,7 +184,7 @@ def survival_figure(traces: Sequence[Trace]) -> go.Figure:
             line_shape="hv",
             **_line(names, index),
         )
-    figure = _with_legend(figure, "Survival", "age: steps since the token was read", "still kept")
+    figure = with_legend(figure, "Survival", "age: steps since the token was read", "still kept")
     return figure.update_yaxes(tickformat=".0%", range=[0, 1.03])
 
 
@@ -243,7 +243,7 @@ def kinds_figure(traces: Sequence[Trace]) -> go.Figure:
             hovertemplate="%{customdata}<br>%{x} steps kept (tables 2 and 5)",
             **{"row": 1, "col": 2},
         )
-    figure = _with_legend(figure, "Which tokens live long", "", "")
+    figure = with_legend(figure, "Which tokens live long", "", "")
     figure.update_xaxes(title="steps, here", rangemode="tozero", row=1, col=1)
     figure.update_xaxes(title="steps, paper", rangemode="tozero", nticks=4, row=1, col=2)
     names = [f"{kind} ({found[kind].tokens})".replace("word inside", "word<br>inside") for kind in rows]
@@ -361,10 +361,3 @@ def run_sentence(trace: Trace) -> str:
 
 def _name(trace: Trace) -> str:
     return html.escape(str(trace.policy), quote=False)
-
-
-def _with_legend(figure: go.Figure, title: str, x: str, y: str) -> go.Figure:
-    """The title as the legend's, so that it makes room for as many rows as the legend takes on a narrow screen."""
-    figure = styled(figure, "", x, y)
-    heading = {"text": title, "side": "top", "font": {"size": 15}}
-    return figure.update_layout(showlegend=True, legend_title=heading, margin_t=30, hoverlabel={"namelength": -1})

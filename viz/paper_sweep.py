@@ -22,4 +22,4 @@ def paper_sweep_figure() -> go.Figure:
     points = [Point(FULL, None, 0, 7.16, 0.0)]
     for policy, perplexities in PERPLEXITIES.items():
         points += [Point(policy, budget, 0, found, 0.0) for budget, found in zip(BUDGETS, perplexities, strict=True)]
-    return sweep_figure(points).update_layout(title_text="The paper: LLaMA-2-7B on PG-19 (table 3)")
+    return sweep_figure(points, "The paper: LLaMA-2-7B on PG-19 (table 3)")

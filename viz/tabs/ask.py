@@ -276,11 +276,10 @@ def _matrix(model: gr.Dropdown) -> None:
         "TOVA, Quest (arXiv 2406.10774) found a passkey in 10,000 tokens in 0 to 8 % of the cases, at budgets of 32 to "
         "512."
     )
-    with gr.Row():
-        lengths = gr.CheckboxGroup(
-            [(f"{n:,}", n) for n in LENGTHS], value=[128, 256], label="Lengths (tokens)", elem_id="matrix-lengths"
-        )
-        chosen = contenders("matrix", ["tova", "h2o", "window"], 64)
+    lengths = gr.CheckboxGroup(
+        [(f"{n:,}", n) for n in LENGTHS], value=[128, 256], label="Lengths (tokens)", elem_id="matrix-lengths"
+    )
+    chosen = contenders("matrix", ["tova", "h2o", "window"], 64)
     with gr.Row():
         run_button = gr.Button("Draw the matrix", elem_id="matrix-run", min_width=160, scale=2)
         stop_button = gr.Button("Stop", elem_id="matrix-stop", min_width=120)
