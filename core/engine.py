@@ -19,6 +19,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import numpy as np
@@ -30,9 +31,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from core.errors import BadInput, NumericalError, OutOfMemory, TextTooLong, UnsupportedModel
-from core.policies import Ints, Oracle, Policy
+from core.policies import Floats, Ints, Oracle, Policy
 from core.rotary import Distances, LateLogits, LateRotation, rotary_embedding
-from core.run import FREE, Run
+from core.run import FREE, VANISHING, Run
 from core.sampling import Sampler
 from core.trace import Positions, Prefill, Tokens, Trace
 
@@ -69,7 +70,9 @@ class Batch:
     Attributes:
         runs: the runs, each with its own policy.
         layers: how many layers to go through, as the runs say; fewer than the model has only if no logits are wanted.
-        keys, values: per layer, (runs, KV heads, slots, head size); a slot holds what the run's bookkeeping says.
+        keys, values: per layer, (runs, KV heads, slots, head size); a slot holds what the run's bookkeeping says. While
+            `in_common`, there is one row for all runs.
+        in_common: whether all runs have read the same text and no row is evicted yet: they then do not differ.
         watch: called with the attention of every layer gone through; see `attention_of`.
         late: how keys are turned once it is known which rows are attended to; the keys held are then not turned. None
             if the model turns them itself, by their positions in the text.
@@ -86,7 +89,9 @@ class Batch:
         empty = torch.empty(0)
         self.keys: list[Tensor] = [empty] * self.layers
         self.values: list[Tensor] = [empty] * self.layers
+        self.in_common = len(runs) > 1
         self._chunk = range(0)
+        self._mask = empty  # of the chunk's shape, see `_not_yet`
         self._layers_seen = 0
         self._slots: list[Tensor] = []  # per layer (runs, KV heads, 1, 1), where the token being read is written
         self._width, self._unequal = 0, False  # the most slots of a run, and whether another has fewer
@@ -96,12 +101,15 @@ class Batch:
 
     @torch.inference_mode()
     def read(self, ids: Tensor, chunk: range) -> Tensor:
-        """Read the tokens at the positions of `chunk`, (runs, chunk).
+        """Read the tokens at the positions of `chunk`, (runs, chunk), or (1, chunk) if all runs read the same.
 
         Returns:
             The logits (runs, chunk, vocabulary); empty if not all layers of the model are gone through.
         """
         self._chunk, self._layers_seen = chunk, 0
+        self.in_common = self.in_common and len(ids) == 1 and len(chunk) > 1 and chunk[-1] < self.common_until()
+        if not self.in_common:
+            ids = ids.expand(len(self.runs), -1)
         if len(chunk) == 1:
             self._place_token()
         positions = torch.arange(chunk.start, chunk.stop, device=ids.device).expand(ids.shape)
@@ -126,7 +134,11 @@ class Batch:
         else:
             for run in self.runs:
                 run.finish_chunk(chunk)
-        return logits
+        return logits.expand(len(self.runs), *logits.shape[1:]) if self.in_common else logits
+
+    def common_until(self) -> int:
+        """The position of the first token with which a row of some run goes, while nothing has been evicted."""
+        return min(run.evicts_from() for run in self.runs)
 
     def keep_runs(self, rows: list[int]) -> None:
         """Go on with these runs only."""
@@ -151,6 +163,9 @@ class Batch:
             (runs, chunk, query heads, head size).
         """
         self._layers_seen += 1
+        if not self.in_common and 0 < len(self.keys[layer]) < len(self.runs):
+            self.keys[layer] = self.keys[layer].repeat(len(self.runs), 1, 1, 1)
+            self.values[layer] = self.values[layer].repeat(len(self.runs), 1, 1, 1)
         runs, query_heads, count, size = query.shape
         kv_heads = key.shape[1]
         if kv_heads != self.lm.n_kv_heads:
@@ -180,13 +195,15 @@ class Batch:
         offset = key.shape[2] - count
         positions = [run.column_positions(layer, offset, self._chunk) for run in self.runs]
         logits = self._chunk_logits(query, key, scaling, window, positions)
-        late = self._late_logits(query, key, scaling, window)
-        until, kept = self._decide_chunk(layer, positions, logits, late)
-        step = torch.arange(count, device=logits.device)[:, None]
-        born = torch.arange(-offset, count, device=logits.device).clamp(min=0)
-        until = until.to(logits.device)[:, :, None, :]
-        logits.masked_fill_(((step < born) | (step > until))[:, :, None], -torch.inf)
-        attention = logits.softmax(dim=-1)
+        evicts = any(run.evicts_in(self._chunk) for run in self.runs)
+        if evicts and self.late is not None:
+            until, kept = self._decide_late(layer, positions, logits, query, key, scaling, window)
+            attention = _attended(until, logits, None)
+        else:
+            attention = logits.softmax(dim=-1)
+            until, kept = self._decide_chunk(layer, positions, logits, attention, [None] * len(self.runs))
+            if evicts:
+                attention = _attended(until, logits, attention)
         del logits
         self._receive(layer, positions, attention)
         output: Tensor = attention.to(value.dtype).flatten(2, 3) @ value
@@ -202,64 +219,99 @@ class Batch:
     def _chunk_logits(
         self, query: Tensor, key: Tensor, scaling: float, window: int | None, positions: list[Ints]
     ) -> Tensor:
-        """(runs, KV heads, query heads of the group, chunk, columns).
+        """(runs, KV heads, query heads of the group, chunk, columns), as if nothing were evicted in the chunk.
 
-        With late rotation they are those of a chunk in which nothing is evicted, and right up to the first eviction.
+        Minus infinity where there is no row, a later one, or one beyond the model's own window. With late rotation
+        they are right up to the first eviction.
         """
         count = len(self._chunk)
-        places: Distances = _stack(positions, FREE)
+        places: Distances = _stack(positions[: len(query)], FREE)
+        free = places[:, :, :-count] == FREE
         if self.late is not None:
             places = -self.late.distances(places)
             cos, sin = self.late.rotary.turns(-places)
             key = self.late.rotary.turned(key, cos, sin)
             query = query.reshape(*query.shape[:2], -1, count, query.shape[3])
             query = self.late.rotary.turned(query, cos[:, :, None, -count:], sin[:, :, None, -count:]).flatten(2, 3)
-        logits = _logits(query, key, scaling)
+        logits = _logits(query, key, scaling, self._not_yet(query, key))
         logits = logits.view(*logits.shape[:2], -1, count, logits.shape[3])
+        if free.any():
+            hidden = torch.from_numpy(free).to(logits.device)
+            logits[..., :-count].masked_fill_(hidden[:, :, None, None], -torch.inf)
         if window is not None:
             of_columns = torch.from_numpy(places).to(logits.device)
             beyond = of_columns[:, :, -count:, None] - of_columns[:, :, None, :] >= window
             logits.masked_fill_(beyond[:, :, None], -torch.inf)
         return logits
 
-    def _late_logits(self, query: Tensor, key: Tensor, scaling: float, window: int | None) -> list[LateLogits | None]:
-        """What renews the logits of each run that evicts in this chunk."""
-        late = self.late
-        if late is None:
-            return [None] * len(self.runs)
-        queries = late.queries(query.reshape(*query.shape[:2], -1, len(self._chunk), query.shape[3]), scaling)
-        keys = late.keys(key)
-        return [
-            LateLogits(late, run.groups, queries[row], keys[row], window) if run.evicts_in(self._chunk) else None
-            for row, run in enumerate(self.runs)
-        ]
+    def _not_yet(self, query: Tensor, key: Tensor) -> Tensor:
+        """(queries, columns): minus infinity where the column's token comes after the query's, else 0; made once."""
+        count, shape = len(self._chunk), (query.shape[2], key.shape[2])
+        if self._mask.shape != shape or self._mask.device != key.device:
+            later = torch.full((count, count), -torch.inf, dtype=_at_least_float32(key), device=key.device).triu(1)
+            mask = torch.nn.functional.pad(later, (shape[1] - count, 0))
+            self._mask = mask.repeat(shape[0] // count, 1)
+        return self._mask
 
     def _decide_chunk(
-        self, layer: int, positions: list[Ints], logits: Tensor, late: list[LateLogits | None]
+        self, layer: int, positions: list[Ints], logits: Tensor, attention: Tensor | None, late: list[LateLogits | None]
     ) -> tuple[Tensor, Tensor | None]:
         """Until (runs, groups or 1, columns), see `Run.decide_chunk`; kept (runs, KV heads, rows), None if all are."""
-        renewed = any(own is not None for own in late)
-        reads = renewed or any(run.policy.reads_attention for run in self.runs)
-        on_cpu = logits.cpu().numpy() if reads else None
+        if self.in_common:
+            logits = logits.expand(len(self.runs), *logits.shape[1:])
+            attention = None if attention is None else attention.expand(logits.shape)
         untils, keeps = [], []
         for row, run in enumerate(self.runs):
-            own = None if on_cpu is None else on_cpu[row].reshape(run.groups, -1, *on_cpu.shape[3:])
+            own = None
+            if attention is not None and run.policy.reads_attention:
+                own = _on_cpu(attention[row], run)
             with run.clock():
-                until, kept = run.decide_chunk(layer, positions[row], self._chunk, own, late[row])
+                until, kept = run.decide_chunk(
+                    layer,
+                    positions[row],
+                    self._chunk,
+                    partial(_on_cpu, logits[row], run),
+                    own,
+                    late[row],
+                )
             untils.append(until)
             keeps.append(kept)
-        if renewed and not logits.is_cpu:
-            logits.copy_(torch.from_numpy(on_cpu))
         kv_heads, columns = logits.shape[1], logits.shape[-1]
         if all(kept.shape[1] == columns for kept in keeps):
             return torch.from_numpy(_stack(untils, FREE)), None
         index = _stack(keeps, 0)
         return torch.from_numpy(_stack(untils, FREE)), torch.from_numpy(index).expand(-1, kv_heads, -1)
 
+    def _decide_late(
+        self,
+        layer: int,
+        positions: list[Ints],
+        logits: Tensor,
+        query: Tensor,
+        key: Tensor,
+        scaling: float,
+        window: int | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """`_decide_chunk` where evictions turn the keys anew: it renews the logits as it goes."""
+        late = self.late
+        assert late is not None
+        queries = late.queries(query.reshape(*query.shape[:2], -1, len(self._chunk), query.shape[3]), scaling)
+        keys, on_cpu = late.keys(key), logits.cpu()
+        renewed = [
+            LateLogits(late, _on_cpu(on_cpu[row], run), queries[row], keys[row], window)
+            if run.evicts_in(self._chunk)
+            else None
+            for row, run in enumerate(self.runs)
+        ]
+        decided = self._decide_chunk(layer, positions, on_cpu, None, renewed)
+        if not logits.is_cpu:
+            logits.copy_(on_cpu)
+        return decided
+
     def _receive(self, layer: int, positions: list[Ints], attention: Tensor) -> None:
         if self.watch is not None:
-            self.watch(layer, self._chunk, positions, attention)
-        received = attention.sum(dim=3).mean(dim=2).cpu().numpy()
+            self.watch(layer, self._chunk, positions, attention.expand(len(self.runs), *attention.shape[1:]))
+        received = attention.sum(dim=3).mean(dim=2).expand(len(self.runs), -1, -1).cpu().numpy()
         for row, run in enumerate(self.runs):
             own = received[row] if run.groups > 1 else received[row].mean(axis=0, keepdims=True)
             run.receive(layer, positions[row], own)
@@ -325,10 +377,42 @@ class Batch:
             self.values[layer] = self.values[layer].gather(2, index)
 
 
-def _logits(query: Tensor, key: Tensor, scaling: float) -> Tensor:
-    """Query · key in float32 at least, returned in float32."""
-    dtype = torch.promote_types(query.dtype, torch.float32)
-    return (query.to(dtype) @ key.to(dtype).transpose(2, 3)).mul_(scaling).float()
+def _at_least_float32(rows: Tensor) -> torch.dtype:
+    return torch.promote_types(rows.dtype, torch.float32)
+
+
+def _logits(query: Tensor, key: Tensor, scaling: float, mask: Tensor | None = None) -> Tensor:
+    """Query · key plus the mask (queries, columns), in float32 at least, returned in float32."""
+    dtype = _at_least_float32(query)
+    query, key = query.to(dtype), key.to(dtype)
+    if mask is None:
+        return (query @ key.transpose(2, 3)).mul_(scaling).float()
+    flat = torch.baddbmm(mask, query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), alpha=scaling)
+    return flat.view(*query.shape[:3], key.shape[2]).float()
+
+
+def _attended(until: Tensor, logits: Tensor, attention: Tensor | None) -> Tensor:
+    """Attention without the columns after the last step that attends to them. Both arguments are written to.
+
+    Args:
+        until: (runs, groups or 1, columns), the last step of the chunk that attends to the column.
+        logits: (runs, KV heads, query heads of the group, chunk, columns).
+        attention: their softmax over all columns; None if it is not known.
+    """
+    step = torch.arange(logits.shape[3], device=logits.device)[:, None]
+    attended = step <= until.to(logits.device)[:, :, None, None, :]
+    if attention is not None:
+        attention *= attended.to(attention.dtype)
+        total = attention.sum(dim=-1, keepdim=True)
+        if total.min() > VANISHING:
+            return attention.div_(total)
+    return logits.masked_fill_(~attended, -torch.inf).softmax(dim=-1)
+
+
+def _on_cpu(values: Tensor, run: Run) -> Floats:
+    """(KV heads, query heads of the group, chunk, columns) as (groups, query heads of the group, chunk, columns)."""
+    on_cpu: Floats = values.cpu().numpy().reshape(run.groups, -1, *values.shape[2:])
+    return on_cpu
 
 
 def _grown(rows: Tensor, like: Tensor, slots: int) -> Tensor:
@@ -524,8 +608,12 @@ class _Writers:
             last = logits[:, -1]
         writing = list(range(len(self.runs)))
         for position in range(len(self.tokens), self.total):
+            totals = last.float().logsumexp(dim=-1)
+            _check_number(totals)
             for row, i in enumerate(writing):
-                self.written[i].append(_choose(self.runs[i], self.samplers[i], last[row], position))
+                chosen = self.samplers[i].next(last[row])
+                self.runs[i].nll[position] = (totals[row] - last[row, chosen]).item()
+                self.written[i].append(chosen)
             ids = torch.tensor([[self.written[i][-1]] for i in writing], device=self.lm.device)
             last = batch.read(ids, range(position, position + 1))[:, -1]
             yield position + 1
@@ -708,9 +796,11 @@ def read_chunks(batch: Batch, tokens: Tokens, chunk: int | None) -> Iterator[tup
         stop = min(start + size, n)
         if batch.runs[0].prefill == "one-shot" and start < n - 1:
             stop = min(stop, n - 1)
+        if batch.in_common and start < batch.common_until():
+            stop = min(stop, batch.common_until())
         began = time.monotonic()
-        logits = batch.read(ids[start:stop].expand(len(batch.runs), -1), range(start, stop))
-        _note_nll(batch.runs, logits, ids[start + 1 : stop + 1], start + 1)
+        logits = batch.read(ids[None, start:stop], range(start, stop))
+        _note_nll(batch, logits, ids[start + 1 : stop + 1], start + 1)
         if chunk is None:
             size = _paced(size, time.monotonic() - began)
         yield range(start, stop), logits
@@ -725,26 +815,25 @@ def _paced(size: int, seconds: float) -> int:
     return max(size // 2, SHORTEST_CHUNK) if seconds > REPORT_EVERY else size
 
 
-def _note_nll(runs: list[Run], logits: Tensor, targets: Tensor, first: int) -> None:
+def _note_nll(batch: Batch, logits: Tensor, targets: Tensor, first: int) -> None:
     """Write down the nats for each target, of which there may be one fewer than logits."""
-    for run, own in zip(runs, logits, strict=True):
-        nll = torch.nn.functional.cross_entropy(own[: len(targets)].float(), targets, reduction="none")
-        if torch.isnan(nll).any():
-            raise NumericalError(_NOT_A_NUMBER)
-        run.nll[first : first + len(targets)] = nll.cpu().numpy()
+    for run, own in zip(batch.runs, logits[:1] if batch.in_common else logits, strict=False):
+        own = own[: len(targets)]
+        # a few at a time: what is in between stays in the processor's cache
+        total = torch.cat([some.float().logsumexp(dim=-1) for some in own.split(8)])
+        _check_number(total)
+        nll = (total - own.gather(1, targets[:, None])[:, 0]).cpu().numpy()
+        for sharing in batch.runs if batch.in_common else [run]:
+            sharing.nll[first : first + len(targets)] = nll
 
 
-def _choose(run: Run, sampler: Sampler, logits: Tensor, position: int) -> int:
-    if torch.isnan(logits).any():
-        raise NumericalError(_NOT_A_NUMBER)
-    chosen = sampler.next(logits)
-    run.nll[position] = (logits.float().logsumexp(-1) - logits[chosen]).item()
-    return chosen
-
-
-_NOT_A_NUMBER = (
-    "The model's output is not a number. Its weights are damaged, or its numbers overflow: load it again in float32."
-)
+def _check_number(total: Tensor) -> None:
+    """Raise NumericalError unless the logits' sums, (…) as exponents, are numbers."""
+    if not torch.isfinite(total).all():
+        raise NumericalError(
+            "The model's output is not a number. Its weights are damaged, or its numbers overflow: load it again in "
+            "float32."
+        )
 
 
 def _traces(lm: "LanguageModel", runs: list[Run], tokens: Tokens, written: list[list[int]]) -> list[Trace]:

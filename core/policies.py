@@ -39,7 +39,13 @@ class Step:
 
 
 class Policy(Protocol):
-    """A rule of eviction. `scope` says who decides: the layer as one, or each KV head for itself."""
+    """A rule of eviction.
+
+    Attributes:
+        scope: who decides, the layer as one, or each KV head for itself.
+        reads_attention: whether it needs `Step.attention`.
+        budget: how many rows may stay; None for all.
+    """
 
     key: ClassVar[str]
     label: ClassVar[str]
@@ -183,7 +189,7 @@ class Tova(Policy):
 
     def importance(self, step: Step, memory: Floats) -> Floats:
         assert step.attention is not None
-        mean: Floats = step.attention.mean(axis=1)
+        mean: Floats = step.attention.sum(axis=1) / step.attention.shape[1]  # numpy's own mean takes twice as long
         return mean
 
 

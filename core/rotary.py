@@ -157,27 +157,27 @@ class LateRotation:
 class LateLogits:
     """The logits of one run's chunk in one layer, which evictions within the chunk make out of date."""
 
-    def __init__(self, late: LateRotation, groups: int, queries: Floats, keys: Floats, window: int | None) -> None:
+    def __init__(self, late: LateRotation, logits: Floats, queries: Floats, keys: Floats, window: int | None) -> None:
         """Everything is of one run and layer.
 
         Args:
             late: how rows are numbered.
-            groups: deciders.
+            logits: (groups, query heads of the group, chunk, columns), which are kept up to date.
             queries: (KV heads, query heads of each, chunk, 2 · head size), as `LateRotation.queries` gives them.
             keys: (KV heads, columns, 2 · head size), as `LateRotation.keys` gives them.
             window: the model's own sliding window.
         """
-        self._late, self._window = late, window
+        self._late, self._logits, self._window = late, logits, window
+        groups = len(logits)
         # by step, then group; and by group, then column
         self._queries = np.ascontiguousarray(queries.reshape(groups, -1, *queries.shape[1:]).transpose(3, 0, 1, 2, 4))
         self._keys = np.ascontiguousarray(keys.reshape(groups, -1, *keys.shape[1:]).swapaxes(1, 2))
         self._groups = np.arange(groups)[:, None]
 
-    def renew(self, logits: Floats, step: int, positions: Ints, columns: Ints) -> None:
+    def renew(self, step: int, positions: Ints, columns: Ints) -> None:
         """Write the logits of one step of the chunk.
 
         Args:
-            logits: (groups, query heads of the group, chunk, columns), written to.
             step: in the chunk, from 0.
             positions: (groups, rows) of the rows that it attends to.
             columns: (groups, rows), where they are.
@@ -188,4 +188,4 @@ class LateLogits:
         renewed = (self._queries[step] @ rows.transpose(0, 2, 3, 1)).reshape(len(rows), -1, columns.shape[1])
         if self._window is not None:
             renewed = np.where(distances[:, None] >= self._window, -np.inf, renewed)
-        logits[self._groups, :, step, columns] = renewed.swapaxes(1, 2)
+        self._logits[self._groups, :, step, columns] = renewed.swapaxes(1, 2)

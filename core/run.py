@@ -6,22 +6,23 @@ it may attend to: first the slots, then the tokens of the chunk.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from core.errors import NumericalError
-from core.policies import Floats, Ints, Policy, Step, settings_of
+from core.policies import Floats, Ints, Policy, Step, Tova, settings_of
 from core.trace import NEVER, Positions, Prefill, Tokens, Trace
 
 if TYPE_CHECKING:
     from core.rotary import LateLogits
 
-Eviction: TypeAlias = tuple[int, Ints, Floats, Floats]  # step in the chunk; per group: column, importance, runner-up
-
 FREE = -1  # the position of a slot that holds no row
+AS_GOOD_AS_EQUAL = 1e-6  # relative: two ways of adding up the same float32 numbers may differ by less
+VANISHING = 1e-12  # of a softmax over more columns, what is at least left for the slots: below, it has no precision
 
 
 class Run:
@@ -100,7 +101,13 @@ class Run:
         return positions
 
     def decide_chunk(
-        self, layer: int, positions: Ints, chunk: range, logits: Floats | None, late: "LateLogits | None" = None
+        self,
+        layer: int,
+        positions: Ints,
+        chunk: range,
+        logits: Callable[[], Floats],
+        attention: Floats | None,
+        late: "LateLogits | None" = None,
     ) -> tuple[Ints, Ints]:
         """Go through the steps of a chunk in one layer, evicting at most one row per group and step.
 
@@ -108,8 +115,9 @@ class Run:
             layer: the layer.
             positions: (groups, columns) as `column_positions` gives them.
             chunk: the positions of the chunk's tokens, which are the last columns.
-            logits: (groups, query heads of the group, chunk, columns) float32, contiguous; may be None if the policy
-                does not read attention and none are to be renewed.
+            logits: gives them, (groups, query heads of the group, chunk, columns) float32, contiguous; only asked if
+                the policy reads attention.
+            attention: their softmax over all columns up to the step; None if that is not known.
             late: renews the logits of every step that follows an eviction in this chunk; None if they stay right.
 
         Returns:
@@ -125,8 +133,8 @@ class Run:
             memory: Floats = np.zeros(columns.shape)
             memory[:, : live.shape[1]] = np.take_along_axis(self.memory[layer], live, axis=1)
         else:
-            columns, memory, evictions = self._walk(layer, positions, chunk, live, logits, late)
-            if evictions:
+            columns, memory, evictions = self._walked(layer, positions, chunk, live, logits, attention, late)
+            if evictions is not None:
                 self._record_chunk(layer, positions, chunk, until, evictions)
         self._kept.append((np.take_along_axis(positions, columns, axis=1), memory))
         return until, columns
@@ -135,8 +143,36 @@ class Run:
         """Whether any row goes while the chunk, which comes next, is read."""
         return self._rows() + len(chunk) > self._budget_at(chunk[-1])
 
+    def evicts_from(self) -> int:
+        """The position of the first token with which a row goes."""
+        budget = NEVER if self.policy.budget is None else self.policy.budget
+        return max(budget, self.prompt_length - 1) if self.prefill == "one-shot" else budget
+
     def _rows(self) -> int:
         return self.slots - (self._hole is not None)
+
+    def _walked(
+        self,
+        layer: int,
+        positions: Ints,
+        chunk: range,
+        live: Ints,
+        logits: Callable[[], Floats],
+        attention: Floats | None,
+        late: "LateLogits | None",
+    ) -> "_Walked":
+        """By the shortest way that is exact."""
+        if attention is not None and self.policy.reads_attention:
+            if self._evicts_by_mean_attention and self.evicts_in(chunk):
+                walked = self._walk_by_mean(chunk, live, attention)
+                if walked is not None:
+                    return walked
+            renormalised = _Renormalised(attention)
+            walked = self._walk(layer, positions, chunk, live, renormalised, late)
+            if not renormalised.vanished:
+                return walked
+        softmax = _SlotSoftmax(logits()) if self.policy.reads_attention else None
+        return self._walk(layer, positions, chunk, live, softmax, late)
 
     def _walk(
         self,
@@ -144,14 +180,14 @@ class Run:
         of_columns: Ints,
         chunk: range,
         live: Ints,
-        logits: Floats | None,
+        softmax: "_SlotSoftmax | None",
         late: "LateLogits | None",
-    ) -> tuple[Ints, Floats, list[Eviction]]:
+    ) -> "_Walked":
         """The light loop over the steps. Returns the columns kept, their memory (groups, rows), and the evictions."""
         policy, budget = self.policy, self._budget_at(chunk[-1])
         filled, offset = live.shape[1], of_columns.shape[1] - len(chunk)
         shape = (self.groups, min(filled + len(chunk), budget + 1))
-        groups, layers = np.arange(self.groups), np.full((self.groups, 1), layer)
+        layers, rows = np.full((self.groups, 1), layer), np.arange(self.groups) * shape[1]
         columns, positions, memory = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape)
         columns[:, :filled] = live
         positions[:, :filled] = np.take_along_axis(of_columns, live, axis=1)
@@ -161,36 +197,89 @@ class Run:
         columns[:, filled : filled + idle] = np.arange(offset, offset + idle)
         positions[:, filled : filled + idle] = chunk[:idle]
         filled += idle
-        softmax = _SlotSoftmax(logits, columns) if policy.reads_attention and logits is not None else None
-        evictions: list[Eviction] = []
+        if softmax is not None:
+            softmax.begin(columns)
+        steps: list[int] = []
+        columns_gone: list[Ints] = []
+        importances: list[Floats] = []
         slot: Ints | int = filled
+        flat_columns, flat_positions, flat_memory = columns.ravel(), positions.ravel(), memory.ravel()  # views
         for i, position in enumerate(chunk[idle:], start=idle):
-            columns[groups, slot] = offset + i
-            positions[groups, slot] = position
-            memory[groups, slot] = 0.0
+            place = rows + slot
+            flat_columns[place] = offset + i
+            flat_positions[place] = position
+            flat_memory[place] = 0.0
             filled += filled < shape[1]
-            if late is not None and logits is not None and evictions:
-                late.renew(logits, i, positions[:, :filled], columns[:, :filled])
-            attention = None if softmax is None else softmax.over(i, groups, slot, offset + i, filled)
+            if late is not None and steps:
+                late.renew(i, positions[:, :filled], columns[:, :filled])
+            attention = None if softmax is None else softmax.over(i, slot, offset + i, filled)
             step = Step(layers, position, positions[:, :filled], attention)
             policy.observe(step, memory[:, :filled])
             slot = filled
             if filled > budget:
-                order, importance = _ranked(policy, step, memory[:, :filled])
-                slot, runner_up = order[:, 0], order[:, 1]
-                evictions.append((i, columns[groups, slot], importance[groups, slot], importance[groups, runner_up]))
+                slot, importance = _least(policy, step, memory)
+                steps.append(i)
+                columns_gone.append(flat_columns[rows + slot])
+                importances.append(importance.astype(np.float32))
         if filled > budget:
             kept = np.ones(shape, bool)
-            kept[groups, slot] = False
+            kept.ravel()[rows + slot] = False
             columns, memory = columns[kept].reshape(self.groups, -1), memory[kept].reshape(self.groups, -1)
-        return columns, memory, evictions
+        if not steps:
+            return columns, memory, None
+        lowest = np.partition(importances, 1, axis=2)
+        return columns, memory, _Evictions(np.array(steps), np.array(columns_gone), lowest[..., 0], lowest[..., 1])
 
-    def _record_chunk(self, layer: int, of_columns: Ints, chunk: range, until: Ints, evictions: list[Eviction]) -> None:
-        steps, columns, importance, runner_up = map(np.asarray, zip(*evictions, strict=True))
-        groups = np.arange(self.groups)
-        until[groups, columns] = steps[:, None]
-        positions = of_columns[groups, columns]
-        self._record(np.asarray(layer), groups, positions, steps[:, None] + chunk[0], importance, runner_up)
+    @property
+    def _evicts_by_mean_attention(self) -> bool:
+        """Whether the policy is TOVA or one that only differs in who decides."""
+        kind = type(self.policy)
+        return kind.importance is Tova.importance and kind.observe is Policy.observe
+
+    def _walk_by_mean(self, chunk: range, live: Ints, attention: Floats) -> "_Walked | None":
+        """The same for TOVA, whose importance is the mean attention; None if a tie or rounding might decide.
+
+        It goes by columns and without a `Step`. At every step it multiplies twice: for the sum, over the rows held, of
+        the softmax over all columns, and for the mean over the heads of what is divided by it.
+        """
+        count, filled = len(chunk), live.shape[1]
+        idle = self._budget_at(chunk[-1]) - filled
+        heads, columns = attention.shape[1], attention.shape[3]
+        held = np.zeros((self.groups, columns), np.float32)
+        np.put_along_axis(held, live, 1.0, axis=1)
+        held[:, columns - count :] = 1.0  # those to come have no attention yet
+        spared = np.where(held > 0, np.float32(0), np.float32(np.inf))
+        spared[:, columns - count + idle :] = np.inf
+        evictions = range(columns - count + idle, columns)  # by the column of the step's own token
+        totals = np.empty((len(evictions), self.groups, heads, 1), np.float32)
+        importance = np.empty((len(evictions), self.groups, columns), np.float32)
+        gone = np.empty((len(evictions), self.groups), np.int64)
+        by_step = attention.transpose(2, 0, 1, 3)[idle:]
+        flat_held, flat_spared, rows = held.ravel(), spared.ravel(), np.arange(0, held.size, columns)
+        for newest, shares, total, row, victim in zip(evictions, by_step, totals, importance, gone, strict=True):
+            spared[:, newest] = 0.0
+            np.matmul(shares, held[:, :, None], out=total)
+            mean = (1 / np.maximum(total, VANISHING)).swapaxes(1, 2) @ shares
+            np.add(mean[:, 0], spared, out=row)
+            row.argmin(axis=1, out=victim)
+            place = rows + victim
+            flat_held[place] = 0.0
+            flat_spared[place] = np.inf
+        lowest = np.take_along_axis(importance, gone[:, :, None], axis=2)
+        np.put_along_axis(importance, gone[:, :, None], np.inf, axis=2)
+        runner_up = importance.min(axis=2)
+        lowest = lowest[:, :, 0]
+        if not (totals.min() > VANISHING and (runner_up - lowest > AS_GOOD_AS_EQUAL * lowest).all()):
+            return None
+        kept = np.nonzero(held)[1].reshape(self.groups, -1)
+        steps = np.arange(idle, count)
+        return kept, np.zeros(kept.shape), _Evictions(steps, gone, lowest / heads, runner_up / heads)
+
+    def _record_chunk(self, layer: int, of_columns: Ints, chunk: range, until: Ints, gone: "_Evictions") -> None:
+        groups, steps = np.arange(self.groups), gone.steps[:, None]
+        until[groups, gone.columns] = steps
+        positions = of_columns[groups, gone.columns]
+        self._record(np.asarray(layer), groups, positions, steps + chunk[0], gone.importance, gone.runner_up)
 
     def finish_chunk(self, chunk: range) -> None:
         """All layers have read the chunk."""
@@ -238,20 +327,28 @@ class Run:
         excess = self.slots - self._budget_at(position)
         if excess <= 0:
             return None
+        if excess > 1:
+            return self._cut(step, memory, excess)
+        slot, importance = _least(self.policy, step, memory)
+        lowest = np.partition(importance, 1, axis=1)
+        gone = positions[np.arange(deciders), slot]
+        self._record(layers, groups, gone, np.asarray(position), lowest[:, 0], lowest[:, 1])
+        positions[np.arange(deciders), slot] = FREE
+        self._hole = slot.reshape(self.layers, self.groups)
+        return None
+
+    def _cut(self, step: Step, memory: Floats, excess: int) -> Ints:
+        """Several evictions at once, after a one-shot prompt; see `decide_token`."""
         order, importance = _ranked(self.policy, step, memory)
         victims, runner_up = order[:, :excess], order[:, excess, None]
         self._record(
-            layers[:, None],
-            groups[:, None],
-            np.take_along_axis(positions, victims, axis=1),
-            np.asarray(position),
+            step.layer,
+            np.tile(np.arange(self.groups), self.layers)[:, None],
+            np.take_along_axis(step.positions, victims, axis=1),
+            np.asarray(step.position),
             np.take_along_axis(importance, victims, axis=1),
             np.take_along_axis(importance, runner_up, axis=1),
         )
-        if excess == 1:
-            np.put_along_axis(positions, victims, FREE, axis=1)
-            self._hole = victims.reshape(self.layers, self.groups)
-            return None
         kept = np.sort(order[:, excess:], axis=1).reshape(self.layers, self.groups, -1)
         self.positions = np.take_along_axis(self.positions, kept, axis=2)
         self.memory = np.take_along_axis(self.memory, kept, axis=2)
@@ -291,28 +388,85 @@ class Run:
         )
 
 
+@dataclass(frozen=True)
+class _Evictions:
+    """Those of one layer in one chunk.
+
+    Attributes:
+        steps: (evictions,), counted from the chunk's first.
+        columns: (evictions, groups), which went.
+        importance, runner_up: (evictions, groups), of the column that went and of the next.
+    """
+
+    steps: Ints
+    columns: Ints
+    importance: Floats
+    runner_up: Floats
+
+
+_Walked: TypeAlias = tuple[Ints, Floats, _Evictions | None]  # the columns kept, their memory, and what went
+
+
 class _SlotSoftmax:
     """Softmax over exactly the filled slots, step by step through a chunk.
 
     It keeps where each slot's logits are, since at every step only one slot changes its column.
     """
 
-    def __init__(self, logits: Floats, columns: Ints) -> None:
-        """Take logits (groups, query heads, chunk, all columns), contiguous, and columns (groups, slots)."""
-        groups, heads, count, self._width = logits.shape
-        self._flat = logits.ravel()
-        self._starts = np.arange(0, logits.size, count * self._width).reshape(groups, heads)
-        self._index = self._starts[:, :, None] + columns[:, None, :]
+    def __init__(self, values: Floats) -> None:
+        """Take logits, (groups, query heads, chunk, columns), contiguous."""
+        groups, heads, count, self._width = values.shape
+        self._flat = values.ravel()
+        self._starts = np.arange(0, values.size, count * self._width).reshape(groups, heads)
 
-    def over(self, step: int, groups: Ints, slot: Ints | int, column: int, filled: int) -> Floats:
-        """(groups, query heads, filled) at this step, after `slot` has taken this `column`."""
-        self._index[groups, :, slot] = self._starts + column
-        index = self._index[:, :, :filled]
-        attention: Floats = self._flat[step * self._width :].take(index, mode="clip")
-        attention -= attention.max(axis=2, keepdims=True)
-        np.exp(attention, out=attention)
-        attention /= attention.sum(axis=2, keepdims=True)
-        return attention
+    def begin(self, columns: Ints) -> None:
+        """Take the columns (groups, slots) of the rows before the first step."""
+        self._index = self._starts[:, :, None] + columns[:, None, :]
+        self._flat_index = self._index.ravel()  # a view
+        self._rows = np.arange(0, self._index.size, columns.shape[1]).reshape(self._starts.shape)
+
+    def over(self, step: int, slot: Ints | int, column: int, filled: int) -> Floats:
+        """(groups, query heads, filled) at this step, after `slot` of each group has taken this `column`."""
+        self._flat_index[self._rows + (slot if isinstance(slot, int) else slot[:, None])] = self._starts + column
+        values: Floats = self._flat[step * self._width :].take(self._index[:, :, :filled], mode="clip")
+        return self._normalised(values)
+
+    def _normalised(self, values: Floats) -> Floats:
+        values -= values.max(axis=2, keepdims=True)
+        np.exp(values, out=values)
+        values /= values.sum(axis=2, keepdims=True)
+        return values
+
+
+class _Renormalised(_SlotSoftmax):
+    """The same from a softmax over more columns, which only has to be divided by its sum over the slots."""
+
+    def __init__(self, values: Floats) -> None:
+        """Take what softmax gave, (groups, query heads, chunk, columns), contiguous."""
+        super().__init__(values)
+        self._totals: list[Floats] = []
+
+    def _normalised(self, values: Floats) -> Floats:
+        total = values.sum(axis=2, keepdims=True)
+        self._totals.append(total)
+        values /= np.maximum(total, VANISHING)
+        return values
+
+    @property
+    def vanished(self) -> bool:
+        """Whether the slots' sum was ever so small that it has no precision."""
+        return bool(np.min(self._totals, initial=1.0) < VANISHING)
+
+
+def _least(policy: Policy, step: Step, memory: Floats) -> tuple[Ints, Floats]:
+    """The slot (groups,) of the lowest importance, the oldest of several; and the importance (groups, slots)."""
+    importance = policy.importance(step, memory)
+    slot = importance.argmin(axis=1)
+    groups = np.arange(len(slot))
+    if np.count_nonzero(importance <= importance[groups, slot, None]) != len(slot):  # ties, or not a number
+        order, importance = _ranked(policy, step, memory)
+        slot = order[:, 0]
+    return slot, importance
 
 
 def _ranked(policy: Policy, step: Step, memory: Floats) -> tuple[Ints, Floats]:
