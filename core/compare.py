@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.linalg import vecdot
 
+from core.batch import Batch
 from core.costs import Comparison, ForgottenAttention
-from core.engine import LONGEST_CHUNK, REPORT_EVERY, Batch, read_chunks, start_reading
+from core.engine import LONGEST_CHUNK, REPORT_EVERY, read_chunks, start_reading
 from core.errors import BadInput
 from core.policies import Full, Ints, Policy
 from core.trace import Bools, Floats, Positions, Tokens, Trace
@@ -81,7 +82,7 @@ def compare(
         lm: the model.
         tokens: n tokens, as in `replay`.
         policies: what is to be compared; the full model is always there and need not be among them.
-        chunk: tokens per forward pass; any gives the same comparison.
+        chunk: at most so many tokens per forward pass; any number gives the same comparison.
         positions: as in `replay`, the same for all policies; the full model evicts nothing, so to it all are the same.
 
     Raises:

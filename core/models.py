@@ -23,7 +23,7 @@ from tokenizers.decoders import DecodeStream
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from core import engine
+from core import batch
 from core.errors import (
     BadInput,
     GatedModel,
@@ -433,7 +433,7 @@ def _check_attention(lm: LanguageModel) -> None:
     lm.model.set_attn_implementation("eager")
     with torch.inference_mode():
         expected = lm.model(ids, use_cache=False).logits.float()
-    lm.model.set_attn_implementation(engine.ATTENTION)
+    lm.model.set_attn_implementation(batch.ATTENTION)
     found = _output(lm, ids, range(count))
     # eager attention takes its softmax in float32 and its logits in the model's own precision
     off = (found - expected).abs().max().item()
@@ -464,7 +464,7 @@ def _check_rotary(lm: LanguageModel, rotary: Rotary) -> None:
 def _output(lm: LanguageModel, ids: torch.Tensor, chunk: range, late: LateRotation | None = None) -> torch.Tensor:
     """The logits of tokens at these positions, with nothing before them, under the full policy."""
     run = Run(Full(), layers=lm.n_layers, kv_heads=lm.n_kv_heads, capacity=chunk.stop, prompt_length=chunk.stop)
-    return engine.Batch(lm, [run], late=late).read(ids, chunk).float()
+    return batch.Batch(lm, [run], late=late).read(ids, chunk).float()
 
 
 def _tolerance(lm: LanguageModel, logits: torch.Tensor) -> float:
