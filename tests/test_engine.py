@@ -23,10 +23,10 @@ from core.trace import NEVER
 
 BUDGETS = (1, 2, 5, N - 1, N, N + 1)
 CHUNKS = (1, 7, N)
+KEYS = [key for key in POLICIES if key != "full"]
 EXACT_MARGIN = 1e-4  # no test may hinge on an eviction decided by less, relatively
-ALL = [(key, budget) for key in POLICIES if key != "full" for budget in BUDGETS] + [("full", None)]
+ALL = [(key, budget) for key in KEYS for budget in BUDGETS] + [("full", None)]
 SOME = [("full", None), ("window", 5), ("window+i", 6), ("h2o", 5), ("tova", 5), ("tova-head", 4), ("random", 5)]
-ONE_EACH = [("full", None)] + [(key, 5) for key in POLICIES if key != "full"]
 
 
 def policy_of(key: str, budget: int | None) -> Any:
@@ -55,7 +55,7 @@ def truth(tiny):
 
 def check_against(oracle: Oracle, trace: Trace) -> None:
     np.testing.assert_array_equal(trace.evicted_at, oracle.lives("evicted_at"))
-    np.testing.assert_allclose(trace.nll, oracle.nll(trace.tokens.ids), atol=1e-5, rtol=1e-6)
+    np.testing.assert_allclose(trace.nll, oracle.nll(trace.tokens.ids), atol=2e-5, rtol=1e-6)
     for name, of_row in [
         ("importance_at_eviction", "importance"),
         ("runner_up_importance", "runner_up"),
@@ -74,18 +74,46 @@ def check_equal(one: Trace, other: Trace) -> None:
 # ---- against the oracle
 
 
-@pytest.mark.parametrize("chunk", CHUNKS)
-@pytest.mark.parametrize(("key", "budget"), ALL)
-@pytest.mark.parametrize("name", TINY)
+def in_turn(i: int, *choices: Any) -> Any:
+    """One of the choices, the next one for the next i: where all of them with everything would be told the same."""
+    return choices[i % len(choices)]
+
+
+# Budgets that evict at every step meet every chunk; 1 and N - 1, which leave a policy little to choose, one in turn;
+# those that evict nothing are the next section's.
+REPLAYS = [
+    (name, key, budget, chunk)
+    for i, name in enumerate(TINY)
+    for j, (key, budgets) in enumerate([("full", [None])] + [(key, BUDGETS[:4]) for key in KEYS])
+    for budget in budgets
+    for chunk in (CHUNKS if budget in (None, 2, 5) else [in_turn(i + j + budget, *CHUNKS)])
+]
+ONE_SHOT = [
+    (name, *case, chunk)
+    for i, name in enumerate(TINY)
+    for j, case in enumerate(SOME)
+    for chunk in (CHUNKS if name in ("llama-gqa", "gpt2") else [in_turn(i + j, *CHUNKS)])
+]
+WRITTEN = [
+    (name, *case, prefill)
+    for i, name in enumerate(TINY)
+    for j, case in enumerate(SOME)
+    for prefill in (
+        ["token-by-token", "one-shot"]
+        if name in ("llama-gqa", "gpt2")
+        else [in_turn(i + j, "token-by-token", "one-shot")]
+    )
+]
+
+
+@pytest.mark.parametrize(("name", "key", "budget", "chunk"), REPLAYS)
 def test_replay_agrees_with_the_oracle(tiny, truth, name, key, budget, chunk):
     ids = text(name)
     trace = replay(tiny(name).lm, ids, policy_of(key, budget), chunk=chunk)
     check_against(truth(name, key, budget, tuple(ids)), trace)
 
 
-@pytest.mark.parametrize("chunk", CHUNKS)
-@pytest.mark.parametrize(("key", "budget"), SOME)
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize(("name", "key", "budget", "chunk"), ONE_SHOT)
 def test_one_shot_replay_agrees_with_the_oracle(tiny, truth, name, key, budget, chunk):
     ids = text(name)
     trace = replay(tiny(name).lm, ids, make_policy(key, budget), chunk=chunk, prefill="one-shot")
@@ -93,9 +121,7 @@ def test_one_shot_replay_agrees_with_the_oracle(tiny, truth, name, key, budget, 
     check_against(truth(name, key, budget, tuple(ids), one_shot=N), trace)
 
 
-@pytest.mark.parametrize("prefill", ["token-by-token", "one-shot"])
-@pytest.mark.parametrize(("key", "budget"), SOME)
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize(("name", "key", "budget", "prefill"), WRITTEN)
 def test_generation_agrees_with_the_oracle(tiny, truth, name, key, budget, prefill):
     prompt = text(name)[:13]
     trace = generate(
@@ -111,16 +137,17 @@ def test_generation_agrees_with_the_oracle(tiny, truth, name, key, budget, prefi
 # ---- against transformers
 
 
-@pytest.mark.parametrize("budget", [N, N + 1])
-@pytest.mark.parametrize("key", [key for key in POLICIES if key != "full"])
-@pytest.mark.parametrize("name", TINY)
+ROOMY = [(name, key, in_turn(i + j, N, N + 1)) for i, name in enumerate(TINY) for j, key in enumerate(KEYS)]
+
+
+@pytest.mark.parametrize(("name", "key", "budget"), ROOMY)
 def test_with_room_for_the_whole_text_the_model_is_its_own(tiny, name, key, budget):
     ids = text(name)
     trace = replay(tiny(name).lm, ids, policy_of(key, budget), chunk=7)
     with torch.inference_mode():
         logits = tiny(name).reference("eager")(torch.tensor([ids]), use_cache=False).logits[0]
     own = torch.nn.functional.cross_entropy(logits[:-1], torch.tensor(ids[1:]), reduction="none")
-    np.testing.assert_allclose(trace.nll[1:], own, atol=1e-5, rtol=1e-6)
+    np.testing.assert_allclose(trace.nll[1:], own, atol=2e-5, rtol=1e-6)
     assert math.isnan(trace.nll[0])
     assert np.all(trace.evicted_at == NEVER)
 
@@ -374,9 +401,9 @@ def test_a_tiny_top_p_or_temperature_is_greedy(tiny, how):
         check_equal(greedy, generate(lm, prompt, make_policy("tova", 5), max_new_tokens=20, seed=seed, **how))
 
 
-@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (2.0, 1.0), (0.5, 1.0), (1.5, 0.6)])
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.5, 1.0), (1.5, 0.6)])
 def test_samples_follow_the_models_distribution(tiny, temperature, top_p):
-    prompt, n_samples = text("gpt2")[:5], 300
+    prompt, n_samples = text("gpt2")[:2], 200
     with torch.inference_mode():
         logits = tiny("gpt2").reference("eager")(torch.tensor([prompt])).logits[0, -1]
     expected = torch.softmax(logits / temperature, -1)
@@ -481,12 +508,21 @@ def test_generation_reports_progress_by_partial_traces(tiny, eager_reports, pref
             check_prefix(part, trace)
 
 
-def tensors() -> int:
+@pytest.fixture
+def tensors():
+    """`tensors()`: how many there are that were made since the test began."""
+
+    def count() -> int:
+        gc.collect()
+        return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
     gc.collect()
-    return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+    gc.freeze()
+    yield count
+    gc.unfreeze()
 
 
-def test_closing_early_leaves_nothing_behind(tiny, eager_reports):
+def test_closing_early_leaves_nothing_behind(tiny, eager_reports, tensors):
     lm, ids = tiny("llama-gqa").lm, text("llama-gqa")
     policies = [make_policy("tova", 5), make_policy("h2o", 5)]
 
@@ -511,7 +547,7 @@ def test_closing_early_leaves_nothing_behind(tiny, eager_reports):
     check_equal(replay(lm, ids, policies[0], chunk=3), replay(lm, ids, policies[0], chunk=1))
 
 
-def test_a_finished_run_leaves_nothing_behind(tiny):
+def test_a_finished_run_leaves_nothing_behind(tiny, tensors):
     lm, ids = tiny("llama-gqa").lm, text("llama-gqa")
     traces = [replay(lm, ids, make_policy("tova", 5))]
     before = tensors()
@@ -630,16 +666,16 @@ TEXTS = sorted((Path(__file__).parent / "texts").glob("*.txt"))
 
 @pytest.fixture(scope="module")
 def perplexities(smollm2):
-    """Per text, policy key -> perplexity of its first 512 tokens with a budget of 64."""
+    """Per text, policy key -> perplexity of its first 256 tokens with a budget of 48."""
 
     def perplexity(ids: Any, key: str) -> float:
-        policy = make_policy(key, budget=None if key == "full" else 64)
+        policy = make_policy(key, budget=None if key == "full" else 48)
         return float(np.exp(np.nanmean(replay(smollm2, ids, policy).nll)))
 
     of_texts = []
     for file in TEXTS:
-        ids = smollm2.encode(file.read_text()).ids[:512]
-        assert len(ids) == 512
+        ids = smollm2.encode(file.read_text()).ids[:256]
+        assert len(ids) == 256
         of_texts.append({key: perplexity(ids, key) for key in ("full", "h2o", "tova", "window+i", "window")})
     return of_texts
 
@@ -659,23 +695,24 @@ def test_over_texts_of_different_kinds_perplexities_are_in_the_papers_order(perp
 
 
 def test_a_real_model_agrees_with_the_oracle(smollm2):
-    ids = smollm2.encode(TEXTS[-1].read_text()).ids[:24].tolist()
+    ids = smollm2.encode(TEXTS[-1].read_text()).ids[:16].tolist()
     reference = copy.deepcopy(smollm2.model).double()
     reference.set_attn_implementation("oracle")
     for key in ("tova", "h2o"):
         oracle = Oracle(key, budget=8).read(reference, ids)
-        trace = replay(smollm2, ids, make_policy(key, 8), chunk=16)
+        assert oracle.closest > EXACT_MARGIN
+        trace = replay(smollm2, ids, make_policy(key, 8), chunk=11)
         np.testing.assert_array_equal(trace.evicted_at, oracle.lives("evicted_at"))
         np.testing.assert_allclose(trace.nll, oracle.nll(ids), atol=1e-3)
 
 
 def test_a_real_run_is_never_silent_for_long(smollm2):
-    ids = smollm2.encode(TEXTS[0].read_text()).ids[:384]
+    ids = smollm2.encode(TEXTS[0].read_text()).ids[:256]
     for run in (
         iter_replay(smollm2, ids, make_policy("tova", 64)),
-        iter_generate(smollm2, ids[:128], make_policy("tova", 64), max_new_tokens=40),
+        iter_generate(smollm2, ids[:64], make_policy("tova", 64), max_new_tokens=24),
     ):
-        times = [time.monotonic()]
-        times += [time.monotonic() for _ in run]
-        assert np.median(np.diff(times)) < 0.5  # at least twice a second, unless the machine is busy elsewhere
+        times = [time.thread_time()]  # a machine that is busy elsewhere makes none of it longer
+        times += [time.thread_time() for _ in run]
+        assert np.median(np.diff(times)) < 0.5
         assert np.diff(times).max() < 3

@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
@@ -17,6 +17,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+expect.set_options(timeout=40_000)  # a busy machine may take a while to answer
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +53,13 @@ def open_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
     errors: list[str] = []
     requests: list[str] = []
 
+    def failed(error: Error) -> None:
+        if error.name != "AbortError":  # gradio's own requests, when a page is left
+            errors.append(str(error))
+
     def open_(address: str, **context: Any) -> Page:
         page = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}} | context).new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("pageerror", failed)
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("request", lambda request: requests.append(request.url))
         page.goto(address)

@@ -17,8 +17,6 @@ from core.policies import make_policy, settings_of
 from viz.tabs.measure import OF_ALL_RUNS, OF_ONE_RUN, measure_tab
 from viz.tabs.uploads import MOST_BYTES
 
-expect.set_options(timeout=40_000)  # a busy machine may take a while to answer
-
 TOVA = random_trace(1, layers=5)
 HEADS = replace(
     random_trace(2, layers=5, groups=2), tokens=TOVA.tokens, policy=settings_of(make_policy("h2o", budget=8))

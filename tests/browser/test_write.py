@@ -11,11 +11,12 @@ from playwright.sync_api import Locator, Page, expect
 
 from core.errors import VotesUnavailable
 from core.votes import VoteStore
+from tests.browser.runs import begin, says
 from tests.traces import HOSTILE
 from tests.writers import Endpoint, pair_of, stories_in, writer_model
+from viz.tabs import models
+from viz.tabs.models import ResidentModels
 from viz.tabs.write import PROMPTS, write_tab
-
-expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,7 @@ def store(tmp_path: Path) -> VoteStore:
 
 
 def blocks(model: str, store: VoteStore) -> gr.Blocks:
+    models.resident = ResidentModels((model,))
     with gr.Blocks(analytics_enabled=False, fill_width=True) as page:
         choice = gr.Dropdown([model], value=model, label="Model")
         with gr.Tabs():
@@ -61,12 +63,17 @@ def write(page: Page, prompts: str, length: int = 30, temperature: str = "1") ->
         page.locator(f"#write-{name} input[type=number]").fill(value)
         page.locator(f"#write-{name} input[type=number]").press("Enter")
     expect(page.locator("#write-budget-3 input")).to_have_value("6")
-    page.locator("#write-run").click()
+    begin(page.locator("#write-run"), page.locator("#write-status"))
+
+
+def told(page: Page) -> Locator:
+    """What is said of the stories that are being written."""
+    return says(page.locator("#write-status"))
 
 
 def write_to_the_end(page: Page, prompts: str, **settings) -> None:
     write(page, prompts, **settings)
-    expect(page.locator("#write-status")).to_contain_text("Done")
+    expect(told(page)).to_contain_text("Done")
 
 
 def cards(page: Page, where: str = "#write-stories") -> Locator:
@@ -83,7 +90,8 @@ def vote(page: Page, button: str) -> None:
     expect(page.locator("#judge-status")).to_contain_text("Your vote is stored")
 
 
-def test_stories_stand_side_by_side_with_their_numbers(open_tab: Callable[..., Page]) -> None:
+def test_stories_stand_side_by_side_with_their_numbers(open_tab: Callable[..., Page], store: VoteStore) -> None:
+    store.add([pair_of("p", story="x" * 3000)])
     page = open_tab()
     expect(page.locator("#judge-ask")).to_have_count(0)  # no judge is configured
     expect(page.locator("#write-prompts textarea")).to_have_value(PROMPTS["The lighthouse"])
@@ -98,6 +106,11 @@ def test_stories_stand_side_by_side_with_their_numbers(open_tab: Callable[..., P
     table = page.locator("#write-table")
     for text in ("Full", "1566", "Window+i, budget 6", "distinct-3"):
         expect(table).to_contain_text(text)
+    next_pair(page)
+    for width in (1440, 1024, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        page.wait_for_timeout(300)
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), width
 
 
 def test_what_a_model_or_a_user_writes_stays_text(open_tab: Callable[..., Page], store: VoteStore) -> None:
@@ -120,11 +133,11 @@ def test_what_a_model_or_a_user_writes_stays_text(open_tab: Callable[..., Page],
 
 def test_the_writing_can_be_seen_and_stopped(open_tab: Callable[..., Page], store: VoteStore) -> None:
     page = open_tab()
-    write(page, "\n".join(["w1 w2 w3"] * 100), length=100, temperature="0")
-    expect(page.locator("#write-status")).to_contain_text(re.compile(r"Prompt ([3-9]|\d\d) of 100"))
+    write(page, "\n".join(["w1 w2 w3"] * 100), length=60, temperature="0")
+    expect(told(page)).to_contain_text(re.compile(r"Prompt ([3-9]|\d\d) of 100"))
     page.locator("#write-stop").click()
     expect(page.locator("#write-stopped")).to_contain_text("Stopped")
-    page.wait_for_timeout(2000)
+    page.wait_for_timeout(1000)
     stored = len(store.without_verdict_of("gpt"))
     assert 6 <= stored < 300 and stored % 3 == 0
     page.wait_for_timeout(1000)
@@ -135,13 +148,14 @@ def test_the_writing_can_be_seen_and_stopped(open_tab: Callable[..., Page], stor
 
 def test_what_cannot_be_written_is_explained(open_tab: Callable[..., Page]) -> None:
     page = open_tab()
-    for prompts, says in (
+    for prompts, reason in (
         (" \n ", "Write a story prompt first"),
         ("w1\n" * 101, "a batch takes 100"),
         ("w" * 5000, "shorten it to 4,000"),
     ):
         write(page, prompts)
-        expect(page.locator("#write-status").get_by_role("alert")).to_contain_text(says)
+        expect(told(page)).to_contain_text(reason)
+        expect(told(page)).to_have_attribute("role", "alert")
 
 
 def test_two_browsers_judge_blind(open_tab: Callable[..., Page], store: VoteStore, tmp_path: Path) -> None:
@@ -151,7 +165,7 @@ def test_two_browsers_judge_blind(open_tab: Callable[..., Page], store: VoteStor
     expect(ann.locator("#judge-pair")).to_contain_text("There is no pair")
     expect(ann.locator("#judge-a")).to_be_disabled()
     write_to_the_end(ann, "w4 w5 w6\nw7 w8 w9")
-    expect(ann.locator("#write-status")).to_contain_text("They can be judged blind")  # of these, not of the first
+    expect(told(ann)).to_contain_text("They can be judged blind")  # of these, not of the first
     expect(cards(ann)).to_have_count(0)
     expect(ann.locator("#write-stories")).to_contain_text("not shown here")
     for page, button in ((ann, "a"), (bob, "b")):
@@ -250,14 +264,3 @@ def test_a_language_model_judges_all_pairs(judge: Endpoint, open_tab: Callable[.
 def test_a_file_that_cannot_hold_votes_stops_the_app(model: str, tmp_path: Path) -> None:
     with gr.Blocks(), gr.Tab() as tab, pytest.raises(VotesUnavailable):
         write_tab(tab, gr.Dropdown(), tmp_path)
-
-
-def test_nothing_sticks_out(open_tab: Callable[..., Page], store: VoteStore) -> None:
-    store.add([pair_of("p", story="x" * 3000)])
-    page = open_tab()
-    write_to_the_end(page, "w1 w2 w3")
-    next_pair(page)
-    for width in (1440, 1024, 390):
-        page.set_viewport_size({"width": width, "height": 844})
-        page.wait_for_timeout(300)
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), width
