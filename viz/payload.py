@@ -38,6 +38,19 @@ class Mark:
     kind: MarkKind = "evidence"
 
 
+@dataclass(frozen=True)
+class Moment:
+    """Where a map stands.
+
+    Attributes:
+        step: after which it shows what is kept.
+        position: of the token pointed at; None for none.
+    """
+
+    step: int
+    position: int | None = None
+
+
 def window_at(n: int, position: int) -> range:
     """Of n tokens in windows of `WINDOW`, the last one shorter: the window that holds this position, or the nearest."""
     start = min(max(position, 0), n - 1) // WINDOW * WINDOW
@@ -50,6 +63,7 @@ def payload(
     total: int | None = None,
     marks: Sequence[Mark] = (),
     window: range | None = None,
+    at: Moment | None = None,
 ) -> Payload:
     """The trace as plain JSON values, complete: the browser scrubs through every step without asking again.
 
@@ -64,6 +78,8 @@ def payload(
         marks: passages to point out.
         window: the positions to send, of a trace that is too long to be sent whole; see `window_at`. The map then has
             only these columns and steps. None for all.
+        at: where the map stands at first, and then leaves the address of the page alone. None for the step that the
+            address names, or the last. Only of a trace that is sent whole.
 
     Returns:
         Of n tokens, those of the window: `evicted_at` is (layers, groups, n), and n, which is later than every step,
@@ -79,7 +95,8 @@ def payload(
     whole = max(len(trace), total or 0)
     shown = _shown(len(trace), whole, window)
     _check(marks, whole)
-    return _shared(trace, run, whole, shown) | _text_of(trace, shown) | _policy_of(trace, shown, marks)
+    stands = None if at is None else {"step": at.step, "position": at.position}
+    return _shared(trace, run, whole, shown) | _text_of(trace, shown) | _policy_of(trace, shown, marks) | {"at": stands}
 
 
 def comparison_payload(

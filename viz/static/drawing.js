@@ -662,7 +662,7 @@ const Drawing = (() => {
   // same `heads` (room for the numbers of KV heads) for all, so that their columns are aligned. `older` is how much of
   // the left is for the column of older rows, `axis` how far down the positions stand on the brackets of the marks.
   function margins(trace, { cssWidth, heads, above = true, below = true }) {
-    const font = isNarrow(cssWidth) ? 11 : 13;
+    const font = isNarrow(cssWidth) ? 11 : document.body.classList.contains("projector") ? 20 : 13;
     const older = trace.start ? font * 2 : 0;
     const bracket = trace.marks.length ? (above ? font * 1.5 + 4 : 6) : 0;
     const axis = above ? font * 2.2 : font * 0.6;

@@ -16,19 +16,26 @@ const RetentionMap = (() => {
   // A mean of several heads has tenths.
   const olderStory = (trace, count) => number(Math.round(10 * count) / 10) + " rows" + beforeWindow(trace);
 
-  // ---- The address carries the step ---------------------------------------------------------------------------------
+  // ---- The address carries the run and the step ---------------------------------------------------------------------
 
   function stepInAddress() {
     const text = new URLSearchParams(location.search).get("step");
     return text !== null && /^[0-9]+$/.test(text) ? Number(text) : null;
   }
 
-  function writeAddress(step) {
+  // The address of this page with the run of this key at this step; without what is null, undefined or empty.
+  function addressOf(key, step) {
     const address = new URL(location.href);
-    if (step === null) address.searchParams.delete("step");
-    else address.searchParams.set("step", step);
+    for (const [name, value] of Object.entries({ trace: key || null, step: step ?? null })) {
+      if (value === null) address.searchParams.delete(name);
+      else address.searchParams.set(name, value);
+    }
+    return address;
+  }
+
+  function writeAddress(key, step) {
     try {
-      history.replaceState(history.state, "", address);
+      history.replaceState(history.state, "", addressOf(key, step));
     } catch {
       // Some browsers let no file opened from disk change its address; the picture works without.
     }
@@ -85,6 +92,8 @@ const RetentionMap = (() => {
       const before = this.trace;
       const same = before !== null && trace.run !== "" && trace.run === before.run;
       const grown = same && trace.start === before.start;
+      // Neither a part of a long run nor one that still grows tells the key, which comes with the whole run.
+      trace.key ??= same ? before.key : null;
       const following = steps.step === steps.last;
       const wasWhole = viewport.isWhole();
       this.trace = trace;
@@ -93,6 +102,7 @@ const RetentionMap = (() => {
       if (same && !grown) this.startWindow(trace.start > before.start);
       else if (!grown) this.startRun(before === null);
       else if (following) steps.step = steps.last;
+      if (grown && trace.key !== before.key) this.writeAddressSoon();
       this.sizeView();
       if (!grown || wasWhole) viewport.all();
       this.showWords();
@@ -114,11 +124,23 @@ const RetentionMap = (() => {
       const { steps } = this;
       steps.pause();
       this.cross = this.gutter = null;
-      const asked = first ? stepInAddress() : null;
-      steps.step = asked === null ? steps.last : clamp(asked - this.trace.start, 0, steps.last);
-      if (!first) writeAddress(null);
+      const { at } = this.trace;
+      if (at) this.startAt(at);
+      else this.startByAddress(first);
       this.collapse.hidden = this.trace.groups === 1;
       this.collapsed = this.trace.groups > 1 && this.collapse.firstElementChild.checked;
+    }
+
+    startByAddress(first) {
+      const { steps } = this;
+      const asked = first ? stepInAddress() : null;
+      steps.step = asked === null ? steps.last : clamp(asked - this.trace.start, 0, steps.last);
+      if (!first) writeAddress(this.trace.key, null);
+    }
+
+    startAt({ step, position }) {
+      this.steps.step = clamp(step, 0, this.steps.last);
+      if (position !== null) this.cross = { row: null, position };
     }
 
     showWords() {
@@ -153,6 +175,8 @@ const RetentionMap = (() => {
       this.drawnStep = steps.step;
       this.drawnTrace = trace;
       steps.draw(tokenName(trace, steps.step));
+      // For whoever wants to pass it on; empty if nobody else can open this run.
+      this.root.dataset.link = typeof trace.key === "string" ? addressOf(trace.key, this.inText(steps.step)) : "";
       clearTimeout(this.telling);
       // Late, so that a screen reader hears where scrubbing ended and not every step on the way.
       this.telling = setTimeout(() => this.tell(), 250);
@@ -249,9 +273,14 @@ const RetentionMap = (() => {
 
     onStep() {
       this.changed();
+      this.writeAddressSoon();
+    }
+
+    writeAddressSoon() {
       clearTimeout(this.addressing);
+      if (this.trace.at) return;
       // Browsers allow a hundred changes of the address in half a minute.
-      this.addressing = setTimeout(() => writeAddress(this.inText(this.steps.step)), 350);
+      this.addressing = setTimeout(() => writeAddress(this.trace.key, this.inText(this.steps.step)), 350);
     }
 
     onView() {

@@ -1,0 +1,68 @@
+"""The page's fixed texts have a translation each, and no translation is left over."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import gradio as gr
+import pytest
+from gradio.components.api_component import Api
+from gradio.i18n import I18nData
+
+import app
+from core import MODELS, POLICIES
+from core.trace_store import TraceStore
+from viz.lesson_words import LABELS
+from viz.tabs.lesson import LANGUAGES
+from viz.translations import CHINESE, I18N, fixed_texts
+
+# Names, what a browser translates itself, and what has its own way into two languages.
+SAME_IN_BOTH = {
+    *(policy.label for policy in POLICIES.values()),
+    *(str(spec) for spec in MODELS.values()),
+    *(name for name, _ in LANGUAGES),
+    *LABELS["en"].values(),
+    *("Oracle", "–", "original", "log-gap", "in-cache", "128", "256", "512", "1,024"),
+}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> gr.Blocks:
+    folder: Path = tmp_path_factory.mktemp("page")
+    return app.build(TraceStore(folder / "runs", 10), votes=folder / "votes.db")
+
+
+def translated(page: gr.Blocks) -> Iterator[str]:
+    for block in page.blocks.values():
+        texts = [getattr(block, name, None) for name in ("label", "info", "value")]
+        texts += [shown for shown, _ in getattr(block, "choices", None) or []]
+        yield from (text.key for text in texts if isinstance(text, I18nData))
+
+
+def left_in_english(page: gr.Blocks) -> Iterator[str]:
+    for block in page.blocks.values():
+        if isinstance(block, gr.State | Api) or getattr(block, "show_label", True) is False:
+            continue
+        yield from (text for _, text in fixed_texts(block))
+        yield from (shown for shown, _ in getattr(block, "choices", None) or [] if isinstance(shown, str))
+
+
+def test_every_fixed_text_has_a_translation(page: gr.Blocks) -> None:
+    assert set(left_in_english(page)) - SAME_IN_BOTH == set()
+
+
+def test_every_translation_is_used(page: gr.Blocks) -> None:
+    assert set(CHINESE) == {*translated(page), *app.TIPS.values()}
+
+
+def test_both_languages_have_the_same_keys_and_no_empty_text() -> None:
+    english, chinese = I18N.translations["en"], I18N.translations["zh-CN"]
+    assert english.keys() == chinese.keys()
+    assert all(english.values()) and all(chinese.values())
+
+
+def test_headings_stay_headings() -> None:
+    for english, chinese in CHINESE.items():
+        marks = [text.split(" ")[0] if text.startswith("#") else "" for text in (english, chinese)]
+        assert marks[0] == marks[1]
+        assert english.count("\n") == chinese.count("\n")
+        assert "}" not in english, "gradio would not find the end of the key"

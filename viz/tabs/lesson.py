@@ -1,0 +1,65 @@
+"""Lesson: what finite memory does, in six steps on stored runs; needs neither a model nor a network."""
+
+from typing import Any
+
+import gradio as gr
+
+from viz.lesson import STEPS, lesson_html, picture, progress
+from viz.lesson_words import LABELS, Language
+from viz.retention_map import RetentionMap, static
+from viz.tabs.models import QUIETLY
+
+LANGUAGES = [("English", "en"), ("中文", "zh")]
+OF_BROWSER = "() => navigator.language.startsWith('zh') ? 'zh' : 'en'"
+
+# The keys that presenters' remote controls send.
+ON_PAGE_KEYS = """() => document.addEventListener("keydown", (event) => {
+  const buttons = { PageUp: "lesson-back", PageDown: "lesson-next" };
+  const button = document.getElementById(buttons[event.key]);
+  if (!button || button.offsetParent === null || event.target.matches("input, textarea, select")) return;
+  event.preventDefault();
+  button.click();
+})"""
+
+ALWAYS: dict[str, Any] = {**QUIETLY, "concurrency_limit": None}
+
+
+def lesson_tab(page: gr.Blocks) -> None:
+    """The words of a step beside its map, a button back and one onwards, and a choice of language."""
+    step = gr.State(0)
+    with gr.Row(elem_id="lesson"):
+        with gr.Column(scale=2, min_width=300, elem_classes="projected"):
+            with gr.Row(elem_id="lesson-steps"):
+                back = gr.Button(interactive=False, min_width=100, elem_id="lesson-back")
+                where = gr.HTML(elem_id="lesson-progress")
+                onwards = gr.Button(variant="primary", min_width=100, elem_id="lesson-next")
+            words = gr.HTML(css_template=static("lesson.css"), elem_id="lesson-words")
+            language = gr.Radio(LANGUAGES, value="en", show_label=False, container=False, elem_id="lesson-language")
+        with gr.Column(scale=5, min_width=320):
+            retention_map = RetentionMap()
+    told = [words, where, back, onwards]
+    page.load(
+        lambda of_browser: [of_browser, *tell(0, of_browser)], language, [language, *told], js=OF_BROWSER, **ALWAYS
+    )
+    page.load(lambda: picture(0), None, retention_map, **ALWAYS)
+    page.load(None, js=ON_PAGE_KEYS, **QUIETLY)
+    language.input(tell, [step, language], told, **ALWAYS)
+    back.click(lambda *at: go(-1, *at), [step, language], [step, retention_map, *told], **ALWAYS)
+    onwards.click(lambda *at: go(1, *at), [step, language], [step, retention_map, *told], **ALWAYS)
+
+
+def go(by: int, step: int, language: Language) -> list[Any]:
+    """The step that is so many further: its number, its map, and what `tell` tells."""
+    step = min(max(step + by, 0), len(STEPS) - 1)
+    return [step, picture(step), *tell(step, language)]
+
+
+def tell(step: int, language: Language) -> list[Any]:
+    """The words of a step, how far it is, and the two buttons."""
+    labels = LABELS[language]
+    return [
+        lesson_html(step, language),
+        f"<p>{progress(step)}</p>",
+        gr.update(value=labels["back"], interactive=step > 0),
+        gr.update(value=labels["next"], interactive=step < len(STEPS) - 1),
+    ]
