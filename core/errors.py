@@ -52,6 +52,10 @@ class BadTraceFile(UserError):
     """A file that is not a trace of this schema, or not whole."""
 
 
+class StoreUnavailable(UserError):
+    """The directory of stored runs cannot be used."""
+
+
 class VotesUnavailable(UserError):
     """The file of stories and votes cannot be read or written."""
 

@@ -4,6 +4,8 @@ Weights come as safetensors or GGUF only, and code from a hub is never run. What
 its attention can be replaced faithfully; what would show a fiction is refused by name.
 """
 
+import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock
-from huggingface_hub import constants
+from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 from numpy.typing import NDArray
 from tokenizers.decoders import DecodeStream
@@ -159,6 +161,24 @@ class LanguageModel:
         _check_rotary(self, rotary)
         return rotary
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest that tells this model from any other, also from one that has had the same name.
+
+        Of its configuration, tokenizer, number format and device, and of 64 numbers of every tensor: reading all of
+        them would take longer than many a run.
+        """
+        said = [self.model_id, str(self.model.dtype), self.device.type, sorted(self.eos_ids)]
+        said.append(self.model.config.to_json_string())
+        said.append(self.tokenizer and self.tokenizer.backend_tokenizer.to_str())
+        digest = hashlib.sha256(json.dumps(said).encode())
+        for name, weight in sorted(self.model.state_dict().items()):
+            digest.update(f"{name} {tuple(weight.shape)}".encode())
+            if not weight.is_meta:  # what is kept on disk for want of memory
+                some = weight.flatten()[:: max(1, weight.numel() // 64)]
+                digest.update(some.contiguous().view(torch.uint8).cpu().numpy().tobytes())
+        return digest.hexdigest()
+
     @property
     def vocabulary_size(self) -> int:
         return int(self.model.config.vocab_size)
@@ -179,10 +199,14 @@ class LanguageModel:
         """The text as the model reads it, every token with its exact slice of the text.
 
         Raises:
-            BadInput: the text is empty, or the model came without a tokenizer.
+            BadInput: the text is empty or no Unicode, or the model came without a tokenizer.
         """
         if not text.strip():
             raise BadInput("The text is empty. Write or paste some text first.")
+        try:
+            text.encode()
+        except UnicodeEncodeError as e:
+            raise BadInput(f"There is half a character at place {e.start:,} of the text. Take it out.") from e
         if self.tokenizer is None:
             raise BadInput(f"{self.model_id} has no tokenizer: pass token ids, or add its tokenizer files.")
         encoded = self.tokenizer(text, return_offsets_mapping=True)
@@ -344,12 +368,12 @@ def _fast_dtype(device: str) -> torch.dtype:
 
 
 def _source(model: str, spec: ModelSpec | None) -> str:
-    """Where to load from: a directory or a hub id."""
+    """The directory to load from."""
     if spec is not None:
         package = find_spec(spec.package) if spec.package else None
         if package is not None and package.submodule_search_locations:
             return str(_converted(spec.name, Path(package.submodule_search_locations[0])))
-        return spec.hub_id
+        return _downloaded(spec.hub_id)
     if Path(model).is_dir():
         return model
     if "/" not in model or Path(model).is_absolute():
@@ -357,7 +381,16 @@ def _source(model: str, spec: ModelSpec | None) -> str:
             f"There is no model {model!r}: choose one of {', '.join(MODELS)}, or give a directory or a hub id "
             "such as owner/name."
         )
-    return model
+    return _downloaded(model)
+
+
+def _downloaded(hub_id: str) -> str:
+    """The directory with the hub's files, or with those of the last time if the hub does not answer.
+
+    transformers would find them there, too, but only after it had asked the hub for every one of them again and again.
+    """
+    wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+    return snapshot_download(hub_id, allow_patterns=wanted, ignore_patterns=["*/*", "consolidated*"])
 
 
 def _converted(name: str, package: Path) -> Path:

@@ -5,6 +5,8 @@ every step. A *group* is one decider: the whole layer, or one KV head of it.
 """
 
 import json
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -172,12 +174,12 @@ class Trace:
                     header["positions"] = "original"
                 elif header["schema"] != SCHEMA:
                     raise BadTraceFile(
-                        f"This trace has schema {header['schema']}; this version reads schema {SCHEMA}. "
+                        f"This trace has schema {header['schema']!r:.50}; this version reads schema {SCHEMA}. "
                         "Save it again with a matching version of the app."
                     )
                 arrays = {name: npz[name] for name in _ARRAYS}
             return cls._build(header, arrays)
-        except _UNREADABLE as e:
+        except UNREADABLE as e:
             raise BadTraceFile(
                 "This file is not a whole trace (.npz) saved by this app; download or export it again."
             ) from e
@@ -203,6 +205,8 @@ def _check_arrays(arrays: dict[str, NDArray[Any]]) -> None:
     """Raise ValueError unless types and shapes agree and every eviction is possible."""
     evicted_at = arrays["evicted_at"]
     layers, groups, n = evicted_at.shape
+    if evicted_at.size == 0:
+        raise ValueError("there is no layer, no group or no token")
     shapes = {"nll": (n,), "offsets": (n, 2), "ids": (n,), "special": (n,), "continued": (n,)}
     for name, array in arrays.items():
         if array.dtype != _ARRAYS[name] or array.shape != shapes.get(name, (layers, groups, n)):
@@ -221,6 +225,7 @@ def _check_header(header: dict[str, Any], trace: Trace) -> None:
         and isinstance(policy.label, str)
         and isinstance(policy.settings, dict)
         and policy.scope in get_args(Scope)
+        and (policy.scope == "kv_head" or trace.evicted_at.shape[1] == 1)
         and (policy.budget is None or _is_count(policy.budget))
         and trace.prefill in get_args(Prefill)
         and trace.positions in get_args(Positions)
@@ -232,13 +237,14 @@ def _check_header(header: dict[str, Any], trace: Trace) -> None:
     )
     if not fits:
         raise ValueError("the header does not describe this trace")
+    "".join([trace.model_id, policy.key, policy.label, *pieces]).encode()  # half a character is no text
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= NEVER
 
 
-_UNREADABLE = (
+UNREADABLE = (
     OSError,
     EOFError,
     KeyError,
@@ -246,10 +252,14 @@ _UNREADABLE = (
     ValueError,
     AttributeError,
     MemoryError,  # an array that claims to be huge
+    OverflowError,  # or even larger
     RuntimeError,  # a damaged zip directory, a header nested too deeply
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
+    struct.error,
 )
+"""What a file that is no whole .npz may raise when it is opened or read."""
 
 _ARRAYS: dict[str, type[np.generic]] = {
     "ids": np.int32,

@@ -1,8 +1,10 @@
 """Compare: several policies side by side, and what forgetting costs each."""
 
+import asyncio
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -11,16 +13,20 @@ from pandas import DataFrame
 from core import LanguageModel, Trace, foresee, forgotten_attention, iter_compare, iter_generate, make_policy
 from core.costs import Comparison, costs, delta_nll, forgotten_share, most_missed
 from core.errors import UserError
-from core.policies import Policy
-from core.trace import Tokens
+from core.policies import Oracle, Policy, settings_of
+from core.trace import PolicySettings, Tokens
+from core.trace_store import Stored, TraceStore, key_of
 from viz.comparison_map import ComparisonMap
 from viz.export import write_comparison
 from viz.markup import paragraphs, status
 from viz.payload import comparison_payload
 from viz.sentences import quoted
+from viz.tabs import limits, models
 from viz.tabs.contenders import contenders, pairs
 from viz.tabs.models import ALONE, QUIETLY, language_model
+from viz.tabs.runs import Run, a_run
 from viz.tabs.stop import stopping
+from viz.tabs.stored import BEFORE, GOING_ON, LOOKING
 
 COLUMNS = (
     "policy",
@@ -34,9 +40,9 @@ COLUMNS = (
 )
 
 
-def compare_tab(model: gr.Dropdown, text: gr.Textbox) -> gr.State:
+def compare_tab(model: gr.Dropdown, text: gr.Textbox, store: TraceStore) -> gr.State:
     """Several policies side by side: the same text read by all, or each one's own continuation. Returns the traces."""
-    traces = gr.State()
+    traces, asked = gr.State(), gr.State()
     gr.Markdown(
         "### What does forgetting cost?\n"
         "All chosen policies read your text from the Explore tab in lockstep beside the full model, or each writes on "
@@ -70,63 +76,149 @@ def compare_tab(model: gr.Dropdown, text: gr.Textbox) -> gr.State:
     )
     export_button = gr.Button("Export the comparison", elem_id="compare-export", min_width=180, scale=0)
     files = gr.Files(label="The table (.csv) and the traces (.npz)", elem_id="compare-files", visible=False)
-    running = run_button.click(
-        run_compare,
-        [model, text, new_tokens, *chosen],
-        [comparison_map, progress, table, traces, missed],
+    inputs, shown = [model, text, new_tokens, *chosen], [comparison_map, progress, table, traces, missed]
+    running = asked.change(
+        partial(run_compare, store),
+        inputs,
+        shown,
         api_visibility="private",
         show_progress_on=progress,
         show_progress="minimal",
+        trigger_mode="multiple",
         **ALONE,
     )
-    stopping(run_button, stop_button, running, halted, "What has been read stays.")
+    run_button.click(None, cancels=running, **QUIETLY)  # of a button's events, Gradio begins one after the other
+    looking = run_button.click(partial(look, store), inputs, [*shown, asked], concurrency_limit=None, **QUIETLY)
+    stopping(run_button, stop_button, [looking, running], halted, "What has been read stays.")
     for clicked in (comparison_map.token, comparison_map.cell):
         clicked(show_missed, [model, traces], missed, **QUIETLY, **ALONE)
     export_button.click(export, [traces, table], files, **QUIETLY)
     return traces
 
 
-def run_compare(model: str, text: str, new_tokens: int, *chosen: Any) -> Iterator[tuple[Any, Any, Any, Any, Any]]:
+def request_of(
+    lm: LanguageModel, text: str, new_tokens: int, *chosen: Any
+) -> tuple[Tokens, list[tuple[str, int]], str]:
+    """The tokens, the policies as pairs of key and budget, and the key under which the store has the comparison.
+
+    Raises:
+        UserError: it cannot be done.
+    """
+    wanted = pairs(chosen)
+    limits.current.check_budgets(budget for _, budget in wanted)
+    limits.current.check_new_tokens(new_tokens)
+    tokens = limits.current.encode(lm, text)
+    settings = [
+        PolicySettings(key, Oracle.label, Oracle.scope, budget)
+        if key == Oracle.key
+        else settings_of(make_policy(key, budget))
+        for key, budget in wanted
+    ]
+    return tokens, wanted, key_of(lm, tokens, settings, beside_full=not new_tokens, max_new_tokens=new_tokens)
+
+
+async def look(store: TraceStore, model: str, *inputs: Any) -> AsyncIterator[tuple[Any, ...]]:
+    """Show a comparison that is stored, without waiting for the model; else ask for it by changing the last output.
+
+    So does everybody who asks for what somebody else's comparison is already computing.
+    """
+    yield *line(LOOKING), gr.skip()
+    lm = models.resident.peek(model)
+    if lm is not None:  # else only the loading can tell which model this name stands for now
+        try:
+            _, wanted, key = await asyncio.to_thread(request_of, lm, *inputs)
+        except UserError as e:
+            yield *line(str(e), "error"), gr.skip()
+            return
+        while store.is_computing(key):
+            yield *line(GOING_ON), gr.skip()
+            await asyncio.sleep(0.3)
+        stored = await asyncio.to_thread(store.get, key)
+        if stored is not None:
+            yield *await asyncio.to_thread(from_store, stored), gr.skip()
+            Run("Compare", model, wanted, len(stored.traces[0]), from_store=True, outcome="done").log()
+            return
+    yield *line("Waiting for the model …"), uuid.uuid4().hex
+
+
+@a_run("Compare", outputs=5, line=1)
+def run_compare(
+    record: Run, store: TraceStore, model: str, text: str, new_tokens: int, *chosen: Any
+) -> Iterator[tuple[Any, ...]]:
     """Read or write under several policies in lockstep: maps, status, costs, traces, and what was missed."""
-    skip, started = gr.skip(), time.monotonic()
-    try:
-        wanted = pairs(chosen)
-        yield skip, status("Loading the model …"), skip, skip, skip
-        lm = language_model(model)
-        tokens = lm.encode(text)
-        if any(key == "oracle" for key, _ in wanted):
-            yield skip, status("The oracle looks ahead: it reads the whole text first …"), skip, skip, skip
-        policies = [
-            foresee(lm, tokens, budget) if key == "oracle" else make_policy(key, budget) for key, budget in wanted
-        ]
-        steps = writing(lm, tokens, policies, new_tokens) if new_tokens else reading(lm, tokens, policies)
-        for done, total, *found in steps:
-            picture, table, traces, hint = found
-            yield picture, status(f"{done:,} of {total:,} tokens"), table, traces, hint
-        yield skip, status(f"Done in {time.monotonic() - started:.1f} s.", "done"), skip, skip, skip
-    except UserError as e:
-        yield skip, status(str(e), "error"), skip, skip, skip
+    yield line("Loading the model …")
+    lm = record.load(model)
+    tokens, record.policies, key = request_of(lm, text, new_tokens, *chosen)
+    with store.turn(key) as comes:
+        while not comes():
+            yield line(GOING_ON)
+        stored = store.get(key)
+        record.from_store = stored is not None
+        if stored is not None:
+            record.tokens = len(stored.traces[0])
+            yield from_store(stored)
+        else:
+            store.put(key, (yield from computed(record, lm, tokens, new_tokens)))
 
 
-def reading(lm: LanguageModel, tokens: Tokens, policies: list[Policy]) -> Iterator[tuple[Any, ...]]:
-    """All read the text: how far, how much there is, map, table, traces, hint."""
+def computed(
+    record: Run, lm: LanguageModel, tokens: Tokens, new_tokens: int
+) -> Generator[tuple[Any, ...], None, Stored]:
+    """Do it; returns what is to be stored."""
+    started = time.monotonic()
+    if any(key == Oracle.key for key, _ in record.policies):
+        yield line("The oracle looks ahead: it reads the whole text first …")
+    policies = [
+        foresee(lm, tokens, budget) if key == Oracle.key else make_policy(key, budget)
+        for key, budget in record.policies
+    ]
     run_id = uuid.uuid4().hex
+    steps = writing(lm, tokens, policies, new_tokens) if new_tokens else reading(lm, tokens, policies)
+    for done, total, stored in steps:
+        record.tokens = done
+        picture, table, traces, hint = shown(stored, run_id, total)
+        yield picture, status(f"{done:,} of {total:,} tokens"), table, traces, hint
+    yield line(f"Done in {time.monotonic() - started:.1f} s.", "done")
+    return stored
+
+
+def line(message: str, kind: str = "") -> tuple[Any, ...]:
+    """The outputs if only the status changes."""
+    return gr.skip(), status(message, kind), *[gr.skip()] * 3
+
+
+def from_store(stored: Stored) -> tuple[Any, ...]:
+    """The outputs of a comparison that was computed before."""
+    picture, table, traces, hint = shown(stored, uuid.uuid4().hex)
+    return picture, status(f"Done. {BEFORE}, with the speed that it had then.", "done"), table, traces, hint
+
+
+def reading(lm: LanguageModel, tokens: Tokens, policies: list[Policy]) -> Iterator[tuple[int, int, Stored]]:
+    """All read the text: how far, how much there is, and the comparison so far."""
     for report in iter_compare(lm, tokens, policies):
-        comparison = report.comparison
-        traces = list(comparison.traces)
-        picture = comparison_payload(traces, delta_nll(comparison), run=run_id, total=report.total)
-        table = cost_rows(comparison) if report.done == report.total else gr.skip()
-        hint = "Colour the text by ΔNLL and click a token: which forgotten tokens the full model looks at there."
-        yield report.done, report.total, picture, table, traces, paragraphs([hint])
+        yield report.done, report.total, Stored.of(report.comparison)
 
 
-def writing(lm: LanguageModel, tokens: Tokens, policies: list[Policy], new_tokens: int) -> Iterator[tuple[Any, ...]]:
-    """Each writes on in its own way: how far, how much there is, map, table, traces, hint."""
-    run_id = uuid.uuid4().hex
+def writing(
+    lm: LanguageModel, tokens: Tokens, policies: list[Policy], new_tokens: int
+) -> Iterator[tuple[int, int, Stored]]:
+    """Each writes on in its own way: how far, how much there is, and the traces so far."""
     for report in iter_generate(lm, tokens, policies, max_new_tokens=new_tokens):
-        picture = comparison_payload(report.traces, run=run_id, total=report.total)
+        yield report.done, report.total, Stored(tuple(report.traces))
+
+
+def shown(stored: Stored, run: str, total: int | None = None) -> tuple[Any, Any, list[Trace], str]:
+    """Map, table, traces, hint. The total is that of a run that goes on."""
+    if not stored.arrays:
+        traces = list(stored.traces)
         hint = "Each has its own text now, so there is no common one whose cost could be told: set the new tokens to 0."
-        yield report.done, report.total, picture, [], report.traces, paragraphs([hint])
+        return comparison_payload(traces, run=run, total=total), [], traces, paragraphs([hint])
+    comparison = stored.comparison
+    traces = list(comparison.traces)
+    picture = comparison_payload(traces, delta_nll(comparison), run=run, total=total)
+    table = cost_rows(comparison) if total in (None, len(comparison)) else gr.skip()
+    hint = "Colour the text by ΔNLL and click a token: which forgotten tokens the full model looks at there."
+    return picture, table, traces, paragraphs([hint])
 
 
 def cost_rows(comparison: Comparison) -> list[list[Any]]:

@@ -1,19 +1,24 @@
 """Explore: one text under one policy, step by step."""
 
 import asyncio
+import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import PurePath
 from typing import Any, get_args
 
 import gradio as gr
+import numpy as np
 
-from core import POLICIES, LanguageModel, Trace, attention_of, iter_generate, iter_replay, make_policy, metrics
+from core import MODELS, POLICIES, LanguageModel, Trace, attention_of, iter_generate, iter_replay, make_policy, metrics
 from core.errors import UserError
-from core.trace import Positions
+from core.policies import Policy, settings_of
+from core.trace import Positions, Tokens
+from core.trace_store import Stored, TraceStore, key_of
 from viz.example_texts import EXAMPLES, first_trace
 from viz.export import write_files
 from viz.figures import head_figure, token_figure
@@ -22,8 +27,11 @@ from viz.markup import paragraphs, status
 from viz.payload import payload, window_at
 from viz.retention_map import RetentionMap
 from viz.sentences import life, why
-from viz.tabs.models import ALONE, QUIETLY, full_perplexity, language_model
+from viz.tabs import limits, models
+from viz.tabs.models import ALONE, QUIETLY, language_model
+from viz.tabs.runs import Run, a_run
 from viz.tabs.stop import stopping
+from viz.tabs.stored import BEFORE, GOING_ON, LOOKING, full_perplexity
 from viz.tabs.uploads import trace_of
 
 SETTINGS = [
@@ -33,6 +41,9 @@ SETTINGS = [
     if setting.name != "budget" and setting.metadata
 ]
 """The policies' own settings, each with the policy it belongs to."""
+
+FULL_PERPLEXITY = "full_perplexity"
+"""The name under which the store has it, beside a trace."""
 
 FIRST_ROW = (12, 0)
 """The layer (and KV head) whose life is shown until another is clicked: one in the middle of the default model."""
@@ -45,11 +56,31 @@ POSITIONS_INFO = (
 )
 
 
+LOST = (
+    "The run of this link is not in the store of this app: the link is not whole, or the run has made room for newer "
+    "ones. Choose its text and settings below and press Run, or ask for it as a file (.npz) and open that. "
+    "What you see is the example."
+)
+
+COPY_LINK = """async () => {
+  const { link } = document.querySelector(".rm[data-link]:not([data-link=''])")?.dataset ?? {};
+  const shown = (label, value) => ({ __type__: "update", label, value, visible: true });
+  if (!link) return shown("No link yet", "Only a whole run has one: press Run and let it come to its end.");
+  try {
+    await navigator.clipboard.writeText(link);
+    return shown("Copied: the link to this run at this step", link);
+  } catch {
+    return shown("Copy this link to this run at this step", link);
+  }
+}"""
+"""Browsers let a page write to the clipboard only if it came from this machine or through https."""
+
+
 def explore_tab(
-    page: gr.Blocks, model: gr.Dropdown, background: "Future[LanguageModel] | None"
+    page: gr.Blocks, model: gr.Dropdown, background: "Future[LanguageModel] | None", store: TraceStore
 ) -> tuple[gr.Textbox, gr.State]:
     """One text under one policy: controls, map, the lives of rows and tokens. Returns the text and the trace."""
-    trace, row = gr.State(), gr.State(FIRST_ROW)
+    trace, row, asked = gr.State(), gr.State(FIRST_ROW), gr.State()
     with gr.Row(elem_id="controls"):
         policy, budget, new_tokens, settings = policy_controls()
         with gr.Column(scale=1, min_width=110, elem_id="buttons"):
@@ -91,6 +122,8 @@ def explore_tab(
             token_plot = gr.Plot(show_label=False, elem_id="token")
     with gr.Row():
         export_button = gr.Button("Export this run", elem_id="export", scale=0, min_width=180)
+        link_button = gr.Button("Copy link", elem_id="copy-link", scale=0, min_width=120)
+        link = gr.Textbox(elem_id="link", visible=False, interactive=False)
         files = gr.Files(
             label="The trace (.npz), a table (.csv), and the map as a page of its own (.html)",
             elem_id="files",
@@ -106,19 +139,30 @@ def explore_tab(
         error = background.exception() if background is not None else None
         yield status(str(error), "error") if error else status("Model ready. Press Run to read your own text.", "done")
 
+    def open_page(request: gr.Request) -> tuple[Any, ...]:
+        return opened(store, request.query_params)
+
     below = [head_plot, token_plot, token_words]
-    page.load(open_page, outputs=[retention_map, found, trace, *below], **QUIETLY)
+    controls = [model, policy, budget, new_tokens, text, positions, *settings]
+    page.load(open_page, outputs=[retention_map, found, trace, *below, halted, *controls], **QUIETLY)
     page.load(watch_model, outputs=status_line, **QUIETLY)
-    running = run_button.click(
-        run,
-        [model, policy, budget, new_tokens, text, row, positions, *settings],
-        [retention_map, found, status_line, trace, *below],
-        api_name="run",
+    shown = [retention_map, found, status_line, trace, *below]
+    running = asked.change(
+        partial(run, store),
+        [row, *controls],
+        shown,
+        api_visibility="private",
         show_progress_on=status_line,
         show_progress="minimal",
+        trigger_mode="multiple",
         **ALONE,
     )
-    stopping(run_button, stop_button, running, halted, "The tokens read so far stay.")
+    run_button.click(None, cancels=running, **QUIETLY)  # of a button's events, Gradio begins one after the other
+    looking = run_button.click(
+        partial(look, store), [row, *controls], [*shown, asked], concurrency_limit=None, **QUIETLY
+    )
+    stopping(run_button, stop_button, [looking, running], halted, "The tokens read so far stay.")
+    link_button.click(None, None, link, js=COPY_LINK, **QUIETLY)
     for clicked in (retention_map.cell, retention_map.token):
         clicked(show_token, trace, [token_plot, token_words], **QUIETLY)
     for clicked in (retention_map.cell, retention_map.row):
@@ -169,59 +213,192 @@ def show_settings(key: str) -> list[Any]:
     return [gr.update(visible=key != "full"), *(gr.update(visible=owner == key) for owner, _ in SETTINGS)]
 
 
-def open_page() -> tuple[dict[str, Any], str, Trace, Any, Any, str]:
-    """The stored example, so that nobody ever sees an empty page."""
-    trace = first_trace()
-    return payload(trace, run="example"), findings_html(findings(trace)), trace, *panels(trace, FIRST_ROW)
+@dataclass(frozen=True, eq=False)
+class Request:
+    """A run that is asked for: the tokens, the policy, how it is to go, and under which key the store has it."""
+
+    tokens: Tokens
+    policy: Policy
+    positions: Positions
+    new_tokens: int
+    key: str
 
 
-def run(
-    model: str,
+def request_of(
+    lm: LanguageModel,
     key: str,
     budget: int,
     new_tokens: int,
     text: str,
+    positions: Positions,
+    *settings: int,
+) -> Request:
+    """What the controls ask for.
+
+    Raises:
+        UserError: it cannot be done.
+    """
+    own = {setting.name: value for (owner, setting), value in zip(SETTINGS, settings, strict=True) if owner == key}
+    policy = make_policy(key, None if key == "full" else budget, **own)
+    limits.current.check_budgets([policy.budget or 0])
+    limits.current.check_new_tokens(new_tokens)
+    tokens = limits.current.encode(lm, text)
+    key = key_of(lm, tokens, [settings_of(policy)], positions=positions, max_new_tokens=new_tokens)
+    return Request(tokens, policy, positions, new_tokens, key)
+
+
+async def look(store: TraceStore, row: tuple[int, int], model: str, *controls: Any) -> AsyncIterator[tuple[Any, ...]]:
+    """Show a run that is stored, without waiting for the model; else ask for it by changing the last output.
+
+    So does everybody who asks for what somebody else's run is already computing.
+    """
+    yield *line(LOOKING), gr.skip()
+    lm = models.resident.peek(model)
+    if lm is not None:  # else only the loading can tell which model this name stands for now
+        try:
+            request = await asyncio.to_thread(request_of, lm, *controls)
+        except UserError as e:
+            yield *line(str(e), "error"), gr.skip()
+            return
+        while store.is_computing(request.key):
+            yield *line(GOING_ON), gr.skip()
+            await asyncio.sleep(0.3)
+        stored = await asyncio.to_thread(store.get, request.key)
+        if stored is not None:
+            yield *await asyncio.to_thread(from_store, stored, request.key, row), gr.skip()
+            record = Run("Explore", model, tokens=len(stored.traces[0]), from_store=True, outcome="done")
+            record.under([request.policy])
+            record.log()
+            return
+    yield *line("Waiting for the model …"), uuid.uuid4().hex
+
+
+@a_run("Explore", outputs=7, line=2)
+def run(
+    record: Run,
+    store: TraceStore,
     row: tuple[int, int],
+    model: str,
+    policy: str,
+    budget: int,
+    new_tokens: int,
+    text: str,
     positions: Positions,
     *settings: int,
 ) -> Iterator[tuple[Any, ...]]:
-    """Read the text, write on if asked to, and report while it goes on.
+    """Read the text, write on if asked to, and report while it goes on; or show what is stored of it.
 
     Yields the map's payload, the findings, the status, the trace, and the panels' contents.
     """
+    yield line("Loading the model …")
+    lm = record.load(model)
+    request = request_of(lm, policy, budget, new_tokens, text, positions, *settings)
+    record.under([request.policy])
+    with store.turn(request.key) as comes:
+        while not comes():
+            yield line(GOING_ON)
+        stored = store.get(request.key)
+        record.from_store = stored is not None
+        if stored is not None:
+            record.tokens = len(stored.traces[0])
+            yield from_store(stored, request.key, row)
+        else:
+            yield from computed(record, store, lm, request, row)
+
+
+def computed(
+    record: Run, store: TraceStore, lm: LanguageModel, request: Request, row: tuple[int, int]
+) -> Iterator[tuple[Any, ...]]:
+    """Do the run and store it."""
     skip, run_id, started = gr.skip(), uuid.uuid4().hex, time.monotonic()
-    no_change = [skip] * 4
-    try:
-        yield skip, skip, status("Loading the model …"), *no_change
-        lm = language_model(model)
-        own = {setting.name: value for (owner, setting), value in zip(SETTINGS, settings, strict=True) if owner == key}
-        policy = make_policy(key, None if key == "full" else budget, **own)
-        tokens = lm.encode(text)
-        reports = (
-            iter_generate(lm, tokens, [policy], max_new_tokens=new_tokens, positions=positions)
-            if new_tokens
-            else iter_replay(lm, tokens, policy, positions=positions)
-        )
-        for report in reports:
-            trace = report.traces[0]
-            doing = "Reading" if report.done < len(tokens) else "Writing"
-            progress = status(f"{doing}: {report.done:,} of {report.total:,} tokens")
-            window = window_at(report.total, len(trace) - 1)
-            picture = payload(trace, run=run_id, total=report.total, window=window)
-            yield picture, findings_html(findings(trace)), progress, trace, skip, skip, skip
-        seconds = time.monotonic() - started
-        done = f"{len(trace):,} tokens in {seconds:.1f} s"
-        whole = payload(trace, run=run_id, window=window_at(len(trace), len(trace) - 1))
-        yield whole, skip, status(f"{done}. Comparing with the full model …"), *no_change
-        beside = None
-        if lm.context_length is None or len(trace) <= lm.context_length:
-            beside = full_perplexity(model, tuple(trace.tokens.ids.tolist()))
-        fits = policy.budget is not None and policy.budget >= len(trace)
-        done += ". The budget is not smaller than the text, so nothing had to be evicted" if fits else ""
-        found = findings_html(findings(trace, beside))
-        yield skip, found, status(f"Done: {done}.", "done"), skip, *panels(trace, row)
-    except UserError as e:
-        yield skip, skip, status(str(e), "error"), *no_change
+    for report in reports(lm, request):
+        trace = report.traces[0]
+        record.tokens = len(trace)
+        doing = "Reading" if report.done < len(request.tokens) else "Writing"
+        progress = status(f"{doing}: {report.done:,} of {report.total:,} tokens")
+        window = window_at(report.total, len(trace) - 1)
+        picture = payload(trace, run=run_id, total=report.total, window=window)
+        yield picture, findings_html(findings(trace)), progress, trace, skip, skip, skip
+    seconds = time.monotonic() - started
+    done = f"{len(trace):,} tokens in {seconds:.1f} s"
+    yield line(f"{done}. Comparing with the full model …")
+    stored = Stored((trace,))
+    if lm.context_length is None or len(trace) <= lm.context_length:
+        stored = Stored((trace,), {FULL_PERPLEXITY: np.array(full_perplexity(store, lm, trace.tokens))})
+    key = request.key if store.put(request.key, stored) else None
+    picture, found, *rest = whole(stored, key, row, run_id)
+    yield picture, found, status(f"Done: {done}{unevicted(trace)}.", "done"), *rest
+
+
+def reports(lm: LanguageModel, request: Request) -> Iterator[Any]:
+    """Of the run, as it goes on."""
+    tokens, policy, positions = request.tokens, request.policy, request.positions
+    if request.new_tokens:
+        return iter_generate(lm, tokens, [policy], max_new_tokens=request.new_tokens, positions=positions)
+    return iter_replay(lm, tokens, policy, positions=positions)
+
+
+def line(message: str, kind: str = "") -> tuple[Any, ...]:
+    """The outputs of a run if only its status changes."""
+    return gr.skip(), gr.skip(), status(message, kind), *[gr.skip()] * 4
+
+
+def from_store(stored: Stored, key: str, row: tuple[int, int]) -> tuple[Any, ...]:
+    """The outputs of a run that was computed before."""
+    picture, found, *rest = whole(stored, key, row, uuid.uuid4().hex)
+    trace = stored.traces[0]
+    return picture, found, status(f"Done: {len(trace):,} tokens{unevicted(trace)}. {BEFORE}.", "done"), *rest
+
+
+def whole(stored: Stored, key: str | None, row: tuple[int, int], run: str, step: int | None = None) -> tuple[Any, ...]:
+    """Payload, findings, trace, and the panels' contents of a run that has come to its end.
+
+    The payload has the `key` under which everybody finds the run: "" if it is the example, None if nobody does.
+    """
+    trace = stored.traces[0]
+    beside = stored.arrays.get(FULL_PERPLEXITY)
+    window = window_at(len(trace), len(trace) - 1 if step is None else step)
+    picture = payload(trace, run=run, window=window) | {"key": key}
+    found = findings_html(findings(trace, None if beside is None else float(beside)))
+    return picture, found, trace, *panels(trace, row)
+
+
+def unevicted(trace: Trace) -> str:
+    """What to say of a policy that had nothing to do."""
+    if trace.policy.budget is None or trace.policy.budget < len(trace):
+        return ""
+    return ". The budget is not smaller than the text, so nothing had to be evicted"
+
+
+def opened(store: TraceStore, query: Mapping[str, str]) -> tuple[Any, ...]:
+    """The run that the address names and the controls as they were; else the example: nobody sees an empty page.
+
+    The map's payload, the findings, the trace, the panels' contents, what to say, and the controls.
+    """
+    key, step = query.get("trace"), query.get("step", "")
+    stored = store.get(key) if key is not None else None
+    if stored is None:
+        lost = gr.skip() if key is None else status(LOST, "error")
+        example = whole(Stored((first_trace(),)), "", FIRST_ROW, "example")
+        return *example, lost, *[gr.skip()] * (6 + len(SETTINGS))
+    asked_step = int(step) if re.fullmatch("[0-9]{1,9}", step) else None
+    shown = whole(stored, key, FIRST_ROW, uuid.uuid4().hex, asked_step)
+    return *shown, gr.skip(), *controls_of(stored.traces[0])
+
+
+def controls_of(trace: Trace) -> list[Any]:
+    """What the controls were when this run was asked for; one that does not have the value stays."""
+    tokens, policy = trace.tokens[: trace.prompt_length], trace.policy
+    text = "".join(piece for piece, special in zip(tokens.pieces, tokens.special, strict=True) if not special)
+    return [
+        trace.model_id if trace.model_id in MODELS else gr.skip(),
+        policy.key if policy.key in POLICIES else gr.skip(),
+        policy.budget or gr.skip(),
+        len(trace) - trace.prompt_length,
+        text,
+        trace.positions,
+        *(policy.settings[setting.name] if owner == policy.key else gr.skip() for owner, setting in SETTINGS),
+    ]
 
 
 def panels(trace: Trace, row: tuple[int, int]) -> tuple[Any, Any, str]:

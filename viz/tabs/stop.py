@@ -12,4 +12,4 @@ def stopping(start: gr.Button, stop: gr.Button, running: Any, place: gr.HTML, wh
     """Let a button stop a run and say so in a place of its own: a late report would overwrite it in the run's."""
     start.click(lambda: "", None, place, queue=False, **QUIETLY)
     message = status(f"Stopped. {what_stays}", "done")
-    stop.click(lambda: message, None, place, cancels=[running], queue=False, **QUIETLY)
+    stop.click(lambda: message, None, place, cancels=running, queue=False, **QUIETLY)
