@@ -3,15 +3,15 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-BROWSER := chromium libatomic1 # the second for the browser's driver, which playwright brings
+TOOLS := chromium libatomic1 nginx # the second for the browser's driver, which playwright brings
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test lint bench examples chromium
+.PHONY: run test lint bench examples tools
 
 run: .venv/app-installed
 	$(BIN)/python app.py $(ARGS)
 
-test: lint chromium
+test: lint tools
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: .venv/tests-installed
@@ -19,7 +19,7 @@ lint: .venv/tests-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/tests-installed chromium
+bench: .venv/tests-installed tools
 	for benchmark in tests/benchmarks/bench_*.py; do $(BIN)/python -m tests.benchmarks.$$(basename $$benchmark .py) || exit 1; done
 
 examples: .venv/app-installed
@@ -36,5 +36,5 @@ examples: .venv/app-installed
 	$(BIN)/pip install -r tests/requirements.txt
 	touch $@
 
-chromium:
-	dpkg --status $(BROWSER) >/dev/null 2>&1 || { $(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends $(BROWSER); }
+tools:
+	dpkg --status $(TOOLS) >/dev/null 2>&1 || { $(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends $(TOOLS); }

@@ -6,8 +6,11 @@ python app.py --model PATH_OR_ID     # any supported model, from a directory or 
 
 import argparse
 import json
+import logging
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
+import tomllib
+from concurrent.futures import Future
+from importlib.util import find_spec
 from pathlib import Path
 
 # Before torch is loaded: threads that wait actively make two processes on the same cores many times slower than one.
@@ -15,18 +18,35 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import gradio as gr
 from huggingface_hub.constants import HF_HOME
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from core import MODELS, LanguageModel
+from core.errors import UserError
 from core.models import DEFAULT_MODEL
+from core.trace_store import MEGABYTES, TraceStore
+from viz.markup import bullets
+from viz.retention_map import static
+from viz.tabs import limits, models
+from viz.tabs.api import api
 from viz.tabs.ask import ask_tab
 from viz.tabs.budget import budget_tab
 from viz.tabs.compare import compare_tab
 from viz.tabs.explore import explore_tab
+from viz.tabs.lesson import lesson_tab
+from viz.tabs.limits import Limits, add_limits
 from viz.tabs.measure import measure_tab
-from viz.tabs.models import language_model
+from viz.tabs.models import ResidentModels
+from viz.tabs.page import Page
 from viz.tabs.write import write_tab
+from viz.tabs.zero_gpu import ZERO_GPU
+from viz.translations import CHINESE, I18N, translate
 
-VOTES = Path(HF_HOME) / "multi-state" / "votes.db"
+# A Hugging Face Space keeps what is in /data when it starts anew.
+DATA = (Path("/data") if os.access("/data", os.W_OK) else Path(HF_HOME)) / "multi-state"
+VOTES = DATA / "votes.db"
+STORE = Path(os.environ.get("MULTI_STATE_STORE") or DATA / "runs")
 
 TITLE = "What does a Transformer keep?"
 
@@ -34,26 +54,6 @@ LEAD = (
     "A Transformer remembers one row for every token it has read. Give it a finite memory and a rule for what to "
     "forget, and watch what each layer keeps of your own text."
 )
-
-CSS = """
-.gradio-container { padding: 0 !important; }
-.gradio-container .main { padding: 12px clamp(8px, 2vw, 40px) !important; }
-.gradio-container .column, .gradio-container .row { gap: 10px; }
-#title h1 { margin: 0 0 2px; font-size: 1.5rem; } #title p { margin: 0; }
-#title, #title .prose { overflow: visible; } #title { min-width: min(420px, 100%); } #header { align-items: end; }
-#controls { align-items: stretch; } #controls .block { padding: 8px 12px; }
-#buttons { justify-content: stretch; } #buttons button { flex: 1; min-height: 36px; padding: 4px; }
-.status { margin: 0; padding: 4px 12px; border-radius: 6px; border-left: 4px solid var(--body-text-color-subdued);
-  background: var(--background-fill-secondary); color: var(--body-text-color); font-variant-numeric: tabular-nums; }
-.status.done { border-color: #00618f; } .status.error { border-color: #b3261e; background: #b3261e; color: #fff; }
-.findings { display: grid; grid-template-columns: repeat(auto-fill, minmax(225px, 1fr)); gap: 8px 16px; margin: 0;
-  color: var(--body-text-color); }
-.findings dt { font-size: 1.25rem; line-height: 1.3; font-weight: 650; font-variant-numeric: tabular-nums; }
-.findings dd { margin: 0; line-height: 1.35; font-size: .92rem; }
-#token-words p { margin: 0 0 6px; color: var(--body-text-color); }
-.js-plotly-plot .main-svg > g:not(.hoverlayer) :not(.heatmap-label) > text { fill: var(--body-text-color) !important; }
-.gradio-container h3 { margin: 0; font-size: 1.05rem; }
-"""
 
 FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Liberation Sans", "sans-serif")
 
@@ -89,8 +89,11 @@ TIPS = {
 }
 """What a control means, shown when the pointer rests on it."""
 
+CHINESE_TIPS = {name: CHINESE[tip] for name, tip in TIPS.items()}
+
 SHOW_TIPS = f"""() => {{
-  for (const [id, tip] of Object.entries({json.dumps(TIPS)})) {{
+  const tips = document.documentElement.lang.startsWith("zh") ? {json.dumps(CHINESE_TIPS)} : {json.dumps(TIPS)};
+  for (const [id, tip] of Object.entries(tips)) {{
     const control = document.getElementById(id);
     if (control) control.title = tip;
   }}
@@ -98,11 +101,15 @@ SHOW_TIPS = f"""() => {{
 
 
 def build(
-    default: str = DEFAULT_MODEL, background: "Future[LanguageModel] | None" = None, votes: Path = VOTES
+    store: TraceStore,
+    default: str = DEFAULT_MODEL,
+    background: "Future[LanguageModel] | None" = None,
+    votes: Path = VOTES,
 ) -> gr.Blocks:
     """The page.
 
     Args:
+        store: of the runs that are done.
         default: the model that is chosen at first.
         background: its loading, whose progress the page shows.
         votes: the file of stories and votes.
@@ -110,15 +117,24 @@ def build(
     choices = [(str(spec), name) for name, spec in MODELS.items()]
     if default not in MODELS:
         choices.insert(0, (default, default))
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
+    with Page(title=TITLE, analytics_enabled=False, fill_width=True) as page:
         with gr.Row(elem_id="header"):
             gr.Markdown(f"# {TITLE}\n{LEAD}", elem_id="title")
-            model = gr.Dropdown(choices, value=default, label="Model", scale=0, min_width=380, elem_id="model")
+            model = gr.Dropdown(
+                choices,
+                value=default,
+                allow_custom_value=models.resident.any_model,
+                label="Model",
+                scale=0,
+                min_width=380,
+                elem_id="model",
+            )
+            gr.Button("Projector", size="sm", elem_id="projector")
         with gr.Tabs():
             with gr.Tab("Explore"):
-                text, trace = explore_tab(page, model, background)
+                text, trace = explore_tab(page, model, background, store)
             with gr.Tab("Compare"):
-                traces = compare_tab(model, text)
+                traces = compare_tab(model, text, store)
             with gr.Tab("Measure") as tab:
                 measure_tab(tab, trace, traces)
             with gr.Tab("Budget"):
@@ -127,8 +143,22 @@ def build(
                 ask_tab(model)
             with gr.Tab("Write") as tab:
                 write_tab(tab, model, votes)
+            with gr.Tab("Lesson"):
+                lesson_tab(page)
+        with gr.Accordion("Limits of this app", open=False, elem_id="limits"):
+            gr.HTML(bullets(limits.current.sentences()))
+        api()
         page.load(None, js=SHOW_TIPS)
+        page.load(None, js=static("projector.js"))
+    translate(page)
     return page
+
+
+async def health(request: Request) -> JSONResponse:
+    """Whether the app answers, its version, and which models are in memory."""
+    with (Path(__file__).parent / "pyproject.toml").open("rb") as file:
+        version = tomllib.load(file)["project"]["version"]
+    return JSONResponse({"status": "ok", "version": version, "models": models.resident.state()})
 
 
 def main() -> None:
@@ -138,10 +168,44 @@ def main() -> None:
     parser.add_argument("--host", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
     parser.add_argument("--votes", type=Path, default=VOTES, help="the file of stories and votes")
+    parser.add_argument("--store", type=Path, default=STORE, help="the directory of the runs that are done")
+    parser.add_argument("--store-size", type=float, default=MEGABYTES, metavar="MB", help="what it may take there")
+    parser.add_argument("--any-model", action="store_true", help="let people load any directory or hub id")
+    add_limits(parser)
     arguments = parser.parse_args()
-    background = ThreadPoolExecutor(1).submit(language_model, arguments.model)
-    page = build(arguments.model, background, arguments.votes)
-    page.launch(server_name=arguments.host, server_port=arguments.port, theme=THEME, css=CSS, footer_links=[])
+    try:
+        store = TraceStore(arguments.store, arguments.store_size)
+    except UserError as e:
+        parser.error(str(e))
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("multi_state").setLevel(logging.INFO)
+    limits.current = Limits.chosen(arguments)
+    models.resident = ResidentModels((arguments.model,), arguments.any_model)
+    background: Future[LanguageModel] = Future()
+    page = build(store, arguments.model, None if ZERO_GPU else background, arguments.votes)
+    page.launch(
+        server_name=arguments.host,
+        server_port=arguments.port,
+        max_file_size=f"{limits.current.max_upload_mb}mb",
+        app_kwargs={"routes": [Route("/health", health)]},
+        theme=THEME,
+        css=static("page.css"),
+        i18n=I18N,
+        footer_links=[],
+        mcp_server=find_spec("mcp") is not None,
+        prevent_thread_lock=True,
+    )
+    if not ZERO_GPU:  # only now, or it would keep the server from answering Gradio's own question whether it is there
+        load_into(background, arguments.model)
+    page.block_thread()
+
+
+def load_into(background: "Future[LanguageModel]", name: str) -> None:
+    """Load the model, which stays in memory, or keep the reason why it cannot be, for the page to show."""
+    try:
+        background.set_result(models.language_model(name))
+    except Exception as e:
+        background.set_exception(e)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,28 @@
 """What the README shows runs as it stands there."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
+from viz.tabs.api import api
+from viz.tabs.page import Page
+
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+ADDRESS = "http://127.0.0.1:7860"  # of the app in the snippets; another may be there while the tests run
+
+
+@contextmanager
+def running_app() -> Iterator[str]:
+    with Page(analytics_enabled=False) as page:
+        api()
+    yield page.launch(prevent_thread_lock=True, quiet=True)[1]
+    page.close(verbose=False)
 
 
 def test_there_is_a_snippet() -> None:
@@ -16,4 +32,5 @@ def test_there_is_a_snippet() -> None:
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_snippets_run(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(snippet, "README.md", "exec"), {})
+    with running_app() if ADDRESS in snippet else nullcontext(ADDRESS) as address:
+        exec(compile(snippet.replace(ADDRESS, address), "README.md", "exec"), {})

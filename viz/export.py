@@ -49,6 +49,14 @@ def write_csv(trace: Trace, file: TextIO) -> None:
                 )
 
 
+def write_trace(trace: Trace, folder: Path) -> str:
+    """Write the trace (.npz); returns its path."""
+    path = folder / f"{_name(trace)}.npz"
+    with path.open("wb") as file:
+        trace.save(file)
+    return str(path)
+
+
 def write_files(trace: Trace) -> list[str]:
     """Write the trace (.npz), the table (.csv) and the page (.html); returns their paths."""
     folder = new_folder()
@@ -56,7 +64,7 @@ def write_files(trace: Trace) -> list[str]:
     with table.open("w", encoding="utf-8", newline="") as text:
         write_csv(trace, text)
     page.write_text(standalone_html(trace), encoding="utf-8")
-    return [_saved(trace, folder), str(table), str(page)]
+    return [write_trace(trace, folder), str(table), str(page)]
 
 
 def write_comparison(traces: Sequence[Trace], costs: DataFrame) -> list[str]:
@@ -64,7 +72,7 @@ def write_comparison(traces: Sequence[Trace], costs: DataFrame) -> list[str]:
     folder = new_folder()
     table = folder / "comparison.csv"
     costs.to_csv(table, index=False)
-    return [str(table), *(_saved(trace, folder) for trace in traces)]
+    return [str(table), *(write_trace(trace, folder) for trace in traces)]
 
 
 def write_table(rows: DataFrame, name: str) -> str:
@@ -86,13 +94,6 @@ def write_rows(rows: Sequence[dict[str, Any]], name: str) -> Path:
 
 def _name(trace: Trace) -> str:
     return f"retention-{trace.policy.key}" + ("" if trace.policy.budget is None else f"-{trace.policy.budget}")
-
-
-def _saved(trace: Trace, folder: Path) -> str:
-    path = folder / f"{_name(trace)}.npz"
-    with path.open("wb") as file:
-        trace.save(file)
-    return str(path)
 
 
 _exports = tempfile.TemporaryDirectory(prefix="retention-")  # goes when the server stops

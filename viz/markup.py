@@ -12,3 +12,8 @@ def status(message: str, kind: str = "info") -> str:
 def paragraphs(sentences: list[str]) -> str:
     """Sentences for the page; every text is escaped."""
     return "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences)
+
+
+def bullets(sentences: list[str]) -> str:
+    """Sentences as a list; every text is escaped."""
+    return f"<ul>{''.join(f'<li>{html.escape(sentence)}</li>' for sentence in sentences)}</ul>"

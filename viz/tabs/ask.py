@@ -22,8 +22,10 @@ from viz.example_texts import EXAMPLES
 from viz.markup import paragraphs, status
 from viz.payload import Mark, comparison_payload
 from viz.story_cards import CSS
+from viz.tabs import limits
 from viz.tabs.contenders import contenders, pairs
 from viz.tabs.models import ALONE, QUIETLY, language_model
+from viz.tabs.runs import Run, a_run
 from viz.tabs.stop import stopping
 from viz.tabs.uploads import text_of
 
@@ -88,7 +90,13 @@ def ask_tab(model: gr.Dropdown) -> None:
                     0, 100, value=25, step=5, label="Depth of the fact (%)", min_width=120, elem_id="ask-depth"
                 )
                 length = gr.Slider(
-                    64, 2000, value=256, step=8, label="Length (tokens)", min_width=120, elem_id="ask-length"
+                    64,
+                    min(2000, limits.current.max_tokens),
+                    value=256,
+                    step=8,
+                    label="Length (tokens)",
+                    min_width=120,
+                    elem_id="ask-length",
                 )
             needle_button = gr.Button("Hide a fact in a text of this length", size="sm", elem_id="ask-needle")
     chosen = contenders("ask", ["tova", "window+i", "window"], 64)
@@ -127,31 +135,33 @@ def ask_tab(model: gr.Dropdown) -> None:
     _matrix(model)
 
 
+@a_run("ask", outputs=8, line=0)
 def run_ask(
-    model: str, document: str, question: str, reference: str, evidence: Evidence | None, *chosen: Any
+    run: Run, model: str, document: str, question: str, reference: str, evidence: Evidence | None, *chosen: Any
 ) -> Iterator[tuple[Any, ...]]:
     """Read and answer: status, what was asked, answers, map, words, curve, layers, whose layers."""
     skip, run_id, started = gr.skip(), uuid.uuid4().hex, time.monotonic()
     nothing = [skip] * 7
-    try:
-        policies = [make_policy(key, budget) for key, budget in pairs(chosen)]
-        yield status("Loading the model …"), *nothing
-        lm = language_model(model)
-        prompt = prompt_of(lm, document, question)
-        evidence = evidence if evidence is not None and evidence.document == document else None
-        for report in iter_ask(lm, prompt, policies):
-            answers = report.answers
-            doing = "Reading" if report.done < len(prompt.tokens) else "Answering"
-            line = status(f"{doing}: {report.done:,} of at most {report.total:,} tokens")
-            if report.done < len(prompt.tokens):
-                yield line, *nothing
-                continue
-            yield line, skip, _cards(answers, prompt, evidence, reference, over=False), *[skip] * 5
-        asked = Asked(run_id, document, prompt, answers)
-        yield skip, asked, *show_asked(asked, document, evidence, reference)
-        yield status(f"Done in {time.monotonic() - started:.1f} s.", "done"), *nothing
-    except UserError as e:
-        yield status(str(e), "error"), *nothing
+    limits.current.check_text(document + question)
+    policies = [make_policy(key, budget) for key, budget in pairs(chosen)]
+    yield status("Loading the model …"), *nothing
+    lm = run.load(model)
+    run.under(policies)
+    prompt = prompt_of(lm, document, question)
+    limits.current.check_tokens(len(prompt.tokens))
+    evidence = evidence if evidence is not None and evidence.document == document else None
+    for report in iter_ask(lm, prompt, policies):
+        run.tokens = report.done
+        answers = report.answers
+        doing = "Reading" if report.done < len(prompt.tokens) else "Answering"
+        line = status(f"{doing}: {report.done:,} of at most {report.total:,} tokens")
+        if report.done < len(prompt.tokens):
+            yield line, *nothing
+            continue
+        yield line, skip, _cards(answers, prompt, evidence, reference, over=False), *[skip] * 5
+    asked = Asked(run_id, document, prompt, answers)
+    yield skip, asked, *show_asked(asked, document, evidence, reference)
+    yield status(f"Done in {time.monotonic() - started:.1f} s.", "done"), *nothing
 
 
 def show_asked(asked: Asked | None, document: str, evidence: Evidence | None, reference: str) -> list[Any]:
@@ -299,23 +309,24 @@ def _matrix(model: gr.Dropdown) -> None:
     stopping(run_button, stop_button, running, halted, "The cells that are done stay.")
 
 
-def run_matrix(model: str, lengths: list[int], *chosen: Any) -> Iterator[tuple[Any, Any, Any]]:
+@a_run("needle", outputs=3, line=0)
+def run_matrix(run: Run, model: str, lengths: list[int], *chosen: Any) -> Iterator[tuple[Any, Any, Any]]:
     """The needle test at all depths: status, matrix, words, as the texts are read."""
     skip, started, shown = gr.skip(), time.monotonic(), 0
-    try:
-        policies = [make_policy(key, budget) for key, budget in pairs(chosen)]
-        if not lengths:
-            raise BadInput("Choose at least one length.")
-        lm = language_model(model)
-        for report in iter_needle(lm, policies, DEPTHS, sorted(lengths)):
-            seconds = time.monotonic() - started
-            left = seconds / max(report.done, 1) * (report.total - report.done)
-            line = status(f"{report.done:,} of {report.total:,} tokens; about {left:.0f} s left")
-            if len(report.results) == shown:
-                yield line, skip, skip
-                continue
-            shown = len(report.results)
-            yield line, needle_figure(report.results), paragraphs(needle_sentences(report.results))
-        yield status(f"Done in {time.monotonic() - started:.0f} s.", "done"), skip, skip
-    except UserError as e:
-        yield status(str(e), "error"), skip, skip
+    policies = [make_policy(key, budget) for key, budget in pairs(chosen)]
+    if not lengths:
+        raise BadInput("Choose at least one length.")
+    limits.current.check_tokens(max(lengths))
+    lm = run.load(model)
+    run.under(policies)
+    for report in iter_needle(lm, policies, DEPTHS, sorted(lengths)):
+        run.tokens = report.done
+        seconds = time.monotonic() - started
+        left = seconds / max(report.done, 1) * (report.total - report.done)
+        line = status(f"{report.done:,} of {report.total:,} tokens; about {left:.0f} s left")
+        if len(report.results) == shown:
+            yield line, skip, skip
+            continue
+        shown = len(report.results)
+        yield line, needle_figure(report.results), paragraphs(needle_sentences(report.results))
+    yield status(f"Done in {time.monotonic() - started:.0f} s.", "done"), skip, skip

@@ -8,13 +8,15 @@ import gradio as gr
 from pandas import DataFrame
 
 from core import POLICIES, iter_sweep
-from core.errors import BadInput, UserError
+from core.errors import BadInput
 from core.records import LABELS, Point, budget_sentences, points
 from viz.export import write_table
 from viz.figures import sweep_figure
 from viz.markup import paragraphs, status
 from viz.paper_sweep import paper_sweep_figure
-from viz.tabs.models import ALONE, QUIETLY, language_model
+from viz.tabs import limits
+from viz.tabs.models import ALONE, QUIETLY
+from viz.tabs.runs import Run, a_run
 from viz.tabs.stop import stopping
 from viz.tabs.uploads import text_of
 
@@ -70,32 +72,37 @@ def budget_tab(model: gr.Dropdown, text: gr.Textbox) -> None:
     export_button.click(export, table, files, **QUIETLY)
 
 
+@a_run("budget", outputs=4, line=0)
 def run_sweep(
-    model: str, text: str, file: str | None, keys: list[str], budgets: str
+    run: Run, model: str, text: str, file: str | None, keys: list[str], budgets: str
 ) -> Iterator[tuple[Any, Any, Any, Any]]:
     """Read the text with every policy and budget: status, figure, sentences and table, as the points arrive."""
     skip, started, drawn = gr.skip(), time.monotonic(), 0
-    try:
-        lm = language_model(model)
-        tokens = lm.encode(text_of(file) if file else text)
-        for report in iter_sweep(lm, tokens, keys, whole_numbers(budgets)):
-            seconds = time.monotonic() - started
-            left = seconds / max(report.done, 1) * (report.total - report.done)
-            line = status(f"{report.done:,} of {report.total:,} tokens read; about {left:.0f} s left")
-            if len(report.records) == drawn:
-                yield line, skip, skip, skip
-                continue
-            drawn = len(report.records)
-            curves = points(report.records)
-            yield (
-                line,
-                sweep_figure(curves),
-                paragraphs(budget_sentences(report.records) + report.left_out),
-                sweep_rows(curves),
-            )
-        yield status(f"Done: {report.total:,} tokens in {time.monotonic() - started:.1f} s.", "done"), skip, skip, skip
-    except UserError as e:
-        yield status(str(e), "error"), skip, skip, skip
+    sizes = whole_numbers(budgets)
+    limits.current.check_budgets(sizes)
+    text = text_of(file) if file else text
+    limits.current.check_text(text)
+    yield status("Loading the model …"), skip, skip, skip
+    lm = run.load(model)
+    run.policies = [(key, size) for key in keys for size in sizes]
+    tokens = limits.current.encode(lm, text)
+    for report in iter_sweep(lm, tokens, keys, sizes):
+        run.tokens = report.done
+        seconds = time.monotonic() - started
+        left = seconds / max(report.done, 1) * (report.total - report.done)
+        line = status(f"{report.done:,} of {report.total:,} tokens read; about {left:.0f} s left")
+        if len(report.records) == drawn:
+            yield line, skip, skip, skip
+            continue
+        drawn = len(report.records)
+        curves = points(report.records)
+        yield (
+            line,
+            sweep_figure(curves),
+            paragraphs(budget_sentences(report.records) + report.left_out),
+            sweep_rows(curves),
+        )
+    yield status(f"Done: {report.total:,} tokens in {time.monotonic() - started:.1f} s.", "done"), skip, skip, skip
 
 
 def sweep_rows(curves: list[Point]) -> list[list[Any]]:

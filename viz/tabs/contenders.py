@@ -7,6 +7,7 @@ import gradio as gr
 
 from core import POLICIES
 from core.errors import BadInput
+from viz.tabs import limits
 from viz.tabs.models import QUIETLY
 
 MOST = 6
@@ -28,6 +29,8 @@ def contenders(name: str, chosen: Sequence[str], budget: int, *, oracle: bool = 
     Returns:
         The components for an event's inputs; `pairs` reads their values.
     """
+    most = limits.current.max_budget
+    budget = min(budget, most)
     places: list[gr.Column] = []
     policies: list[gr.Dropdown] = []
     budgets: list[gr.Number] = []
@@ -55,7 +58,14 @@ def contenders(name: str, chosen: Sequence[str], budget: int, *, oracle: bool = 
                 )
             places.append(place)
         with gr.Column(min_width=190, scale=2):
-            everywhere = gr.Slider(1, 1024, value=budget, step=1, label="One budget for all", elem_id=f"{name}-budget")
+            everywhere = gr.Slider(
+                1,
+                most,
+                value=budget,
+                step=1,
+                label="One budget for all",
+                elem_id=f"{name}-budget",
+            )
             more = gr.Button("Add a policy", size="sm", elem_id=f"{name}-more")
     shown = gr.State(len(chosen))
 
@@ -72,7 +82,7 @@ def pairs(values: Sequence[Any]) -> list[tuple[str, int]]:
     """The keys and budgets that are chosen, in order.
 
     Raises:
-        BadInput: none is chosen, one is chosen twice, or one has no budget.
+        BadInput: none is chosen, one is chosen twice, or one has no budget or too large a one.
     """
     chosen: list[tuple[str, int]] = []
     for key, budget in zip(values[::2], values[1::2], strict=True):
@@ -86,4 +96,5 @@ def pairs(values: Sequence[Any]) -> list[tuple[str, int]]:
         chosen.append((key, int(budget)))
     if not chosen:
         raise BadInput("Choose at least one policy.")
+    limits.current.check_budgets(budget for _, budget in chosen)
     return chosen

@@ -1,29 +1,79 @@
-"""The model in memory, which all tabs share."""
+"""The models in memory, which all tabs share."""
 
-from functools import lru_cache
+import gc
+from collections import OrderedDict
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
-from core import LanguageModel, load_model, make_policy, metrics, replay
+from core import MODELS, LanguageModel, load_model
+from core.errors import UnknownModel
+from viz.tabs import limits
 
-_loading = Lock()
+
+@dataclass(eq=False)
+class ResidentModels:
+    """Models that are loaded at their first use and stay, until others have been used more recently.
+
+    One is loaded at a time; whoever wants another meanwhile waits. A run holds on to the model it uses, so one that is
+    no longer kept here is freed when its last run ends.
+
+    Attributes:
+        offered: the names that may be loaded beside the registry's.
+        any_model: whether any directory or hub id may.
+    """
+
+    offered: Collection[str] = ()
+    any_model: bool = False
+    _loaded: OrderedDict[str, LanguageModel] = field(default_factory=OrderedDict)
+    _loading: str | None = None
+    _lock: Lock = field(default_factory=Lock)
+
+    def get(self, name: str) -> LanguageModel:
+        """The model of that name.
+
+        Raises:
+            UnknownModel: it is not offered; neither disk nor network has been touched.
+            UserError: it cannot be loaded, see `load_model`; the next call tries again.
+        """
+        if not (self.any_model or name in MODELS or name in self.offered):
+            raise UnknownModel(
+                f"{name[:80]!r} is not among the models of this app. Choose one from the menu; who runs the app can "
+                "offer another with --model, or any with --any-model."
+            )
+        with self._lock:
+            if name not in self._loaded:
+                self._make_room()
+                self._loading = name
+                try:
+                    self._loaded[name] = load_model(name)
+                finally:
+                    self._loading = None
+            self._loaded.move_to_end(name)
+            return self._loaded[name]
+
+    def peek(self, name: str) -> LanguageModel | None:
+        """The model of that name if it is in memory; never waits."""
+        return self._loaded.get(name)
+
+    def _make_room(self) -> None:
+        while len(self._loaded) >= limits.current.max_models:
+            self._loaded.popitem(last=False)
+            gc.collect()  # modules refer to each other, and the next model may need the room
+
+    def state(self) -> dict[str, Any]:
+        """What is in memory and what is being loaded; never waits."""
+        return {"loaded": list(self._loaded), "loading": self._loading}
 
 
-@lru_cache(maxsize=1)
-def _loaded(model: str) -> LanguageModel:
-    return load_model(model)
+resident = ResidentModels()
+"""Those of this app, set when it starts."""
 
 
 def language_model(model: str) -> LanguageModel:
-    """The model, loaded at its first use; one is held in memory at a time."""
-    with _loading:
-        return _loaded(model)
-
-
-@lru_cache(maxsize=256)
-def full_perplexity(model: str, ids: tuple[int, ...]) -> float:
-    """Of the model that forgets nothing, on these tokens."""
-    return metrics.perplexity(replay(language_model(model), ids, make_policy("full")))
+    """The model, loaded at its first use, see `ResidentModels.get`."""
+    return resident.get(model)
 
 
 QUIETLY: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}

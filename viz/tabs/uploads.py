@@ -3,8 +3,11 @@
 import zipfile
 from pathlib import Path
 
-from core import Trace
+from core import Trace, make_policy
 from core.errors import BadInput, BadTraceFile
+from core.policies import Oracle, settings_of
+from core.trace import UNREADABLE, PolicySettings
+from viz.tabs import limits
 
 MOST_BYTES = 100_000_000  # of a trace's arrays: 32 layers with 32 KV heads over 4,096 tokens are 70 MB
 
@@ -13,31 +16,63 @@ def text_of(file: str) -> str:
     """The text of an uploaded file.
 
     Raises:
-        BadInput: it is not UTF-8.
+        BadInput: it is too large, no .txt, or not UTF-8.
+        TextTooLong: more characters than a text may have here.
     """
+    path = _uploaded(file, ".txt")
     try:
-        return Path(file).read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as e:
         raise BadInput("The file is not a UTF-8 text. Save it as UTF-8, or paste the text.") from e
+    limits.current.check_text(text)
+    return text
 
 
 def trace_of(path: str) -> Trace:
     """The trace in a file, which is measured before it is unpacked.
 
     Raises:
-        BadTraceFile: it is too large, or not a trace.
+        BadInput: it is too large, or no .npz.
+        BadTraceFile: it is too large when unpacked, or not a trace.
     """
-    file = Path(path)
+    file = _uploaded(path, ".npz")
     try:
-        with zipfile.ZipFile(file) as packed:
-            size = sum(entry.file_size for entry in packed.infolist())
-        if size > MOST_BYTES:
+        if _unpacked(file) > MOST_BYTES:
             raise BadTraceFile(
-                f"{size / 1e6:,.0f} MB when unpacked; at most {MOST_BYTES / 1e6:,.0f} MB are opened here. "
+                f"{_unpacked(file) / 1e6:,.0f} MB when unpacked; at most {MOST_BYTES / 1e6:,.0f} MB are opened here. "
                 "Export a shorter run."
             )
-        return Trace.load(file)
-    except zipfile.BadZipFile:
-        raise BadTraceFile(f"{file.name}: This is not a trace (.npz) saved by this app; export it again.") from None
+        trace = Trace.load(file)
+        if not _has_our_policy(trace):
+            raise BadTraceFile("Its policy is none of this app; open it with the version that made it.")
+        return trace
     except BadTraceFile as e:
         raise BadTraceFile(f"{file.name}: {e}") from e
+
+
+def _unpacked(file: Path) -> int:
+    """How many bytes a file says that it has when it is unpacked; no more of them are ever read."""
+    try:
+        with zipfile.ZipFile(file) as packed:
+            return sum(entry.file_size for entry in packed.infolist())
+    except UNREADABLE as e:
+        raise BadTraceFile("This is not a trace (.npz) saved by this app; export it again.") from e
+
+
+def _has_our_policy(trace: Trace) -> bool:
+    """Whether there is such a policy with such settings; if so, nothing of its name was made up by a stranger."""
+    said = trace.policy
+    if said.key == Oracle.key:
+        return said == PolicySettings(Oracle.key, Oracle.label, Oracle.scope, said.budget)
+    try:
+        return said == settings_of(make_policy(said.key, said.budget, **said.settings))
+    except (BadInput, TypeError):
+        return False
+
+
+def _uploaded(file: str, suffix: str) -> Path:
+    path = Path(file)
+    if path.suffix.lower() != suffix:
+        raise BadInput(f"{path.name} is not a {suffix} file, and no other is opened here.")
+    limits.current.check_file(path)
+    return path

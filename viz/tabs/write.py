@@ -19,8 +19,10 @@ from viz.export import new_folder
 from viz.markup import status
 from viz.story_cards import CSS, pair_html, telling_html
 from viz.story_figures import tally_figure
+from viz.tabs import limits
 from viz.tabs.contenders import contenders, pairs
-from viz.tabs.models import ALONE, QUIETLY, language_model
+from viz.tabs.models import ALONE, QUIETLY
+from viz.tabs.runs import Run, a_run
 from viz.tabs.stop import stopping
 
 PROMPTS = {
@@ -89,8 +91,16 @@ def _writing(model: gr.Dropdown, store: VoteStore, voter: gr.BrowserState) -> No
                 label="Prompts to try",
             )
     chosen = contenders("write", ["tova", "window+i", "window"], 64)
+    most = limits.current.max_new_tokens
     with gr.Row():
-        length = gr.Slider(16, 1024, value=160, step=1, label="Longest story, in tokens", elem_id="write-length")
+        length = gr.Slider(
+            min(16, most),
+            most,
+            value=min(160, most),
+            step=1,
+            label="Longest story, in tokens",
+            elem_id="write-length",
+        )
         temperature = gr.Slider(
             0, 1.5, value=0.8, step=0.05, label="Temperature (0: always the likeliest)", elem_id="write-temperature"
         )
@@ -115,8 +125,9 @@ def _writing(model: gr.Dropdown, store: VoteStore, voter: gr.BrowserState) -> No
         elem_id="write-table",
     )
 
-    def run(*inputs: Any) -> Iterator[tuple[Any, Any, Any]]:
-        yield from run_write(store, *inputs)
+    @a_run("write", outputs=3, line=0)
+    def run(record: Run, *inputs: Any) -> Iterator[tuple[Any, Any, Any]]:
+        yield from run_write(record, store, *inputs)
 
     running = run_button.click(
         run,
@@ -132,6 +143,7 @@ def _writing(model: gr.Dropdown, store: VoteStore, voter: gr.BrowserState) -> No
 
 
 def run_write(
+    run: Run,
     store: VoteStore,
     voter: str,
     model: str,
@@ -145,26 +157,27 @@ def run_write(
     skip, started = gr.skip(), time.monotonic()
     sampling = {"max_new_tokens": int(length), "temperature": float(temperature), "top_p": TOP_P}
     finished: list[Telling] = []
-    try:
-        lines = prompts_in(prompts)
-        policies = [make_policy(key, budget) for key, budget in pairs(chosen)]
-        yield status("Loading the model …"), skip, skip
-        lm = language_model(model)
-        alone = len(lines) == 1
-        if not alone:
-            yield skip, _note("A batch of stories is not shown here, so that you can judge it blind, below."), skip
-        for report in iter_stories(lm, lines, policies, seed=int(seed or 0), **sampling):
-            of_prompts = "" if alone else f"Prompt {report.prompt + 1} of {len(lines)}: "
-            doing = status(f"{of_prompts}{report.done:,} of at most {report.max_new_tokens:,} tokens")
-            yield doing, telling_html(report.telling, report.finished) if alone else skip, skip
-            if report.finished:
-                finished.append(report.telling)
-                yield skip, skip, length_rows(length_table(finished))
-                store.add(pairs_of(report.telling, model, **sampling), seen_by=voter if alone else None)
-        blind = "Others can judge these blind, below." if alone else "They can be judged blind, below."
-        yield status(f"Done in {time.monotonic() - started:.0f} s. {blind}", "done"), skip, skip
-    except UserError as e:
-        yield status(str(e), "error"), skip, skip
+    limits.current.check_text(prompts)
+    limits.current.check_new_tokens(int(length))
+    lines = prompts_in(prompts)
+    policies = [make_policy(key, budget) for key, budget in pairs(chosen)]
+    yield status("Loading the model …"), skip, skip
+    lm = run.load(model)
+    run.under(policies)
+    alone = len(lines) == 1
+    if not alone:
+        yield skip, _note("A batch of stories is not shown here, so that you can judge it blind, below."), skip
+    for report in iter_stories(lm, lines, policies, seed=int(seed or 0), **sampling):
+        run.tokens = max(run.tokens, report.done)
+        of_prompts = "" if alone else f"Prompt {report.prompt + 1} of {len(lines)}: "
+        doing = status(f"{of_prompts}{report.done:,} of at most {report.max_new_tokens:,} tokens")
+        yield doing, telling_html(report.telling, report.finished) if alone else skip, skip
+        if report.finished:
+            finished.append(report.telling)
+            yield skip, skip, length_rows(length_table(finished))
+            store.add(pairs_of(report.telling, model, **sampling), seen_by=voter if alone else None)
+    blind = "Others can judge these blind, below." if alone else "They can be judged blind, below."
+    yield status(f"Done in {time.monotonic() - started:.0f} s. {blind}", "done"), skip, skip
 
 
 def prompts_in(text: str) -> list[str]:

@@ -1,0 +1,147 @@
+"""Runs: what every tab's run has in common. It ends in time, its failure is told, and one line of it is logged."""
+
+import inspect
+import json
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, TypeAlias
+
+import gradio as gr
+
+from core import LanguageModel
+from core.errors import NumericalError, OutOfMemory, UserError
+from core.policies import Policy
+from viz.markup import status
+from viz.tabs import limits
+from viz.tabs.models import language_model
+
+LOG = logging.getLogger("multi_state")
+
+Handler: TypeAlias = Callable[..., Iterator[Any]]
+
+
+@dataclass
+class Run:
+    """What is known of a run, for its line in the log: never the user's text.
+
+    Attributes:
+        tab: where it was started.
+        model: the name of the model.
+        policies: as pairs of key and budget.
+        tokens: read and written.
+        from_store: whether it had been computed before; None where that is not known.
+        outcome: ``"done"``, ``"stopped"`` by its user or by the time limit, ``"refused"`` or ``"failed"``.
+    """
+
+    tab: str
+    model: str | None = None
+    policies: Sequence[tuple[str, int | None]] = ()
+    tokens: int = 0
+    from_store: bool | None = None
+    outcome: str = "stopped"
+    began: float = field(default_factory=time.monotonic)
+    _loaded: float | None = None
+
+    def load(self, model: str) -> LanguageModel:
+        """The model; the run's time counts from when it is there."""
+        self.model = model
+        lm = language_model(model)
+        self._loaded = time.monotonic()
+        return lm
+
+    def under(self, policies: Sequence[Policy]) -> None:
+        """Note the policies."""
+        self.policies = [(policy.key, policy.budget) for policy in policies]
+
+    @property
+    def is_late(self) -> bool:
+        return self._loaded is not None and time.monotonic() - self._loaded > limits.current.max_seconds
+
+    def log(self) -> None:
+        """Write the line."""
+        LOG.info(
+            json.dumps(
+                {
+                    "event": "run",
+                    "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                    "tab": self.tab,
+                    "model": self.model,
+                    "policies": [key for key, _ in self.policies],
+                    "budgets": [budget for _, budget in self.policies],
+                    "tokens": self.tokens,
+                    "seconds": round(time.monotonic() - self.began, 3),
+                    "outcome": self.outcome,
+                    "from_store": self.from_store,
+                }
+            )
+        )
+
+
+def a_run(tab: str, *, outputs: int, line: int) -> Callable[[Handler], Handler]:
+    """Make a generator of a tab's outputs the handler of its button; it gets a `Run` before its inputs.
+
+    Whatever it raises is told in the status line, after the time limit it ends with what there is, and when it has
+    ended, it is logged.
+
+    Args:
+        tab: the name for the log.
+        outputs: how many the handler has.
+        line: which of them is the status line.
+    """
+
+    def said(message: str, kind: str) -> tuple[Any, ...]:
+        return tuple(status(message, kind) if i == line else gr.skip() for i in range(outputs))
+
+    def decorate(handler: Handler) -> Handler:
+        @wraps(handler)
+        def run(*inputs: Any) -> Iterator[Any]:
+            record, late = Run(tab), False
+            try:
+                with closing(handler(record, *inputs)) as steps:
+                    for step in steps:
+                        yield step
+                        if late:  # and was so a step before: it has not come to its end meanwhile
+                            yield said(_too_late(), "error")
+                            return
+                        late = record.is_late
+                record.outcome = "done"
+            except UserError as e:
+                record.outcome = "failed" if isinstance(e, OutOfMemory | NumericalError) else "refused"
+                yield said(str(e), "error")
+            except Exception as e:
+                record.outcome = "failed"
+                yield said(referred(e), "error")
+            finally:
+                record.log()
+
+        run.__signature__ = _without_first(inspect.signature(handler))  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def referred(error: Exception) -> str:
+    """What to say about an error of ours; the log has its traceback under the same number."""
+    reference = uuid.uuid4().hex[:6].upper()
+    LOG.error("Reference %s", reference, exc_info=error)
+    return (
+        f"Something went wrong here, not in your text. Reference {reference}. Try again; if it happens again, tell "
+        "whoever runs this app the reference."
+    )
+
+
+def _too_late() -> str:
+    most = limits.current.max_seconds
+    return (
+        f"Stopped after {most:,} seconds, the most a run may take here. What there is stays. Take a shorter text or "
+        "fewer new tokens, or run the app yourself with --max-seconds."
+    )
+
+
+def _without_first(signature: inspect.Signature) -> inspect.Signature:
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
