@@ -6,7 +6,7 @@ BIN := .venv/bin
 TOOLS := chromium libatomic1 nginx # the second for the browser's driver, which playwright brings
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test lint bench examples tools
+.PHONY: run test lint bench examples picture tools
 
 run: .venv/app-installed
 	$(BIN)/python app.py $(ARGS)
@@ -24,6 +24,9 @@ bench: .venv/tests-installed tools
 
 examples: .venv/app-installed
 	$(BIN)/python -m tests.make_examples
+
+picture: .venv/tests-installed tools
+	$(BIN)/python -m tests.make_picture
 
 .venv/app-installed: requirements.txt
 	$(PYTHON) -c "import ensurepip" 2>/dev/null || { $(SUDO) apt-get update && $(SUDO) apt-get install -y python3-venv; }

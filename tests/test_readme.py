@@ -3,11 +3,13 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from viz.tabs.api import api
+from viz.tabs.limits import Limits
 from viz.tabs.page import Page
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -34,3 +36,9 @@ def test_snippets_run(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     with running_app() if ADDRESS in snippet else nullcontext(ADDRESS) as address:
         exec(compile(snippet.replace(ADDRESS, address), "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("limit", fields(Limits), ids=lambda limit: limit.name)
+def test_every_limit_is_told_with_its_default(limit) -> None:
+    flag, variable = f"--{limit.name.replace('_', '-')}", f"MULTI_STATE_{limit.name.upper()}"
+    assert re.search(rf"\| `{flag}` \| `{variable}` \| [^|]+ \| {limit.default:,} \|", README)

@@ -29,7 +29,7 @@ class Limits:
     max_budget: int = _limit(1024, "rows in a multi-state")
     max_upload_mb: int = _limit(20, "MB in an uploaded file")
     max_waiting: int = _limit(3, "runs of one person waiting in line")
-    max_seconds: int = _limit(180, "seconds for a run, after its model is loaded")
+    max_seconds: int = _limit(600, "seconds for a run, after its model is loaded")
     max_models: int = _limit(1, "models in memory at a time")
 
     @classmethod
