@@ -35,7 +35,7 @@ def translated(page: gr.Blocks) -> Iterator[str]:
     for block in page.blocks.values():
         texts = [getattr(block, name, None) for name in ("label", "info", "value")]
         texts += [shown for shown, _ in getattr(block, "choices", None) or []]
-        yield from (text.key for text in texts if isinstance(text, I18nData))
+        yield from (I18N.translations["en"][text.key] for text in texts if isinstance(text, I18nData))
 
 
 def left_in_english(page: gr.Blocks) -> Iterator[str]:
@@ -58,6 +58,13 @@ def test_both_languages_have_the_same_keys_and_no_empty_text() -> None:
     english, chinese = I18N.translations["en"], I18N.translations["zh-CN"]
     assert english.keys() == chinese.keys()
     assert all(english.values()) and all(chinese.values())
+
+
+def test_no_value_is_taken_for_a_text(page: gr.Blocks) -> None:
+    values = {value for block in page.blocks.values() for _, value in getattr(block, "choices", None) or []}
+    values |= {value for block in page.blocks.values() if isinstance(value := getattr(block, "value", None), str)}
+    assert "the run in Explore" in values
+    assert values.isdisjoint(I18N.translations["en"]), "the browser would translate it and send back what nobody knows"
 
 
 def test_headings_stay_headings() -> None:

@@ -229,7 +229,14 @@ CHINESE = {
     "All votes (.csv)": "全部投票 (.csv)",
 }
 
-I18N = gr.I18n(**{"en": {text: text for text in CHINESE}, "zh-CN": CHINESE, "zh-TW": CHINESE})
+
+def _key(text: str) -> str:
+    """What the browser looks a text up by: no value of a choice, which it would translate, too, and send back so."""
+    return f"text: {text}"
+
+
+_CHINESE = {_key(english): chinese for english, chinese in CHINESE.items()}
+I18N = gr.I18n(**{"en": {_key(text): text for text in CHINESE}, "zh-CN": _CHINESE, "zh-TW": _CHINESE})
 
 
 def translate(page: gr.Blocks) -> None:
@@ -249,4 +256,4 @@ def fixed_texts(block: Block) -> list[tuple[str, str]]:
 
 
 def _either(text: str) -> str | I18nData:
-    return I18nData(text) if text in CHINESE else text
+    return I18nData(_key(text)) if text in CHINESE else text

@@ -60,7 +60,12 @@ def open_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
     def open_(address: str, **context: Any) -> Page:
         page = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}} | context).new_page()
         page.on("pageerror", failed)
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on(
+            "console",
+            lambda message: (
+                errors.append(f"{message.text} ({message.location['url']})") if message.type == "error" else None
+            ),
+        )
         page.on("request", lambda request: requests.append(request.url))
         page.goto(address)
         pages.append(page)
