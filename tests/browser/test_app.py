@@ -234,6 +234,11 @@ def test_hostile_text_stays_text(page: Page) -> None:
 def test_a_link_opens_on_its_step(open_page: Callable[..., Page], address: str) -> None:
     page = open_page(f"{address}?step=150")
     expect(step(page)).to_have_text("150 / 325")
+    bar = page.locator("#head .gradient_filled").first  # filled by the page's address until that changes
+    bar.wait_for(state="attached")
+    page.get_by_role("button", name="Previous step").first.click()
+    page.wait_for_url(re.compile(r"\?step=149$"))
+    assert str(bar.evaluate("bar => bar.style.fill")).startswith('url("#')
 
 
 def test_a_run_can_be_taken_away(page: Page, tmp_path: Path, open_page: Callable[..., Page]) -> None:
