@@ -61,6 +61,7 @@ class Run:
         self.memory = np.empty((layers, self.groups, 0))
         self._hole: Ints | None = None  # (layers, groups): the slot freed last, where the next row goes
         self._kept: list[tuple[Ints, Floats]] = []  # positions and memory of the layers that have read the chunk
+        self._ahead: list[_Walked] = []  # of every layer, decided while the first reads the chunk
         record = (layers, self.groups, capacity)
         self._evicted_at = np.full(record, NEVER, np.int32)
         self._importance = np.full(record, np.nan, np.float32)
@@ -133,7 +134,11 @@ class Run:
             memory: Floats = np.zeros(columns.shape)
             memory[:, : live.shape[1]] = np.take_along_axis(self.memory[layer], live, axis=1)
         else:
-            columns, memory, evictions = self._walked(layer, positions, chunk, live, logits, attention, late)
+            if self.policy.reads_attention or late is not None:
+                walked = self._walked(layer, positions, chunk, live, logits, attention, late)
+            else:
+                walked = self._walked_ahead(layer, offset, chunk)
+            columns, memory, evictions = walked
             if evictions is not None:
                 self._record_chunk(layer, positions, chunk, until, evictions)
         self._kept.append((np.take_along_axis(positions, columns, axis=1), memory))
@@ -168,30 +173,44 @@ class Run:
                 if walked is not None:
                     return walked
             renormalised = _Renormalised(attention)
-            walked = self._walk(layer, positions, chunk, live, renormalised, late)
+            walked = self._walk(range(layer, layer + 1), positions, chunk, live, renormalised, late)
             if not renormalised.vanished:
                 return walked
         softmax = _SlotSoftmax(logits()) if self.policy.reads_attention else None
-        return self._walk(layer, positions, chunk, live, softmax, late)
+        return self._walk(range(layer, layer + 1), positions, chunk, live, softmax, late)
+
+    def _walked_ahead(self, layer: int, offset: int, chunk: range) -> "_Walked":
+        """The same for a policy that sees nothing of what the layers compute: all are decided with the first."""
+        if layer == 0:
+            positions = np.concatenate([self.column_positions(at, offset, chunk) for at in range(self.layers)])
+            live = np.argsort(positions[:, :offset] == FREE, axis=1, kind="stable")[:, : self._rows()]
+            columns, memory, evictions = self._walk(range(self.layers), positions, chunk, live, None, None)
+            of_layers = [slice(at, at + self.groups) for at in range(0, len(columns), self.groups)]
+            self._ahead = [(columns[own], memory[own], evictions and evictions.of(own)) for own in of_layers]
+        return self._ahead[layer]
 
     def _walk(
         self,
-        layer: int,
+        layers: range,
         of_columns: Ints,
         chunk: range,
         live: Ints,
         softmax: "_SlotSoftmax | None",
         late: "LateLogits | None",
     ) -> "_Walked":
-        """The light loop over the steps. Returns the columns kept, their memory (groups, rows), and the evictions."""
+        """The light loop over the steps, for the groups of one layer or of several.
+
+        Returns the columns kept, their memory (groups, rows), and the evictions.
+        """
         policy, budget = self.policy, self._budget_at(chunk[-1])
         filled, offset = live.shape[1], of_columns.shape[1] - len(chunk)
-        shape = (self.groups, min(filled + len(chunk), budget + 1))
-        layers, rows = np.full((self.groups, 1), layer), np.arange(self.groups) * shape[1]
+        shape = (len(live), min(filled + len(chunk), budget + 1))
+        of_groups, rows = np.repeat(layers, self.groups)[:, None], np.arange(len(live)) * shape[1]
         columns, positions, memory = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape)
         columns[:, :filled] = live
         positions[:, :filled] = np.take_along_axis(of_columns, live, axis=1)
-        memory[:, :filled] = np.take_along_axis(self.memory[layer], live, axis=1)
+        held = self.memory[layers.start : layers.stop].reshape(len(live), -1)
+        memory[:, :filled] = np.take_along_axis(held, live, axis=1)
         # a policy that remembers nothing has nothing to do before there are more rows than it may keep
         idle = min(len(chunk), budget - filled) if type(policy).observe is Policy.observe else 0
         columns[:, filled : filled + idle] = np.arange(offset, offset + idle)
@@ -213,7 +232,7 @@ class Run:
             if late is not None and steps:
                 late.renew(i, positions[:, :filled], columns[:, :filled])
             attention = None if softmax is None else softmax.over(i, slot, offset + i, filled)
-            step = Step(layers, position, positions[:, :filled], attention)
+            step = Step(of_groups, position, positions[:, :filled], attention)
             policy.observe(step, memory[:, :filled])
             slot = filled
             if filled > budget:
@@ -224,7 +243,7 @@ class Run:
         if filled > budget:
             kept = np.ones(shape, bool)
             kept.ravel()[rows + slot] = False
-            columns, memory = columns[kept].reshape(self.groups, -1), memory[kept].reshape(self.groups, -1)
+            columns, memory = columns[kept].reshape(len(live), -1), memory[kept].reshape(len(live), -1)
         if not steps:
             return columns, memory, None
         lowest = np.partition(importances, 1, axis=2)
@@ -390,7 +409,7 @@ class Run:
 
 @dataclass(frozen=True)
 class _Evictions:
-    """Those of one layer in one chunk.
+    """Those of one layer, or of several, in one chunk.
 
     Attributes:
         steps: (evictions,), counted from the chunk's first.
@@ -402,6 +421,10 @@ class _Evictions:
     columns: Ints
     importance: Floats
     runner_up: Floats
+
+    def of(self, groups: slice) -> "_Evictions":
+        """Those of these groups."""
+        return _Evictions(self.steps, self.columns[:, groups], self.importance[:, groups], self.runner_up[:, groups])
 
 
 _Walked: TypeAlias = tuple[Ints, Floats, _Evictions | None]  # the columns kept, their memory, and what went
