@@ -119,6 +119,16 @@ def test_every_dtype_passes_the_capability_check(dtype: str, tmp_path: Path) -> 
     assert replay(lm, range(20), make_policy("tova", budget=4), chunk=7).kept(19).sum() == 2 * 4
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_the_embedded_model_runs_in_half_precision(dtype: str) -> None:
+    lm = load_model("smollm2-135m-instruct", dtype=dtype, device="cpu")
+    tokens = lm.encode("The cat sat on the mat, and the dog sat on the floor. The cat slept, and the dog slept, too.")
+    for positions in ("original", "in-cache"):
+        trace = replay(lm, tokens, make_policy("tova", budget=8), positions=positions)
+        assert trace.kept(len(tokens) - 1).sum() == 8 * lm.n_layers
+        assert np.nanmean(trace.nll) < 4
+
+
 def test_a_loaded_model_still_attends_as_transformers_does(tiny) -> None:
     lm = tiny("llama-gqa").lm
     ids = torch.arange(20)[None]
