@@ -12,6 +12,7 @@ import tomllib
 from concurrent.futures import Future
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before torch is loaded: threads that wait actively make two processes on the same cores many times slower than one.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -22,9 +23,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from core import MODELS, LanguageModel
 from core.errors import UserError
-from core.models import DEFAULT_MODEL
+from core.registry import DEFAULT_MODEL, MODELS
 from core.trace_store import MEGABYTES, TraceStore
 from viz.markup import bullets
 from viz.retention_map import static
@@ -42,6 +42,9 @@ from viz.tabs.page import Page
 from viz.tabs.write import write_tab
 from viz.tabs.zero_gpu import ZERO_GPU
 from viz.translations import CHINESE, I18N, translate
+
+if TYPE_CHECKING:
+    from core import LanguageModel
 
 # A Hugging Face Space keeps what is in /data when it starts anew.
 DATA = (Path("/data") if os.access("/data", os.W_OK) else Path(HF_HOME)) / "multi-state"

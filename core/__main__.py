@@ -18,16 +18,17 @@ from typing import get_args
 import torch
 from transformers.utils import logging
 
+from core.budget_sweep import SweepProgress, iter_sweep
 from core.cluster import iter_cluster_sweep
 from core.engine import LONGEST_CHUNK, iter_generate, replay
 from core.errors import BadInput, UserError
 from core.evaluate import EvaluateProgress, Evaluation, iter_evaluate, score_of, table
 from core.growing_csv import GrowingCsv
 from core.metrics import perplexity
-from core.models import DEFAULT_MODEL, load_model
+from core.models import load_model
 from core.policies import POLICIES, make_policy
 from core.records import LABELS, Point, Record, budget_sentences, points
-from core.sweep import SweepProgress, iter_sweep
+from core.registry import DEFAULT_MODEL
 from core.trace import Positions, Prefill
 from core.zeroscrolls import TASKS, read_examples
 

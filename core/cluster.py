@@ -1,4 +1,4 @@
-"""The budget sweep of `core.sweep` on a Ray cluster: every reading is one task, every worker loads the model once.
+"""`core.budget_sweep` on a Ray cluster: every reading is one task, every worker loads the model once.
 
 Ray is optional: nothing but `iter_cluster_sweep` imports it. The workers get this package from the driver; what it
 needs (requirements.txt) must be installed on them.
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from core.budget_sweep import SweepProgress, Text, iter_reading, plan_sweep
 from core.errors import ClusterError, OutOfMemory, UserError
 from core.models import load_model
 from core.records import LABELS, Reading, Record
-from core.sweep import SweepProgress, Text, iter_reading, plan_sweep
 from core.trace import Tokens
 
 if TYPE_CHECKING:

@@ -101,7 +101,7 @@ def key_of(
         lm: the model; counts with its weights, their number format, its tokenizer and its device.
         tokens: n tokens; their text counts, too, for some tokenizers give several texts the same ids.
         policies: that read or write in lockstep. Of the oracle only its budget counts: the rest follows from the text.
-        beside_full: the full model reads along, as in `core.compare`.
+        beside_full: the full model reads along, as in `core.comparison`.
         prefill: as in `replay`.
         positions: as in `replay`.
         max_new_tokens: 0 for a text that is only read; else as in `generate`.

@@ -138,7 +138,7 @@ def test_what_decides_more_takes_longer(tiny):
 
 @pytest.fixture
 def eager_reports(monkeypatch):
-    monkeypatch.setattr(import_module("core.compare"), "REPORT_EVERY", -1.0)
+    monkeypatch.setattr(import_module("core.comparison"), "REPORT_EVERY", -1.0)
 
 
 def test_progress_reports_the_comparison_so_far(tiny, eager_reports):

@@ -1,6 +1,8 @@
-"""Imports go one way."""
+"""Imports go one way, and what takes seconds is not imported for a page that only shows."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,15 @@ def test_imports_go_one_way(file):
 
 def test_the_modules_were_found():
     assert {"policies.py", "trace.py", "errors.py", "engine.py"} <= {file.name for file in MODULES}
+
+
+def test_the_page_is_built_without_torch(tmp_path):
+    build = f"""
+import sys
+from pathlib import Path
+import app
+from core.trace_store import TraceStore
+app.build(TraceStore({str(tmp_path / "runs")!r}), votes=Path({str(tmp_path / "votes.db")!r}))
+print(*sorted({{"torch", "transformers"}} & set(sys.modules)))
+"""
+    assert subprocess.run([sys.executable, "-c", build], cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout == b"\n"

@@ -157,8 +157,8 @@ def test_sweeps_that_cannot_be_made_are_refused_before_anything_is_read(tiny, do
 
 
 def test_progress_grows_record_by_record_and_within(tiny, documents, records, monkeypatch):
-    monkeypatch.setattr(import_module("core.sweep"), "REPORT_EVERY", -1.0)
-    monkeypatch.setattr(import_module("core.sweep"), "LONGEST_CHUNK", 5)
+    monkeypatch.setattr(import_module("core.budget_sweep"), "REPORT_EVERY", -1.0)
+    monkeypatch.setattr(import_module("core.budget_sweep"), "LONGEST_CHUNK", 5)
     monkeypatch.setattr("core.engine.REPORT_EVERY", -1.0)
     reports = list(iter_sweep(tiny("llama-gqa").lm, documents, POLICIES, BUDGETS, window=20))
     done = [report.done for report in reports]

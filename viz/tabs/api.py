@@ -16,13 +16,14 @@ import numpy as np
 from gradio.data_classes import FileData
 from pydantic import ValidationError, validate_call
 
-from core import POLICIES, Trace, foresee, iter_compare, iter_generate, iter_replay, iter_sweep, make_policy, metrics
+import core
+from core import metrics
 from core.costs import Cost, costs
 from core.errors import BadInput, NumericalError, OutOfMemory, UserError
-from core.models import DEFAULT_MODEL
-from core.policies import Policy
+from core.policies import POLICIES, Policy, make_policy
 from core.records import Point, budget_sentences, points
-from core.trace import Floats, PolicySettings, Positions
+from core.registry import DEFAULT_MODEL
+from core.trace import Floats, PolicySettings, Positions, Trace
 from viz.export import new_folder, write_trace
 from viz.tabs import limits
 from viz.tabs.models import ALONE
@@ -193,9 +194,9 @@ def trace(
     lm = record.load(model)
     tokens = limits.current.encode(lm, text)
     reports = (
-        iter_generate(lm, tokens, made, max_new_tokens=new_tokens, positions=positions)
+        core.iter_generate(lm, tokens, made, max_new_tokens=new_tokens, positions=positions)
         if new_tokens
-        else iter_replay(lm, tokens, made, positions=positions)
+        else core.iter_replay(lm, tokens, made, positions=positions)
     )
     for report in reports:
         record.tokens = report.done
@@ -254,8 +255,10 @@ def compare(
     limits.current.check_budgets(budgets)
     lm = record.load(model)
     tokens = limits.current.encode(lm, text)
-    chosen = [foresee(lm, tokens, budget) if key == "oracle" else _policy(key, budget, {}) for key, budget in pairs]
-    for report in iter_compare(lm, tokens, chosen):
+    chosen = [
+        core.foresee(lm, tokens, budget) if key == "oracle" else _policy(key, budget, {}) for key, budget in pairs
+    ]
+    for report in core.iter_compare(lm, tokens, chosen):
         record.tokens = report.done
         yield Progress(done=report.done, total=report.total)
     found = report.comparison
@@ -288,7 +291,7 @@ def sweep(
     record.policies = [(key, budget) for key in policies for budget in budgets]
     limits.current.check_budgets(budgets)
     lm = record.load(model)
-    for report in iter_sweep(lm, limits.current.encode(lm, text), policies, budgets):
+    for report in core.iter_sweep(lm, limits.current.encode(lm, text), policies, budgets):
         record.tokens = report.done
         yield Progress(done=report.done, total=report.total)
     yield SweepAnswer(

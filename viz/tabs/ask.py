@@ -4,16 +4,16 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from core import Trace, make_policy
-from core.ask import Answer, Prompt, iter_ask, prompt_of
+import core
 from core.errors import BadInput, UserError
 from core.evidence import fate
 from core.haystack import FACT, QUESTION, hide
-from core.needle import iter_needle
+from core.policies import make_policy
+from core.trace import Trace
 from viz.answer_cards import Given, answers_html
 from viz.answer_figures import evidence_figure, evidence_layers_figure, needle_figure
 from viz.answer_sentences import fate_sentence, needle_sentences
@@ -28,6 +28,9 @@ from viz.tabs.models import ALONE, QUIETLY, language_model
 from viz.tabs.runs import Run, a_run
 from viz.tabs.stop import stopping
 from viz.tabs.uploads import text_of
+
+if TYPE_CHECKING:
+    from core.ask import Answer, Prompt
 
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 LENGTHS = (128, 256, 512, 1024)
@@ -57,8 +60,8 @@ class Asked:
 
     run: str
     document: str
-    prompt: Prompt
-    answers: list[Answer]
+    prompt: "Prompt"
+    answers: "list[Answer]"
 
 
 def ask_tab(model: gr.Dropdown) -> None:
@@ -147,10 +150,10 @@ def run_ask(
     yield status("Loading the model …"), *nothing
     lm = run.load(model)
     run.under(policies)
-    prompt = prompt_of(lm, document, question)
+    prompt = core.ask.prompt_of(lm, document, question)
     limits.current.check_tokens(len(prompt.tokens))
     evidence = evidence if evidence is not None and evidence.document == document else None
-    for report in iter_ask(lm, prompt, policies):
+    for report in core.ask.iter_ask(lm, prompt, policies):
         run.tokens = report.done
         answers = report.answers
         doing = "Reading" if report.done < len(prompt.tokens) else "Answering"
@@ -210,15 +213,15 @@ def _fits(asked: Asked, document: str, evidence: Evidence | None) -> bool:
     return asked.document == document and (evidence is None or evidence.document == document)
 
 
-def _finite(answers: list[Answer]) -> list[Trace]:
+def _finite(answers: "list[Answer]") -> list[Trace]:
     return [answer.trace for answer in answers if answer.trace.policy.budget is not None]
 
 
-def _passage(prompt: Prompt, evidence: Evidence | None) -> range | None:
+def _passage(prompt: "Prompt", evidence: Evidence | None) -> range | None:
     return None if evidence is None else prompt.passage(evidence.start, evidence.stop)
 
 
-def _cards(answers: list[Answer], prompt: Prompt, evidence: Evidence | None, reference: str, over: bool) -> str:
+def _cards(answers: "list[Answer]", prompt: "Prompt", evidence: Evidence | None, reference: str, over: bool) -> str:
     passage = _passage(prompt, evidence)
     given = [
         Given(
@@ -319,7 +322,7 @@ def run_matrix(run: Run, model: str, lengths: list[int], *chosen: Any) -> Iterat
     limits.current.check_tokens(max(lengths))
     lm = run.load(model)
     run.under(policies)
-    for report in iter_needle(lm, policies, DEPTHS, sorted(lengths)):
+    for report in core.needle.iter_needle(lm, policies, DEPTHS, sorted(lengths)):
         run.tokens = report.done
         seconds = time.monotonic() - started
         left = seconds / max(report.done, 1) * (report.total - report.done)

@@ -7,8 +7,9 @@ from typing import Any
 import gradio as gr
 from pandas import DataFrame
 
-from core import POLICIES, iter_sweep
+import core
 from core.errors import BadInput
+from core.policies import POLICIES
 from core.records import LABELS, Point, budget_sentences, points
 from viz.export import write_table
 from viz.figures import sweep_figure
@@ -86,7 +87,7 @@ def run_sweep(
     lm = run.load(model)
     run.policies = [(key, size) for key in keys for size in sizes]
     tokens = limits.current.encode(lm, text)
-    for report in iter_sweep(lm, tokens, keys, sizes):
+    for report in core.iter_sweep(lm, tokens, keys, sizes):
         run.tokens = report.done
         seconds = time.monotonic() - started
         left = seconds / max(report.done, 1) * (report.total - report.done)

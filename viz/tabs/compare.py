@@ -5,16 +5,16 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Generator, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from pandas import DataFrame
 
-from core import LanguageModel, Trace, foresee, forgotten_attention, iter_compare, iter_generate, make_policy
+import core
 from core.costs import Comparison, costs, delta_nll, forgotten_share, most_missed
 from core.errors import UserError
-from core.policies import Oracle, Policy, settings_of
-from core.trace import PolicySettings, Tokens
+from core.policies import Oracle, Policy, make_policy, settings_of
+from core.trace import PolicySettings, Tokens, Trace
 from core.trace_store import Stored, TraceStore, key_of
 from viz.comparison_map import ComparisonMap
 from viz.export import write_comparison
@@ -27,6 +27,9 @@ from viz.tabs.models import ALONE, QUIETLY, language_model
 from viz.tabs.runs import Run, a_run
 from viz.tabs.stop import stopping
 from viz.tabs.stored import BEFORE, GOING_ON, LOOKING
+
+if TYPE_CHECKING:
+    from core import LanguageModel
 
 COLUMNS = (
     "policy",
@@ -97,7 +100,7 @@ def compare_tab(model: gr.Dropdown, text: gr.Textbox, store: TraceStore) -> gr.S
 
 
 def request_of(
-    lm: LanguageModel, text: str, new_tokens: int, *chosen: Any
+    lm: "LanguageModel", text: str, new_tokens: int, *chosen: Any
 ) -> tuple[Tokens, list[tuple[str, int]], str]:
     """The tokens, the policies as pairs of key and budget, and the key under which the store has the comparison.
 
@@ -162,14 +165,14 @@ def run_compare(
 
 
 def computed(
-    record: Run, lm: LanguageModel, tokens: Tokens, new_tokens: int
+    record: Run, lm: "LanguageModel", tokens: Tokens, new_tokens: int
 ) -> Generator[tuple[Any, ...], None, Stored]:
     """Do it; returns what is to be stored."""
     started = time.monotonic()
     if any(key == Oracle.key for key, _ in record.policies):
         yield line("The oracle looks ahead: it reads the whole text first …")
     policies = [
-        foresee(lm, tokens, budget) if key == Oracle.key else make_policy(key, budget)
+        core.foresee(lm, tokens, budget) if key == Oracle.key else make_policy(key, budget)
         for key, budget in record.policies
     ]
     run_id = uuid.uuid4().hex
@@ -193,17 +196,17 @@ def from_store(stored: Stored) -> tuple[Any, ...]:
     return picture, status(f"Done. {BEFORE}, with the speed that it had then.", "done"), table, traces, hint
 
 
-def reading(lm: LanguageModel, tokens: Tokens, policies: list[Policy]) -> Iterator[tuple[int, int, Stored]]:
+def reading(lm: "LanguageModel", tokens: Tokens, policies: list[Policy]) -> Iterator[tuple[int, int, Stored]]:
     """All read the text: how far, how much there is, and the comparison so far."""
-    for report in iter_compare(lm, tokens, policies):
+    for report in core.iter_compare(lm, tokens, policies):
         yield report.done, report.total, Stored.of(report.comparison)
 
 
 def writing(
-    lm: LanguageModel, tokens: Tokens, policies: list[Policy], new_tokens: int
+    lm: "LanguageModel", tokens: Tokens, policies: list[Policy], new_tokens: int
 ) -> Iterator[tuple[int, int, Stored]]:
     """Each writes on in its own way: how far, how much there is, and the traces so far."""
-    for report in iter_generate(lm, tokens, policies, max_new_tokens=new_tokens):
+    for report in core.iter_generate(lm, tokens, policies, max_new_tokens=new_tokens):
         yield report.done, report.total, Stored(tuple(report.traces))
 
 
@@ -249,7 +252,7 @@ def show_missed(model: str, traces: list[Trace] | None, event: gr.EventData) -> 
     if not traces or not 0 <= index < len(traces) or not 0 <= query < len(traces[index]):
         return ""
     trace = traces[index]
-    (forgotten,) = forgotten_attention(language_model(model), [trace], query)
+    (forgotten,) = core.forgotten_attention(language_model(model), [trace], query)
     share = float(forgotten_share(forgotten).mean())
     sentences = [
         f"{trace.policy}, predicting {quoted(trace, query + 1)} (token {query + 1}): {share:.0%} of the full model's "

@@ -5,8 +5,8 @@ from typing import Any
 
 import gradio as gr
 
-from core import POLICIES
 from core.errors import BadInput
+from core.policies import POLICIES
 from viz.tabs import limits
 from viz.tabs.models import QUIETLY
 

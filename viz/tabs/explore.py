@@ -9,15 +9,17 @@ from concurrent.futures import Future
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import PurePath
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import gradio as gr
 import numpy as np
 
-from core import MODELS, POLICIES, LanguageModel, Trace, attention_of, iter_generate, iter_replay, make_policy, metrics
+import core
+from core import metrics
 from core.errors import UserError
-from core.policies import Policy, settings_of
-from core.trace import Positions, Tokens
+from core.policies import POLICIES, Policy, make_policy, settings_of
+from core.registry import MODELS
+from core.trace import Positions, Tokens, Trace
 from core.trace_store import Stored, TraceStore, key_of
 from viz.example_texts import EXAMPLES, first_trace
 from viz.export import write_files
@@ -33,6 +35,9 @@ from viz.tabs.runs import Run, a_run
 from viz.tabs.stop import stopping
 from viz.tabs.stored import BEFORE, GOING_ON, LOOKING, full_perplexity
 from viz.tabs.uploads import trace_of
+
+if TYPE_CHECKING:
+    from core import LanguageModel
 
 SETTINGS = [
     (key, setting)
@@ -225,7 +230,7 @@ class Request:
 
 
 def request_of(
-    lm: LanguageModel,
+    lm: "LanguageModel",
     key: str,
     budget: int,
     new_tokens: int,
@@ -307,7 +312,7 @@ def run(
 
 
 def computed(
-    record: Run, store: TraceStore, lm: LanguageModel, request: Request, row: tuple[int, int]
+    record: Run, store: TraceStore, lm: "LanguageModel", request: Request, row: tuple[int, int]
 ) -> Iterator[tuple[Any, ...]]:
     """Do the run and store it."""
     skip, run_id, started = gr.skip(), uuid.uuid4().hex, time.monotonic()
@@ -330,12 +335,12 @@ def computed(
     yield picture, found, status(f"Done: {done}{unevicted(trace)}.", "done"), *rest
 
 
-def reports(lm: LanguageModel, request: Request) -> Iterator[Any]:
+def reports(lm: "LanguageModel", request: Request) -> Iterator[Any]:
     """Of the run, as it goes on."""
     tokens, policy, positions = request.tokens, request.policy, request.positions
     if request.new_tokens:
-        return iter_generate(lm, tokens, [policy], max_new_tokens=request.new_tokens, positions=positions)
-    return iter_replay(lm, tokens, policy, positions=positions)
+        return core.iter_generate(lm, tokens, [policy], max_new_tokens=request.new_tokens, positions=positions)
+    return core.iter_replay(lm, tokens, policy, positions=positions)
 
 
 def line(message: str, kind: str = "") -> tuple[Any, ...]:
@@ -436,7 +441,7 @@ def show_row(trace: Trace | None, row: tuple[int, int], by_attention: bool) -> I
     if by_attention:
         lm = language_model(trace.model_id)
         policy = make_policy(trace.policy.key, trace.policy.budget, **trace.policy.settings)
-        attention = attention_of(lm, trace.tokens, policy, *row, positions=trace.positions)
+        attention = core.attention_of(lm, trace.tokens, policy, *row, positions=trace.positions)
         yield head_figure(trace, *row, attention)
 
 

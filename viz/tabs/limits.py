@@ -5,11 +5,13 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterable
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from core import LanguageModel
 from core.errors import BadInput, TextTooLong
 from core.trace import Tokens
+
+if TYPE_CHECKING:
+    from core import LanguageModel
 
 
 def _limit(default: int, says: str) -> Any:
@@ -57,7 +59,7 @@ class Limits:
         """
         self._check("max_tokens", n, "Shorten the text", TextTooLong)
 
-    def encode(self, lm: LanguageModel, text: str) -> Tokens:
+    def encode(self, lm: "LanguageModel", text: str) -> Tokens:
         """The text as the model reads it, see `LanguageModel.encode`.
 
         Raises:

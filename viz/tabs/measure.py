@@ -6,7 +6,6 @@ from typing import Any
 import gradio as gr
 import plotly.graph_objects as go
 
-from core import Trace
 from core.errors import BadInput, BadTraceFile, UserError
 from core.kinds import kind_rows, longest_lived_rows
 from core.survival import (
@@ -22,6 +21,7 @@ from core.survival import (
     recency_step_rows,
     survival_rows,
 )
+from core.trace import Trace
 from viz.export import write_rows
 from viz.figures import head_figure
 from viz.lives import Lives, lives_html

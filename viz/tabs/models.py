@@ -5,11 +5,15 @@ from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from core import MODELS, LanguageModel, load_model
+import core
 from core.errors import UnknownModel
+from core.registry import MODELS
 from viz.tabs import limits
+
+if TYPE_CHECKING:
+    from core import LanguageModel
 
 
 @dataclass(eq=False)
@@ -26,11 +30,11 @@ class ResidentModels:
 
     offered: Collection[str] = ()
     any_model: bool = False
-    _loaded: OrderedDict[str, LanguageModel] = field(default_factory=OrderedDict)
+    _loaded: "OrderedDict[str, LanguageModel]" = field(default_factory=OrderedDict)
     _loading: str | None = None
     _lock: Lock = field(default_factory=Lock)
 
-    def get(self, name: str) -> LanguageModel:
+    def get(self, name: str) -> "LanguageModel":
         """The model of that name.
 
         Raises:
@@ -47,13 +51,13 @@ class ResidentModels:
                 self._make_room()
                 self._loading = name
                 try:
-                    self._loaded[name] = load_model(name)
+                    self._loaded[name] = core.load_model(name)
                 finally:
                     self._loading = None
             self._loaded.move_to_end(name)
             return self._loaded[name]
 
-    def peek(self, name: str) -> LanguageModel | None:
+    def peek(self, name: str) -> "LanguageModel | None":
         """The model of that name if it is in memory; never waits."""
         return self._loaded.get(name)
 
@@ -71,7 +75,7 @@ resident = ResidentModels()
 """Those of this app, set when it starts."""
 
 
-def language_model(model: str) -> LanguageModel:
+def language_model(model: str) -> "LanguageModel":
     """The model, loaded at its first use, see `ResidentModels.get`."""
     return resident.get(model)
 

@@ -9,16 +9,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import gradio as gr
 
-from core import LanguageModel
 from core.errors import NumericalError, OutOfMemory, UserError
 from core.policies import Policy
 from viz.markup import status
 from viz.tabs import limits
 from viz.tabs.models import language_model
+
+if TYPE_CHECKING:
+    from core import LanguageModel
 
 LOG = logging.getLogger("multi_state")
 
@@ -47,7 +49,7 @@ class Run:
     began: float = field(default_factory=time.monotonic)
     _loaded: float | None = None
 
-    def load(self, model: str) -> LanguageModel:
+    def load(self, model: str) -> "LanguageModel":
         """The model; the run's time counts from when it is there."""
         self.model = model
         lm = language_model(model)

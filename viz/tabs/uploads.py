@@ -3,10 +3,9 @@
 import zipfile
 from pathlib import Path
 
-from core import Trace, make_policy
 from core.errors import BadInput, BadTraceFile
-from core.policies import Oracle, settings_of
-from core.trace import UNREADABLE, PolicySettings
+from core.policies import Oracle, make_policy, settings_of
+from core.trace import UNREADABLE, PolicySettings, Trace
 from viz.tabs import limits
 
 MOST_BYTES = 100_000_000  # of a trace's arrays: 32 layers with 32 KV heads over 4,096 tokens are 70 MB

@@ -9,12 +9,12 @@ from typing import Any
 
 import gradio as gr
 
-from core import make_policy
+import core
 from core.errors import BadInput, UserError
 from core.judge import Judge, judge_from
+from core.policies import make_policy
 from core.stories import Lengths, Telling, length_table
 from core.votes import LONGEST_PROMPT, Verdict, VoteStore, full_comes_first, pairs_of
-from core.writing import iter_stories
 from viz.export import new_folder
 from viz.markup import status
 from viz.story_cards import CSS, pair_html, telling_html
@@ -167,7 +167,7 @@ def run_write(
     alone = len(lines) == 1
     if not alone:
         yield skip, _note("A batch of stories is not shown here, so that you can judge it blind, below."), skip
-    for report in iter_stories(lm, lines, policies, seed=int(seed or 0), **sampling):
+    for report in core.writing.iter_stories(lm, lines, policies, seed=int(seed or 0), **sampling):
         run.tokens = max(run.tokens, report.done)
         of_prompts = "" if alone else f"Prompt {report.prompt + 1} of {len(lines)}: "
         doing = status(f"{of_prompts}{report.done:,} of at most {report.max_new_tokens:,} tokens")
