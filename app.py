@@ -150,7 +150,7 @@ def build(
                 lesson_tab(page)
         with gr.Accordion("Limits of this app", open=False, elem_id="limits"):
             gr.HTML(bullets(limits.current.sentences()))
-        api()
+        api(store)
         page.load(None, js=SHOW_TIPS)
         page.load(None, js=static("projector.js"))
     translate(page)
@@ -180,7 +180,7 @@ def main() -> None:
         store = TraceStore(arguments.store, arguments.store_size)
     except UserError as e:
         parser.error(str(e))
-    logging.basicConfig(format="%(message)s")
+    logging.basicConfig(format="%(message)s", force=True)  # or what a library has set up stands in front of every line
     logging.getLogger("multi_state").setLevel(logging.INFO)
     limits.current = Limits.chosen(arguments)
     models.resident = ResidentModels((arguments.model,), arguments.any_model)

@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 
@@ -17,7 +18,8 @@ from core import Trace, foresee, generate, make_policy, replay
 from core.costs import costs
 from core.records import points
 from core.trace import NEVER
-from viz.tabs import models
+from core.trace_store import TraceStore
+from viz.tabs import explore, models
 from viz.tabs.models import ResidentModels
 
 TEXT = "Maud lit the lamp, and the lamp lit the sea, and the sea kept what it was told."
@@ -33,8 +35,13 @@ def talker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[core.LanguageMo
 
 
 @pytest.fixture(scope="module")
-def address(talker: core.LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    page = app.build(talker.model_id, votes=tmp_path_factory.mktemp("votes") / "votes.db")
+def store(tmp_path_factory: pytest.TempPathFactory) -> TraceStore:
+    return TraceStore(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def address(talker: core.LanguageModel, store: TraceStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    page = app.build(store, talker.model_id, votes=tmp_path_factory.mktemp("votes") / "votes.db")
     yield page.launch(prevent_thread_lock=True, quiet=True, mcp_server=app.find_spec("mcp") is not None)[1]
     page.close(verbose=False)
 
@@ -101,6 +108,32 @@ def test_sweep_is_what_sweep_finds(client: Client, talker) -> None:
     found = {(point["policy"], point["budget"]): point["perplexity"] for point in answer["points"]}
     assert found == {(point.policy, point.budget): pytest.approx(point.perplexity, rel=1e-4) for point in expected}
     assert len(answer["sentences"]) == 3 and "Window+i is left out with budget 4" in answer["left_out"][0]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "inputs"),
+    [
+        ("/trace", {"policy": "h2o", "budget": 7}),
+        ("/trace", {"budget": 9, "new_tokens": 4}),
+        ("/compare", {"policies": ["tova", "oracle"], "budgets": [5]}),
+    ],
+)
+def test_what_was_computed_once_is_told_again(
+    client: Client, talker, endpoint: str, inputs: dict, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "multi_state")
+    first, second = (client.predict(TEXT, model=talker.model_id, **inputs, api_name=endpoint) for _ in range(2))
+    assert first == second  # the speeds in it, too: nothing was read again
+    lines = [json.loads(record.message) for record in caplog.records if record.name == "multi_state"]
+    assert [line["from_store"] for line in lines] == [False, True]
+    assert [line["tokens"] for line in lines] == [len(first["pieces"])] * 2
+
+
+def test_the_page_and_the_endpoints_share_what_was_computed(client: Client, talker, store: TraceStore) -> None:
+    answer = client.predict(TEXT, budget=11, model=talker.model_id, api_name="/trace")
+    controls = ("tova", 11, 0, TEXT, "original", *(setting.default for _, setting in explore.SETTINGS))
+    (trace,) = store.get(explore.request_of(talker, *controls).key).traces
+    assert trace.evicted_at.tolist() == answer["evicted_at"]
 
 
 @pytest.mark.parametrize(

@@ -67,12 +67,12 @@ def directory(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lm(directory):
-    return load_model(directory, dtype="float32")
+    return load_model(directory)
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    return load_model(make_talker(tmp_path_factory.mktemp("plain"), chats=False, context=600), dtype="float32")
+    return load_model(make_talker(tmp_path_factory.mktemp("plain"), chats=False, context=600))
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +207,7 @@ def test_every_example_is_answered_under_everything(lm, examples, task, prefill)
         (example.id, *curve) for example in examples for curve in curves
     ]
     by_id = {example.id: example for example in examples}
+    dtype = str(lm.model.dtype).removeprefix("torch.")
     for one in found:
         example = by_id[one.example]
         tokens = prompt_of(lm, example, TASKS[task], 6).tokens
@@ -214,7 +215,7 @@ def test_every_example_is_answered_under_everything(lm, examples, task, prefill)
         answer = answer_of(lm, generate(lm, tokens, policy, max_new_tokens=6, prefill=prefill)).text
         assert one.answer == " ".join(answer.split())
         assert (one.prompt_tokens, one.new_tokens, one.omitted) == (len(tokens), 6, 0)
-        assert (one.task, one.prefill, one.dtype, one.model) == (task, prefill, "float32", lm.model_id)
+        assert (one.task, one.prefill, one.dtype, one.model) == (task, prefill, dtype, lm.model_id)
         if task == "qasper":
             assert one.f1 == f1(answer, example.references) and one.rouge1 is None
         else:

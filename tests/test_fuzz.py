@@ -28,6 +28,7 @@ from talkers import make_talker
 from traces import HOSTILE, random_trace
 
 from core.errors import UserError
+from core.trace_store import TraceStore
 from viz.export import write_files
 from viz.findings import findings, findings_html
 from viz.payload import payload
@@ -263,18 +264,27 @@ def calls(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
 
 def in_order(endpoint: str, inputs: dict[str, Any]) -> list[Any]:
     """As Gradio passes them on: all, in the order of the signature."""
-    bound = inspect.signature(getattr(api, endpoint)).bind(**inputs)
+    signature = inspect.signature(getattr(api, endpoint))
+    bound = signature.replace(parameters=list(signature.parameters.values())[2:]).bind(**inputs)
     bound.apply_defaults()
     return list(bound.args)
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> TraceStore:
+    return TraceStore(tmp_path_factory.mktemp("runs"))
+
+
 @CASES
 @given(call=calls())
-def test_an_endpoint_refuses_in_words_or_answers(talker: str, call: tuple[str, dict[str, Any]]) -> None:
+def test_an_endpoint_refuses_in_words_or_answers(
+    talker: str, store: TraceStore, call: tuple[str, dict[str, Any]]
+) -> None:
     endpoint, inputs = call
+    asked = api.endpoint(getattr(api, endpoint), store)
     with nothing_outside():
         try:
-            *_, answer = getattr(api, endpoint)(*in_order(endpoint, {"model": talker} | inputs))
+            *_, answer = asked(*in_order(endpoint, {"model": talker} | inputs))
         except UserError as e:
             assert str(e)
             return
@@ -282,9 +292,9 @@ def test_an_endpoint_refuses_in_words_or_answers(talker: str, call: tuple[str, d
 
 
 @pytest.fixture(scope="module")
-def address(talker: str) -> Iterator[str]:
+def address(talker: str, store: TraceStore) -> Iterator[str]:
     with Page(analytics_enabled=False) as page:
-        api.api()
+        api.api(store)
     yield page.launch(prevent_thread_lock=True, quiet=True)[1]
     page.close(verbose=False)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from core.trace_store import TraceStore
 from viz.tabs.api import api
 from viz.tabs.limits import Limits
 from viz.tabs.page import Page
@@ -20,9 +21,9 @@ ADDRESS = "http://127.0.0.1:7860"  # of the app in the snippets; another may be 
 
 
 @contextmanager
-def running_app() -> Iterator[str]:
+def running_app(folder: Path) -> Iterator[str]:
     with Page(analytics_enabled=False) as page:
-        api()
+        api(TraceStore(folder / "runs"))
     yield page.launch(prevent_thread_lock=True, quiet=True)[1]
     page.close(verbose=False)
 
@@ -34,7 +35,7 @@ def test_there_is_a_snippet() -> None:
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_snippets_run(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with running_app() if ADDRESS in snippet else nullcontext(ADDRESS) as address:
+    with running_app(tmp_path) if ADDRESS in snippet else nullcontext(ADDRESS) as address:
         exec(compile(snippet.replace(ADDRESS, address), "README.md", "exec"), {})
 
 

@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from app import health
 from core.errors import UnknownModel, UserError
+from core.trace_store import TraceStore
 from tests.writers import writer_model
 from viz.tabs import limits, models
 from viz.tabs.api import api
@@ -102,12 +103,12 @@ def model(tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def address(model: str) -> Iterator[str]:
+def address(model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     def broken() -> str:
         raise ZeroDivisionError("a secret")
 
     with Page(analytics_enabled=False) as page:
-        api()
+        api(TraceStore(tmp_path_factory.mktemp("runs")))
         gr.api(broken)
     routes = [Route("/health", health)]
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, app_kwargs={"routes": routes})

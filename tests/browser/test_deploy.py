@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -116,7 +117,8 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]
         environment = os.environ | {"GRADIO_SERVER_PORT": str(each), "GRADIO_ROOT_PATH": "/msrnn"}
         data = ["--votes", str(folder / "votes.db"), "--store", str(folder / "runs")]
         command = [sys.executable, "app.py", "--model", model, *data]
-        started.append(subprocess.Popen(command, env=environment, cwd=ROOT))
+        with (folder / "app.log").open("a") as log:
+            started.append(subprocess.Popen(command, env=environment, cwd=ROOT, stderr=log))
     try:
         for each, process in zip(ports, started[1:], strict=True):
             wait_for(f"http://127.0.0.1:{each}/", process)
@@ -161,6 +163,25 @@ def test_strangers_are_spread_over_the_replicas(proxy: tuple[str, Path]) -> None
     asked = replicas(proxy[1])
     assert all(len(asked[cookie]) == 1 for cookie in "abcdefgh")
     assert len(set.union(*(asked[cookie] for cookie in "abcdefgh"))) == 2
+
+
+def logged(folder: Path) -> list[dict[str, Any]]:
+    """What the replicas have logged of their runs."""
+    return [json.loads(line) for line in (folder / "app.log").read_text().splitlines() if '"event"' in line]
+
+
+def test_what_one_replica_has_computed_the_other_knows(proxy: tuple[str, Path]) -> None:
+    address, access = proxy
+    name = httpx.get(f"{address}health").json()["models"]["loaded"][0]
+    inputs = ["One lamp, two keepers.", "tova", 5, 0, None, "original", name, False]
+    before = len(logged(access.parent))
+    for cookie in "abcdefgh":
+        with httpx.Client(base_url=f"{address}gradio_api/call/trace", cookies={"msrnn": cookie}, timeout=60) as client:
+            event = client.post("", json={"data": inputs}).json()["event_id"]
+            assert "event: complete" in client.get(f"/{event}").text
+    asked = replicas(access)
+    assert len(set.union(*(asked[cookie] for cookie in "abcdefgh"))) == 2
+    assert [line["from_store"] for line in logged(access.parent)[before:]] == [False] + 7 * [True]
 
 
 def test_reports_come_through_one_by_one(proxy: tuple[str, Path]) -> None:

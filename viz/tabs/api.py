@@ -5,11 +5,11 @@ so that it ends when nobody waits for it any longer; the answer is the last repo
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict
 from functools import wraps
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
 import gradio as gr
 import numpy as np
@@ -20,12 +20,14 @@ import core
 from core import metrics
 from core.costs import Cost, costs
 from core.errors import BadInput, NumericalError, OutOfMemory, UserError
-from core.policies import POLICIES, Policy, make_policy
+from core.policies import POLICIES, Policy, make_policy, settings_of
 from core.records import Point, budget_sentences, points
 from core.registry import DEFAULT_MODEL
 from core.trace import Floats, PolicySettings, Positions, Trace
+from core.trace_store import Stored, TraceStore, key_of
 from viz.export import new_folder, write_trace
 from viz.tabs import limits
+from viz.tabs.contenders import contender, contender_settings
 from viz.tabs.models import ALONE
 from viz.tabs.runs import Run
 from viz.tabs.zero_gpu import on_gpu
@@ -103,52 +105,47 @@ class SweepAnswer(TypedDict):
     left_out: list[str]
 
 
-def api() -> None:
-    """Make the endpoints, inside the page; they wait in one line with the page's own runs."""
-    for endpoint in (trace, compare, sweep):
-        gr.api(endpoint, concurrency_id=ALONE["concurrency_id"], concurrency_limit=ALONE["concurrency_limit"])
+def api(store: TraceStore) -> None:
+    """Make the endpoints, inside the page; they wait in one line with the page's own runs, and share their store."""
+    for run in (trace, compare, sweep):
+        gr.api(endpoint(run, store), concurrency_id=ALONE["concurrency_id"], concurrency_limit=1)
 
 
-def answering(answer: Any) -> Callable[[Callable[..., Iterator[Any]]], Callable[..., Iterator[Any]]]:
-    """Make a generator an endpoint; it gets a `Run` before its inputs, which have been checked to be of their types.
+def endpoint(run: Callable[..., Iterator[Any]], store: TraceStore) -> Callable[..., Iterator[Any]]:
+    """A generator of `Progress` and, at last, an answer as an endpoint.
 
-    Gradio shows the type that a function returns, but not what is in an Iterator: hence the other annotation.
-
-    Args:
-        answer: the type of the last report.
+    Its inputs are checked to be of their types; before them it gets a `Run` and the store. Gradio shows the type that
+    a function returns, but not what is in an Iterator: hence the other annotation.
     """
+    checked = validate_call(config={"strict": True, "arbitrary_types_allowed": True})(run)
+    signature = inspect.signature(run)
+    answer = get_args(get_args(signature.return_annotation)[0])[-1]
+    signature = signature.replace(parameters=list(signature.parameters.values())[2:], return_annotation=answer)
 
-    def made(run: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-        checked = validate_call(config={"strict": True})(run)
-        signature = inspect.signature(run)
-        signature = signature.replace(parameters=list(signature.parameters.values())[1:], return_annotation=answer)
+    @on_gpu
+    @wraps(run)
+    def made(*inputs: Any) -> Iterator[Any]:
+        record = Run("api")
+        try:
+            with closing(checked(record, store, **signature.bind(*inputs).arguments)) as reports:
+                for report in reports:
+                    yield report
+                    if record.is_late and "done" in report:
+                        raise BadInput(
+                            f"Stopped after {limits.current.max_seconds:,} seconds, the most a run may take here. "
+                            "Take a shorter text or fewer new tokens, or run the app yourself with --max-seconds."
+                        )
+            record.outcome = "done"
+        except (UserError, ValidationError) as e:
+            record.outcome = "failed" if isinstance(e, OutOfMemory | NumericalError) else "refused"
+            raise BadInput(_in_words(e)) if isinstance(e, ValidationError) else e from None
+        except Exception:
+            record.outcome = "failed"
+            raise
+        finally:
+            record.log()
 
-        @on_gpu
-        @wraps(run)
-        def endpoint(*inputs: Any) -> Iterator[Any]:
-            record = Run("api")
-            try:
-                with closing(checked(record, **signature.bind(*inputs).arguments)) as reports:
-                    for report in reports:
-                        yield report
-                        if record.is_late and "done" in report:
-                            raise BadInput(
-                                f"Stopped after {limits.current.max_seconds:,} seconds, the most a run may take here. "
-                                "Take a shorter text or fewer new tokens, or run the app yourself with --max-seconds."
-                            )
-                record.outcome = "done"
-            except (UserError, ValidationError) as e:
-                record.outcome = "failed" if isinstance(e, OutOfMemory | NumericalError) else "refused"
-                raise BadInput(_in_words(e)) if isinstance(e, ValidationError) else e from None
-            except Exception:
-                record.outcome = "failed"
-                raise
-            finally:
-                record.log()
-
-        endpoint.__signature__ = signature  # type: ignore[attr-defined]
-        return endpoint
-
+    made.__signature__ = signature  # type: ignore[attr-defined]
     return made
 
 
@@ -157,9 +154,9 @@ def _in_words(error: ValidationError) -> str:
     return " ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}." for each in wrong)
 
 
-@answering(TraceAnswer)
 def trace(
     record: Run,
+    store: TraceStore,
     text: str,
     policy: PolicyKey = "tova",
     budget: int | None = 64,
@@ -173,6 +170,7 @@ def trace(
 
     Args:
         record: what the log will say of the run.
+        store: of the runs that are done.
         text: what the model reads.
         policy: the rule that says which token is evicted; "full" evicts none.
         budget: how many tokens each layer may hold; does not count for "full".
@@ -193,15 +191,41 @@ def trace(
     record.under([made])
     lm = record.load(model)
     tokens = limits.current.encode(lm, text)
-    reports = (
-        core.iter_generate(lm, tokens, made, max_new_tokens=new_tokens, positions=positions)
-        if new_tokens
-        else core.iter_replay(lm, tokens, made, positions=positions)
-    )
-    for report in reports:
-        record.tokens = report.done
-        yield Progress(done=report.done, total=report.total)
-    yield trace_answer(report.traces[0], file)
+    key = key_of(lm, tokens, [settings_of(made)], positions=positions, max_new_tokens=new_tokens)
+
+    def compute() -> Generator[Progress, None, Stored]:
+        reports = (
+            core.iter_generate(lm, tokens, made, max_new_tokens=new_tokens, positions=positions)
+            if new_tokens
+            else core.iter_replay(lm, tokens, made, positions=positions)
+        )
+        for report in reports:
+            yield _progress(record, report)
+        return Stored((report.traces[0],))
+
+    stored = yield from _once(record, store, key, compute)
+    yield trace_answer(stored.traces[0], file)
+
+
+def _once(
+    record: Run, store: TraceStore, key: str, compute: Callable[[], Generator[Progress, None, Stored]]
+) -> Generator[Progress, None, Stored]:
+    """What is stored under the key; if there is nothing, it is computed and stored."""
+    with store.turn(key) as comes:
+        while not comes():
+            yield Progress(done=0, total=1)
+        stored = store.get(key)
+        record.from_store = stored is not None
+        if stored is None:
+            stored = yield from compute()
+            store.put(key, stored)
+    record.tokens = len(stored.traces[0])
+    return stored
+
+
+def _progress(record: Run, report: Any) -> Progress:
+    record.tokens = report.done
+    return Progress(done=report.done, total=report.total)
 
 
 def trace_answer(trace: Trace, file: bool) -> TraceAnswer:
@@ -231,14 +255,19 @@ def _numbers(array: Floats) -> Any:
     return np.where(np.isfinite(array), array, None).tolist()
 
 
-@answering(CompareAnswer)
 def compare(
-    record: Run, text: str, policies: list[PolicyKeyOrOracle], budgets: list[int], model: str = DEFAULT_MODEL
+    record: Run,
+    store: TraceStore,
+    text: str,
+    policies: list[PolicyKeyOrOracle],
+    budgets: list[int],
+    model: str = DEFAULT_MODEL,
 ) -> Iterator[Progress | CompareAnswer]:
     """What forgetting costs: several policies read a text side by side with the full model, which forgets nothing.
 
     Args:
         record: what the log will say of the run.
+        store: of the runs that are done.
         text: what they read.
         policies: the rules to compare; "oracle" is the one that knows the future of the text.
         budgets: how many tokens each layer may hold: one for each policy, or one for all.
@@ -255,13 +284,16 @@ def compare(
     limits.current.check_budgets(budgets)
     lm = record.load(model)
     tokens = limits.current.encode(lm, text)
-    chosen = [
-        core.foresee(lm, tokens, budget) if key == "oracle" else _policy(key, budget, {}) for key, budget in pairs
-    ]
-    for report in core.iter_compare(lm, tokens, chosen):
-        record.tokens = report.done
-        yield Progress(done=report.done, total=report.total)
-    found = report.comparison
+    key = key_of(lm, tokens, [contender_settings(*pair) for pair in pairs], beside_full=True)
+
+    def compute() -> Generator[Progress, None, Stored]:
+        chosen = [contender(lm, tokens, *pair) for pair in pairs]
+        for report in core.iter_compare(lm, tokens, chosen):
+            yield _progress(record, report)
+        return Stored.of(report.comparison)
+
+    stored = yield from _once(record, store, key, compute)
+    found = stored.comparison
     yield CompareAnswer(
         model=lm.model_id,
         pieces=list(found.full.tokens.pieces),
@@ -271,14 +303,19 @@ def compare(
     )
 
 
-@answering(SweepAnswer)
 def sweep(
-    record: Run, text: str, policies: list[PolicyKey], budgets: list[int], model: str = DEFAULT_MODEL
+    record: Run,
+    store: TraceStore,
+    text: str,
+    policies: list[PolicyKey],
+    budgets: list[int],
+    model: str = DEFAULT_MODEL,
 ) -> Iterator[Progress | SweepAnswer]:
     """How much memory a text needs: its perplexity under every policy with every budget, beside the full model.
 
     Args:
         record: what the log will say of the run.
+        store: of the runs that are done.
         text: what is read, of any length.
         policies: the rules to try.
         budgets: how many tokens each layer may hold, one after another.
@@ -292,8 +329,7 @@ def sweep(
     limits.current.check_budgets(budgets)
     lm = record.load(model)
     for report in core.iter_sweep(lm, limits.current.encode(lm, text), policies, budgets):
-        record.tokens = report.done
-        yield Progress(done=report.done, total=report.total)
+        yield _progress(record, report)
     yield SweepAnswer(
         model=lm.model_id,
         points=[asdict(point) for point in points(report.records)],

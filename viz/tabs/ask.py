@@ -26,7 +26,7 @@ from viz.tabs import limits
 from viz.tabs.contenders import contenders, pairs
 from viz.tabs.models import ALONE, QUIETLY, language_model
 from viz.tabs.runs import Run, a_run
-from viz.tabs.stop import stopping
+from viz.tabs.stop import starting, stopping
 from viz.tabs.uploads import text_of
 
 if TYPE_CHECKING:
@@ -116,14 +116,12 @@ def ask_tab(model: gr.Dropdown) -> None:
         layers = gr.Plot(show_label=False, elem_id="ask-layers", min_width=320)
     whose = gr.Radio([], label="Layer by layer", visible=False, elem_id="ask-whose")
     drawn = [cards, comparison_map, words, curve, layers, whose]
-    running = run_button.click(
+    running = starting(
+        run_button,
         run_ask,
         [model, document, question, reference, evidence, *chosen],
         [line, asked, *drawn],
-        api_visibility="private",
-        show_progress_on=line,
-        show_progress="minimal",
-        **ALONE,
+        line,
     )
     stopping(run_button, stop_button, running, halted, "What has been answered stays.")
     document.select(mark, document, [evidence, marked], trigger_mode="always_last", **QUIETLY).success(
@@ -300,14 +298,12 @@ def _matrix(model: gr.Dropdown) -> None:
     halted = gr.HTML(elem_id="matrix-stopped")
     plot = gr.Plot(show_label=False, elem_id="matrix-plot")
     words = gr.HTML(elem_id="matrix-words")
-    running = run_button.click(
+    running = starting(
+        run_button,
         run_matrix,
         [model, lengths, *chosen],
         [line, plot, words],
-        api_visibility="private",
-        show_progress_on=line,
-        show_progress="minimal",
-        **ALONE,
+        line,
     )
     stopping(run_button, stop_button, running, halted, "The cells that are done stay.")
 

@@ -16,9 +16,9 @@ from viz.figures import sweep_figure
 from viz.markup import paragraphs, status
 from viz.paper_sweep import paper_sweep_figure
 from viz.tabs import limits
-from viz.tabs.models import ALONE, QUIETLY
+from viz.tabs.models import QUIETLY
 from viz.tabs.runs import Run, a_run
-from viz.tabs.stop import stopping
+from viz.tabs.stop import starting, stopping
 from viz.tabs.uploads import text_of
 
 SWEEP_COLUMNS = ["policy", "budget", "perplexity", "tokens", "tokens per second"]
@@ -60,14 +60,12 @@ def budget_tab(model: gr.Dropdown, text: gr.Textbox) -> None:
     )
     export_button = gr.Button("Export the points", elem_id="sweep-export", min_width=180, scale=0)
     files = gr.Files(label="The points (.csv)", elem_id="sweep-files", visible=False, height=100)
-    running = run_button.click(
+    running = starting(
+        run_button,
         run_sweep,
         [model, text, file, keys, budgets],
         [progress, plot, sentences, table],
-        api_visibility="private",
-        show_progress_on=progress,
-        show_progress="minimal",
-        **ALONE,
+        progress,
     )
     stopping(run_button, stop_button, running, halted, "What is done stays.")
     export_button.click(export, table, files, **QUIETLY)

@@ -13,8 +13,8 @@ from pandas import DataFrame
 import core
 from core.costs import Comparison, costs, delta_nll, forgotten_share, most_missed
 from core.errors import UserError
-from core.policies import Oracle, Policy, make_policy, settings_of
-from core.trace import PolicySettings, Tokens, Trace
+from core.policies import Oracle, Policy
+from core.trace import Tokens, Trace
 from core.trace_store import Stored, TraceStore, key_of
 from viz.comparison_map import ComparisonMap
 from viz.export import write_comparison
@@ -22,7 +22,7 @@ from viz.markup import paragraphs, status
 from viz.payload import comparison_payload
 from viz.sentences import quoted
 from viz.tabs import limits, models
-from viz.tabs.contenders import contenders, pairs
+from viz.tabs.contenders import contender, contender_settings, contenders, pairs
 from viz.tabs.models import ALONE, QUIETLY, language_model
 from viz.tabs.runs import Run, a_run
 from viz.tabs.stop import stopping
@@ -55,7 +55,12 @@ def compare_tab(model: gr.Dropdown, text: gr.Textbox, store: TraceStore) -> gr.S
     chosen = contenders("compare", ["tova", "window+i", "window"], 64, oracle=True)
     with gr.Row():
         new_tokens = gr.Slider(
-            0, 256, value=0, step=1, label="New tokens to write (0: read only)", elem_id="compare-new-tokens"
+            0,
+            min(256, limits.current.max_new_tokens),
+            value=0,
+            step=1,
+            label="New tokens to write (0: read only)",
+            elem_id="compare-new-tokens",
         )
         with gr.Column(min_width=240), gr.Row():
             run_button = gr.Button("Run", variant="primary", elem_id="compare-run", min_width=100)
@@ -111,12 +116,7 @@ def request_of(
     limits.current.check_budgets(budget for _, budget in wanted)
     limits.current.check_new_tokens(new_tokens)
     tokens = limits.current.encode(lm, text)
-    settings = [
-        PolicySettings(key, Oracle.label, Oracle.scope, budget)
-        if key == Oracle.key
-        else settings_of(make_policy(key, budget))
-        for key, budget in wanted
-    ]
+    settings = [contender_settings(*pair) for pair in wanted]
     return tokens, wanted, key_of(lm, tokens, settings, beside_full=not new_tokens, max_new_tokens=new_tokens)
 
 
@@ -171,10 +171,7 @@ def computed(
     started = time.monotonic()
     if any(key == Oracle.key for key, _ in record.policies):
         yield line("The oracle looks ahead: it reads the whole text first …")
-    policies = [
-        core.foresee(lm, tokens, budget) if key == Oracle.key else make_policy(key, budget)
-        for key, budget in record.policies
-    ]
+    policies = [contender(lm, tokens, *pair) for pair in record.policies]
     run_id = uuid.uuid4().hex
     steps = writing(lm, tokens, policies, new_tokens) if new_tokens else reading(lm, tokens, policies)
     for done, total, stored in steps:

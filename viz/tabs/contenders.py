@@ -1,19 +1,24 @@
 """Contenders: several policies to choose, each with a budget of its own."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+import core
 from core.errors import BadInput
-from core.policies import POLICIES
+from core.policies import POLICIES, Oracle, Policy, make_policy, settings_of
+from core.trace import PolicySettings, Tokens
 from viz.tabs import limits
 from viz.tabs.models import QUIETLY
+
+if TYPE_CHECKING:
+    from core import LanguageModel
 
 MOST = 6
 NONE = ""
 CHOICES = [("–", NONE)] + [(policy.label, key) for key, policy in POLICIES.items() if key != "full"]
-ORACLE = ("Oracle", "oracle")
+ORACLE = (Oracle.label, Oracle.key)
 LABELS = {key: label for label, key in [*CHOICES, ORACLE]}
 
 
@@ -98,3 +103,17 @@ def pairs(values: Sequence[Any]) -> list[tuple[str, int]]:
         raise BadInput("Choose at least one policy.")
     limits.current.check_budgets(budget for _, budget in chosen)
     return chosen
+
+
+def contender(lm: "LanguageModel", tokens: Tokens, key: str, budget: int | None) -> Policy:
+    """The policy, which is about to read these tokens; the oracle reads them all first."""
+    if key == Oracle.key:
+        return core.foresee(lm, tokens, budget)
+    return make_policy(key, None if key == "full" else budget)
+
+
+def contender_settings(key: str, budget: int | None) -> PolicySettings:
+    """What identifies it among stored runs, without its looking ahead."""
+    if key == Oracle.key:
+        return PolicySettings(key, Oracle.label, Oracle.scope, budget)
+    return settings_of(make_policy(key, None if key == "full" else budget))

@@ -1,11 +1,41 @@
-"""Stop: a button that ends a run, and says so."""
+"""Start and stop: a button that begins a run, and one that ends it and says so."""
 
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
 
 from viz.markup import status
-from viz.tabs.models import QUIETLY
+from viz.tabs.models import ALONE, QUIETLY
+
+
+def starting(
+    button: gr.Button, run: Callable[..., Iterator[Any]], inputs: Sequence[Any], outputs: Sequence[Any], line: gr.HTML
+) -> Any:
+    """Let a button start a run, or end the one it has started and start anew. Returns the run's event.
+
+    Args:
+        button: the button.
+        run: the handler.
+        inputs: its components.
+        outputs: its components.
+        line: where its progress is shown.
+    """
+    asked = gr.State()  # of a button's own events, Gradio begins one after the other: a second run would wait for Stop
+    running = asked.change(
+        run,
+        inputs,
+        outputs,
+        api_visibility="private",
+        show_progress_on=line,
+        show_progress="minimal",
+        trigger_mode="multiple",
+        **ALONE,
+    )
+    button.click(None, cancels=running, **QUIETLY)
+    button.click(lambda: uuid.uuid4().hex, None, asked, concurrency_limit=None, **QUIETLY)
+    return running
 
 
 def stopping(start: gr.Button, stop: gr.Button, running: Any, place: gr.HTML, what_stays: str) -> None:

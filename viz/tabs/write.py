@@ -21,9 +21,9 @@ from viz.story_cards import CSS, pair_html, telling_html
 from viz.story_figures import tally_figure
 from viz.tabs import limits
 from viz.tabs.contenders import contenders, pairs
-from viz.tabs.models import ALONE, QUIETLY
+from viz.tabs.models import QUIETLY
 from viz.tabs.runs import Run, a_run
-from viz.tabs.stop import stopping
+from viz.tabs.stop import starting, stopping
 
 PROMPTS = {
     "The lighthouse": "Write a story about a lighthouse keeper who finds a letter in a bottle.",
@@ -129,14 +129,12 @@ def _writing(model: gr.Dropdown, store: VoteStore, voter: gr.BrowserState) -> No
     def run(record: Run, *inputs: Any) -> Iterator[tuple[Any, Any, Any]]:
         yield from run_write(record, store, *inputs)
 
-    running = run_button.click(
+    running = starting(
+        run_button,
         run,
         [voter, model, prompts, length, temperature, seed, *chosen],
         [line, cards, table],
-        api_visibility="private",
-        show_progress_on=line,
-        show_progress="minimal",
-        **ALONE,
+        line,
     )
     stays = "What has been written stays; only finished stories can be judged."
     stopping(run_button, stop_button, running, halted, stays)
