@@ -77,7 +77,9 @@ def test_a_chinese_browser_projects_explore_on_a_phone(open_page: Callable[..., 
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.locator("#projector").click()
     expect(page.locator("#run")).to_have_text("运行")
-    page.get_by_role("button", name="More tabs").click()
-    page.get_by_text("课程", exact=True).last.click()
+    more = page.get_by_role("button", name="More tabs")
+    if more.is_visible():  # not where the fonts are so narrow that all tabs fit
+        more.click()
+    page.get_by_text("课程", exact=True).locator("visible=true").last.click()
     expect_step(page, 0, "zh")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
