@@ -84,7 +84,7 @@ def replay(
     """Read a text under a policy.
 
     With a finite policy the text may be of any length: what the run holds does not grow with it, but for the record,
-    20 bytes per layer, group and token (180 MB for 300,000 tokens and 30 layers), and the trace, 16 more.
+    24 bytes per layer, group and token (216 MB for 300,000 tokens and 30 layers), which becomes the trace.
 
     Args:
         lm: the model.

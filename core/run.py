@@ -390,8 +390,8 @@ class Run:
         self._runner_up[where] = runner_up
 
     def trace(self, model_id: str, tokens: Tokens) -> Trace:
-        """What has happened so far, as arrays of its own, for the tokens read so far."""
-        n = self.length
+        """What has happened so far, for the tokens read so far; as arrays of its own, unless no token is to come."""
+        n, own = self.length, True if self.length < self.nll.size else None  # of a whole book, copies would be large
         return Trace(
             model_id=model_id,
             policy=settings_of(self.policy),
@@ -399,10 +399,10 @@ class Run:
             positions=self.numbering,
             tokens=tokens,
             prompt_length=min(self.prompt_length, n),
-            evicted_at=self._evicted_at[:, :, :n].copy(),
-            nll=self.nll[:n].copy(),
-            importance_at_eviction=self._importance[:, :, :n].copy(),
-            runner_up_importance=self._runner_up[:, :, :n].copy(),
+            evicted_at=np.array(self._evicted_at[:, :, :n], copy=own),
+            nll=np.array(self.nll[:n], copy=own),
+            importance_at_eviction=np.array(self._importance[:, :, :n], copy=own),
+            runner_up_importance=np.array(self._runner_up[:, :, :n], copy=own),
             attention_received=self._received[:, :, :n].astype(np.float32),
         )
 
