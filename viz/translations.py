@@ -1,8 +1,9 @@
-"""The page's fixed texts in Chinese; the browser's language decides which of the two it shows.
+"""The page's fixed texts and its status lines in Chinese; the browser's language decides which of the two it shows.
 
-English stands in the code, as the key. What is computed, such as findings, status lines and errors, stays English. The
-words for our concepts are those of `viz.lesson_words`, and besides: 探索 Explore, 比较 Compare, 统计 Measure, 提问 Ask,
-写作 Write, 课程 Lesson, 证据 evidence, 完整模型 full model, 轨迹 trace, 新近 recent, 存活 survival.
+English stands in the code, as the key. Findings and sentences about tokens have their Chinese in `viz.findings` and
+`viz.sentences`, the maps in `static/words.js`; errors stay English. The words for our concepts are those of
+`viz.lesson_words`, and besides: 探索 Explore, 比较 Compare, 统计 Measure, 提问 Ask, 写作 Write, 课程 Lesson, 证据
+evidence, 完整模型 full model, 轨迹 trace, 新近 recent, 存活 survival.
 """
 
 import gradio as gr
@@ -228,6 +229,47 @@ CHINESE = {
     "Export the votes": "导出投票",
     "All votes (.csv)": "全部投票 (.csv)",
 }
+
+SAID = {
+    # status lines; {holes} are filled in
+    "Connecting …": "正在连接……",
+    "Loading the model …": "正在加载模型……",
+    "Loading the model … {seconds:.0f} s. The example is real: look around.": (
+        "正在加载模型…… {seconds:.0f} 秒。示例是一次真实的运行，可以先看看。"
+    ),
+    "Model ready. Press Run to read your own text.": "模型已就绪。按“运行”，读你自己的文本。",
+    "Looking whether this was computed before …": "正在查看这次运行以前是否算过……",
+    "The same run is going on already, for another page: its result will be shown here …": (
+        "另一个页面正在进行同样的运行，结果会显示在这里……"
+    ),
+    "Waiting for the model …": "正在等待模型……",
+    "Reading: {done:,} of {total:,} tokens": "正在阅读：{done:,} / {total:,} 个词元",
+    "Writing: {done:,} of {total:,} tokens": "正在续写：{done:,} / {total:,} 个词元",
+    "{tokens:,} tokens in {seconds:.1f} s. Comparing with the full model …": (
+        "{tokens:,} 个词元，用时 {seconds:.1f} 秒。正在与完整模型比较……"
+    ),
+    "Done: {tokens:,} tokens in {seconds:.1f} s.": "完成：{tokens:,} 个词元，用时 {seconds:.1f} 秒。",
+    "Done: {tokens:,} tokens.": "完成：{tokens:,} 个词元。",
+    "The budget is not smaller than the text, so nothing had to be evicted.": "预算不小于文本的长度，所以无需淘汰。",
+    "This was computed before and comes from the store.": "这次运行以前算过，结果取自存储。",
+    "Stopped. The tokens read so far stay.": "已停止。已经读入的部分仍在。",
+    "Opened: {policy}, budget {budget}, {tokens:,} tokens, read by {model}.": (
+        "已打开：{policy}，预算 {budget}，{tokens:,} 个词元，由 {model} 读入。"
+    ),
+    "Opened: {policy}, {tokens:,} tokens, read by {model}.": "已打开：{policy}，{tokens:,} 个词元，由 {model} 读入。",
+    "The run of this link is not in the store of this app: the link is not whole, or the run has made room for newer "
+    "ones. Choose its text and settings below and press Run, or ask for it as a file (.npz) and open that. "
+    "What you see is the example.": (
+        "本应用的存储中没有这个链接所指的运行：链接不完整，或者它已让位给较新的运行。请在下方选择它的文本和设置，再按"
+        "“运行”；或者索取它的文件 (.npz) 并打开。现在看到的是示例。"
+    ),
+    # copying a link
+    "No link yet": "还没有链接",
+    "Only a whole run has one: press Run and let it come to its end.": "完成的运行才有链接：按“运行”，等它完成。",
+    "Copied: the link to this run at this step": "已复制：指向这次运行当前步的链接",
+    "Copy this link to this run at this step": "请复制这个链接，它指向这次运行的当前步",
+}
+"""What the page says while it is used."""
 
 
 def _key(text: str) -> str:

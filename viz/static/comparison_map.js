@@ -2,10 +2,11 @@
 const ComparisonMap = (() => {
   "use strict";
 
+  const { say, amount, translate } = Words;
   const { decode, floats, setText, noCounts, moveCounts, keepersIn, isKept, olderTotal, level } = Drawing;
-  const { number, percent, counted, inText, sentence, tokenName, placeName } = Drawing;
-  const { cellHistory, alternative, policyName } = Drawing;
-  const { stepName, beforeWindow, markStory, clamp, mix, packed, luminance, readPalette, setTints, setTint } = Drawing;
+  const { percent, counted, inText, sentence, tokenName, placeName, deciderName } = Drawing;
+  const { cellHistory, shareStory, alternative, policyName, olderStory, olderLegend } = Drawing;
+  const { stepName, markStory, clamp, mix, packed, luminance, readPalette, setTints, setTint } = Drawing;
   const { spread, isNarrow, margins, makeScene, rowsOf, retention, makeScratch, drawScene } = Drawing;
   const { StepControl, WindowControl, MarkKeys, TextPane, Viewport, Pointer } = Controls;
   const { oncePerFrame, fitted, toggleHelp } = Controls;
@@ -113,22 +114,26 @@ const ComparisonMap = (() => {
 
   // ---- Words --------------------------------------------------------------------------------------------------------
 
-  const nats = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2) + "\u00a0nats";
+  const nats = (value) => say("{nats}\u00a0nats", { nats: (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2) });
 
   const TENTHS = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
   const mean = (value) => TENTHS.format(value);
-  const inRows = (count) => mean(count) + (mean(count) === "1" ? " row" : " rows");
 
   // Per decider, because policies that decide per head count every row once a head.
   function rowsStory(trace, step, counts) {
     const own = stepOf(trace, step);
     const older = olderTotal(trace, own) / trace.rows;
     const kept = counts.total / trace.rows + older;
-    const per = trace.groups > 1 ? " per KV head" : " per layer";
-    const read = inText(trace, own) + 1;
-    const before = trace.older ? ", " + mean(older) + " of them" + beforeWindow(trace) : "";
-    return inRows(kept) + per + " (" + percent(kept, read) + " of those read)" + before;
+    const told = {
+      rows: amount(mean(kept), "row"),
+      share: percent(kept, inText(trace, own) + 1),
+      older: olderStory(trace, mean(older)),
+    };
+    if (trace.groups > 1) return say("{rows} per KV head ({share} of those read){older}", told);
+    return say("{rows} per layer ({share} of those read){older}", told);
   }
+
+  const storyUnder = (trace, story) => say("{policy}: {story}", { policy: policyName(trace), story });
 
   // The rows and the marks of a policy, as they stand beside its name.
   function keptStory(trace, step, counts) {
@@ -137,11 +142,13 @@ const ComparisonMap = (() => {
   }
 
   function overlapStory(a, b, { both, onlyA, onlyB }) {
-    const who = rowsPerLayer(a, b, false) > 1 ? "a KV head" : "a layer";
-    const alone = mean(onlyA) + " only under A, " + mean(onlyB) + " only under B";
-    const counts = mean(both) + " tokens under both, " + alone;
-    const shared = percent(both, both + onlyA + onlyB);
-    return "On average " + who + " keeps " + counts + ": " + shared + " of what either keeps is in both.";
+    const means = { both: mean(both), onlyA: mean(onlyA), onlyB: mean(onlyB) };
+    const counts = say("{both} tokens under both, {onlyA} only under A, {onlyB} only under B", means);
+    const told = { counts, share: percent(both, both + onlyA + onlyB) };
+    if (rowsPerLayer(a, b, false) > 1) {
+      return say("On average a KV head keeps {counts}: {share} of what either keeps is in both.", told);
+    }
+    return say("On average a layer keeps {counts}: {share} of what either keeps is in both.", told);
   }
 
   // The tokens of two texts position by position; where they are not the same, there is no one token to name.
@@ -152,11 +159,15 @@ const ComparisonMap = (() => {
 
   // How a text that its policy has written goes on, against the first one.
   function continuationStory(trace, first) {
-    if (trace === first) return "the others are compared with this one";
+    if (trace === first) return say("the others are compared with this one");
     const at = trace.divergesAt;
-    if (at === null) return "the same text";
-    if (at < Math.min(trace.length, first.length)) return "differs from token " + at + " on: " + tokenName(trace, at);
-    return at === trace.length ? "the same, but ends at token " + (at - 1) : "the same, and goes on";
+    if (at === null) return say("the same text");
+    if (at < Math.min(trace.length, first.length)) {
+      return say("differs from token {position} on: {token}", { position: at, token: tokenName(trace, at) });
+    }
+    return at === trace.length
+      ? say("the same, but ends at token {position}", { position: at - 1 })
+      : say("the same, and goes on");
   }
 
   // ---- The canvases -------------------------------------------------------------------------------------------------
@@ -263,7 +274,7 @@ const ComparisonMap = (() => {
 
     storyOf({ layer, group, per, position }, step) {
       const { trace } = this;
-      if (position >= trace.length) return "had ended before";
+      if (position >= trace.length) return say("had ended before");
       const own = stepOf(trace, step);
       const name = this.comparison.mode === "write" ? tokenName(trace, position) + " · " : "";
       if (layer === null) return name + this.tokenStory(position, own);
@@ -273,11 +284,9 @@ const ComparisonMap = (() => {
 
     tokenStory(position, step) {
       const { trace, counts } = this;
-      if (position > step) return "not read yet";
-      const who = trace.groups > 1 ? counted(trace.rows, "KV head") : counted(trace.layers, "layer");
-      const kept = "kept by " + number(counts.keepers[position]) + " of " + who;
-      const cost = trace.deltaNll ? trace.deltaNll[position] : NaN;
-      return Number.isNaN(cost) ? kept : kept + " · " + nats(cost) + " against the full model";
+      const kept = shareStory(trace, step, position, counts.keepers[position]);
+      const cost = trace.deltaNll && position <= step ? trace.deltaNll[position] : NaN;
+      return Number.isNaN(cost) ? kept : kept + " · " + say("{nats} against the full model", { nats: nats(cost) });
     }
   }
 
@@ -363,7 +372,7 @@ const ComparisonMap = (() => {
       try {
         this.show(decodeAll(payload));
       } catch (error) {
-        this.empty.textContent = "The picture cannot be shown: " + error.message;
+        this.empty.textContent = say("The picture cannot be shown: {reason}", { reason: error.message });
         this.empty.hidden = false;
         throw error;
       }
@@ -448,7 +457,7 @@ const ComparisonMap = (() => {
 
     fillIn() {
       const { runs } = this;
-      this.title.textContent = "What each policy keeps · " + runs.model;
+      this.title.textContent = say("What each policy keeps · {model}", runs);
       this.collapse.hidden = runs.traces.every((trace) => trace.groups === 1);
       this.by.options[1].disabled = !runs.priced;
       if (!runs.priced) this.by.value = "kept";
@@ -457,16 +466,20 @@ const ComparisonMap = (() => {
       this.part.setTrace(runs);
       this.marks.setMarks(runs.traces[0].marks);
       this.olderKey.hidden = runs.start === 0;
-      this.olderKey.querySelector(".rm-older-from").textContent = "older: kept" + beforeWindow(runs) + ":";
+      this.olderKey.querySelector(".rm-older-from").textContent = olderLegend(runs);
       this.setRows();
     }
 
     fillPane(pane) {
       const trace = this.traceOf(pane);
       pane.setTrace(trace);
-      const whose = pane.policy === null ? "The text, " : "The text under " + policyName(trace) + ", ";
-      const keys = ". Control and arrows move through it; Enter explains a token.";
-      pane.box.setAttribute("aria-label", whose + counted(trace.length, "token") + keys);
+      const said = {
+        policy: policyName(trace),
+        tokens: counted(trace.length, "token"),
+        keys: say("Control and arrows move through it; Enter explains a token."),
+      };
+      const whose = pane.policy === null ? "The text, {tokens}. {keys}" : "The text under {policy}, {tokens}. {keys}";
+      pane.box.setAttribute("aria-label", say(whose, said));
       if (pane.policy === null) return;
       pane.caption.textContent = continuationStory(trace, this.runs.traces[0]);
       pane.mark("diverging", "cm-diverging", trace.divergesAt === null ? null : pane.spans[trace.divergesAt]);
@@ -529,7 +542,7 @@ const ComparisonMap = (() => {
       const { a, b } = this.between;
       const differ = a.pieces.findIndex((piece, i) => piece !== b.pieces[i]);
       const same = this.mode === "read" || differ < 0;
-      const note = same ? "" : " From token " + inText(a, differ) + " on their texts differ.";
+      const note = same ? "" : say(" From token {position} on their texts differ.", { position: inText(a, differ) });
       setText(this.words, overlapStory(a, b, overlap(a, b, this.steps.step)) + note);
     }
 
@@ -541,16 +554,22 @@ const ComparisonMap = (() => {
 
     tell() {
       const { steps, panels } = this;
-      const keys = "Arrows change the step; control and arrows move the crosshair; Enter explains the cell. ";
+      const keys = say("Arrows change the step; control and arrows move the crosshair; Enter explains the cell.");
       for (const { canvas, trace, counts } of panels) {
-        const shown = alternative(trace, stepOf(trace, steps.step), counts);
-        canvas.setAttribute("aria-label", "Retention map of " + policyName(trace) + ". " + keys + shown);
+        const story = alternative(trace, stepOf(trace, steps.step), counts);
+        const said = { policy: policyName(trace), keys, story };
+        canvas.setAttribute("aria-label", say("Retention map of {policy}. {keys} {story}", said));
       }
-      const { a, b, canvas } = this.between;
-      const pair = "Difference between A, " + policyName(a) + ", and B, " + policyName(b) + ". ";
-      canvas.setAttribute("aria-label", pair + keys + this.words.textContent);
-      const rows = panels.map(({ trace, counts }) => policyName(trace) + ": " + keptStory(trace, steps.step, counts));
-      this.alternative.textContent = sentence(this.stepName()) + ". " + rows.join("; ") + ".";
+      const told = { difference: this.pairName(), keys, story: this.words.textContent };
+      this.between.canvas.setAttribute("aria-label", say("{difference}. {keys} {story}", told));
+      const rows = panels.map(({ trace, counts }) => storyUnder(trace, keptStory(trace, steps.step, counts)));
+      const stories = rows.join(say("; "));
+      this.alternative.textContent = say("{where}. {stories}.", { where: sentence(this.stepName()), stories });
+    }
+
+    pairName() {
+      const [a, b] = [this.between.a, this.between.b].map(policyName);
+      return say("Difference between A, {a}, and B, {b}", { a, b });
     }
 
     stepName() {
@@ -559,16 +578,15 @@ const ComparisonMap = (() => {
 
     story() {
       const { cross } = this;
-      if (!cross) return "Point at a cell or at a token: what has each policy done with it?";
+      if (!cross) return say("Point at a cell or at a token: what has each policy done with it?");
       const name = this.placeName(cross.position);
       if (cross.layer === null) return sentence(name);
-      const head = cross.per > 1 ? ", KV head " + cross.group : "";
-      return "Layer " + cross.layer + head + " · " + name;
+      return deciderName({ groups: cross.per }, cross.layer, cross.group) + " · " + name;
     }
 
     placeName(position) {
       if (this.tokenOf(position)) return placeName(this.runs.traces[0], position);
-      return "position " + inText(this.runs, position);
+      return say("position {position}", { position: inText(this.runs, position) });
     }
 
     // -- size and colours --
@@ -699,8 +717,9 @@ const ComparisonMap = (() => {
       this.viewport.reveal({ row: this.cross.layer, position });
       if (pane && position < pane.spans.length) pane.scrollTo(position);
       // A crosshair moved by key is news to whoever cannot see it.
-      const stories = this.panels.map((one) => policyName(one.trace) + ": " + one.storyOf(this.cross, this.steps.step));
-      this.alternative.textContent = this.story() + ". " + stories.join("; ");
+      const stories = this.panels.map((one) => storyUnder(one.trace, one.storyOf(this.cross, this.steps.step)));
+      const told = { where: this.story(), stories: stories.join(say("; ")) };
+      this.alternative.textContent = say("{where}. {stories}", told);
       return true;
     }
 
@@ -747,13 +766,13 @@ const ComparisonMap = (() => {
 
     addDifference(picture) {
       const { a, b, scratch } = this.between;
-      picture.addText("Difference between A, " + policyName(a) + ", and B, " + policyName(b), { bold: true });
+      picture.addText(this.pairName(), { bold: true });
       picture.addLegend([
-        { text: "kept by both", colour: "kept" },
-        { text: "only by A: " + policyName(a), colour: "only-a" },
-        { text: "only by B: " + policyName(b), colour: "only-b" },
-        { text: "by neither", colour: "evicted" },
-        { text: "not read yet", colour: "paper" },
+        { text: say("kept by both"), colour: "kept" },
+        { text: say("only by A: {policy}", { policy: policyName(a) }), colour: "only-a" },
+        { text: say("only by B: {policy}", { policy: policyName(b) }), colour: "only-b" },
+        { text: say("by neither"), colour: "evicted" },
+        { text: say("not read yet"), colour: "paper" },
       ]);
       picture.addMap(this.between.scene(2), scratch.pixels);
       picture.addText(this.words.textContent);
@@ -762,6 +781,7 @@ const ComparisonMap = (() => {
 
   // `element` contains comparison_map.html. `onEvent(name, detail)` hears of "cell", "token" and "window".
   function mount(element, { onEvent = () => {} } = {}) {
+    translate(element);
     return new Comparison(element.querySelector(".cm"), onEvent);
   }
 

@@ -2,6 +2,7 @@
 const Controls = (() => {
   "use strict";
 
+  const { say } = Words;
   const { clamp, zoomed, moved, toColumn, toRow, rowsOf, windowName, goesOn, setText } = Drawing;
 
   // Slider, buttons and playing: which step is shown, from 0 to `last`. People read them `offset` later.
@@ -71,7 +72,7 @@ const Controls = (() => {
 
     showPlaying() {
       this.playButton.classList.toggle("rm-playing", this.playing !== 0);
-      this.playButton.setAttribute("aria-label", this.playing ? "Pause" : "Play");
+      this.playButton.setAttribute("aria-label", this.playing ? say("Pause") : say("Play"));
     }
 
     onButton(event) {
@@ -100,7 +101,9 @@ const Controls = (() => {
     draw(name) {
       const { step, last, offset, slider } = this;
       slider.value = step;
-      slider.setAttribute("aria-valuetext", offset + step + " of " + (offset + last) + (name && ", " + name));
+      const where = { step: offset + step, last: offset + last, token: name };
+      const words = name ? say("{step} of {last}, {token}", where) : say("{step} of {last}", where);
+      slider.setAttribute("aria-valuetext", words);
       this.number.textContent = offset + step + " / " + (offset + last);
       this.token.textContent = name;
     }

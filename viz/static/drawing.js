@@ -2,6 +2,8 @@
 const Drawing = (() => {
   "use strict";
 
+  const { say, amount } = Words;
+
   const SCHEMA = 1;
   const LEVELS = 16; // tints of a token in the text, besides none
   const FADE = 12; // steps for which an evicted cell stays warm
@@ -26,7 +28,9 @@ const Drawing = (() => {
   }
 
   function decode(payload) {
-    if (payload.schema !== SCHEMA) throw new Error("this picture is of another version of the app: reload the page");
+    if (payload.schema !== SCHEMA) {
+      throw new Error(say("this picture is of another version of the app: reload the page"));
+    }
     const ends = integers(payload.piece_ends);
     const pieces = Array.from(ends, (end, i) => payload.text.slice(i ? ends[i - 1] : 0, end));
     const evictedAt = integers(payload.evicted_at);
@@ -140,8 +144,9 @@ const Drawing = (() => {
   }
 
   const number = (value) => value.toLocaleString("en");
-  const percent = (part, whole) => Math.round((100 * part) / whole) + "\u00a0%";
-  const counted = (count, noun) => number(count) + " " + noun + (count === 1 ? "" : "s");
+  const inPercent = (share) => say("{share}\u00a0%", { share });
+  const percent = (part, whole) => inPercent(Math.round((100 * part) / whole));
+  const counted = (count, noun) => amount(number(count), noun);
 
   const visible = (text) => text.replace(/\r?\n/g, "↵").replace(/\t/g, "⇥");
 
@@ -150,7 +155,7 @@ const Drawing = (() => {
     if (!trace.continued[position]) return "“" + visible(piece) + "”";
     let first = position;
     while (first > 0 && trace.continued[first]) first--;
-    return "more of “" + visible(trace.pieces[first]) + "”";
+    return say("more of {token}", { token: "“" + visible(trace.pieces[first]) + "”" });
   }
 
   function shortName(trace, position, longest) {
@@ -164,14 +169,18 @@ const Drawing = (() => {
 
   // The token with its place and the marks that it lies in.
   function placeName(trace, position) {
-    const marks = trace.marks.filter(({ start, end }) => start <= position && position < end);
-    const labels = marks.length ? " (" + marks.map((mark) => mark.label).join(", ") + ")" : "";
-    return "token " + inText(trace, position) + " " + tokenName(trace, position) + labels;
+    const token = say("token {position} {name}", {
+      position: inText(trace, position),
+      name: tokenName(trace, position),
+    });
+    const marked = trace.marks.filter(({ start, end }) => start <= position && position < end);
+    const marks = marked.map((mark) => mark.label).join(", ");
+    return marked.length ? say("{token} ({marks})", { token, marks }) : token;
   }
 
   function deciderName(trace, layer, group) {
-    if (group === null) return "Layer " + layer;
-    return trace.groups > 1 ? "Layer " + layer + ", KV head " + group : "Layer " + layer;
+    if (group === null || trace.groups === 1) return say("Layer {layer}", { layer });
+    return say("Layer {layer}, KV head {group}", { layer, group });
   }
 
   // One line about one cell: what it is now and its history.
@@ -181,30 +190,36 @@ const Drawing = (() => {
   }
 
   function cellHistory(trace, step, layer, group, position) {
-    if (position > step) return "not read yet";
-    if (group === null) return shareStory(trace, step, layer, position);
+    if (position > step) return say("not read yet");
+    if (group === null) return keptBy(keepersIn(trace, step, layer, position), counted(trace.groups, "KV head"));
     const end = trace.evictedAt[(layer * trace.groups + group) * trace.length + position];
-    const lived = end === position ? "at once" : "after " + counted(end - position, "step");
-    const reader = end === position ? "" : ", reading " + tokenName(trace, Math.min(end, trace.length - 1));
-    if (end === trace.length) return "kept to the end" + (goesOn(trace) ? " of this window" : "");
-    const when = lived + ", at step " + inText(trace, end);
-    if (isKept(step, position, end)) return "kept now · will be evicted " + when + reader;
-    const verb = step - end < FADE ? "just evicted " : "evicted ";
-    if (isAttended(step, position, end)) return "seen for the last time, then " + verb + when;
-    return verb + when + reader;
+    if (end === trace.length) return goesOn(trace) ? say("kept to the end of this window") : say("kept to the end");
+    const when = endOfLife(trace, step, position, end);
+    if (isKept(step, position, end)) return say("kept now · will be evicted {when}", { when });
+    if (isAttended(step, position, end)) return say("seen for the last time, then just evicted {when}", { when });
+    return step - end < FADE ? say("just evicted {when}", { when }) : say("evicted {when}", { when });
+  }
+
+  function endOfLife(trace, step, position, end) {
+    const at = inText(trace, end);
+    if (end === position) return say("at once, at step {step}", { step: at });
+    // At that very step the map says already what is being read.
+    const reader = step === end ? "" : say(", reading {token}", { token: tokenName(trace, end) });
+    return say("after {steps}, at step {step}{reader}", { steps: counted(end - position, "step"), step: at, reader });
   }
 
   const goesOn = ({ start, total, whole }) => start + total < whole;
 
-  const shareStory = (trace, step, layer, position) =>
-    "kept by " + keepersIn(trace, step, layer, position) + " of " + counted(trace.groups, "KV head");
+  const keptBy = (count, all) => say("kept by {count} of {all}", { count: number(count), all });
 
-  function tokenStory(trace, step, position, count) {
-    const name = sentence(placeName(trace, position));
-    if (position > step) return name + " · not read yet";
-    const who = trace.groups > 1 ? counted(trace.rows, "KV head") : counted(trace.layers, "layer");
-    return name + " · kept by " + count + " of " + who;
+  // Of a token: by how many deciders it is kept after the step.
+  function shareStory(trace, step, position, count) {
+    if (position > step) return say("not read yet");
+    return keptBy(count, trace.groups > 1 ? counted(trace.rows, "KV head") : counted(trace.layers, "layer"));
   }
+
+  const tokenStory = (trace, step, position, count) =>
+    sentence(placeName(trace, position)) + " · " + shareStory(trace, step, position, count);
 
   const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
@@ -214,42 +229,54 @@ const Drawing = (() => {
     const older = olderTotal(trace, step);
     const kept = counts.total + older;
     const evicted = evictedDuring(trace, step) + olderTotal(trace, step - 1) - older;
-    const share = " rows kept of " + number(read) + " read (" + percent(kept, read) + ")";
-    const before = trace.older ? ", " + number(older) + " of them" + beforeWindow(trace) : "";
-    return number(kept) + share + before + "; " + number(evicted) + " evicted at this step.";
+    return say("{kept} rows kept of {read} read ({share}){older}; {evicted} evicted at this step.", {
+      kept: number(kept),
+      read: number(read),
+      share: percent(kept, read),
+      older: olderStory(trace, number(older)),
+      evicted: number(evicted),
+    });
   }
 
-  const beforeWindow = (trace) => " from before token " + number(trace.start);
+  // How many of the rows, a number that is written out, are older than the window; nothing where none can be.
+  const olderStory = (trace, older) =>
+    trace.older ? say(", {older} of them from before token {start}", { older, start: number(trace.start) }) : "";
+
+  const olderLegend = ({ start }) => say("older: kept from before token {start}:", { start: number(start) });
 
   function markStory(trace, mark, step, counts) {
     const { read, kept } = markState(mark, step, counts);
-    if (read === 0) return mark.label + ": not read yet";
+    if (read === 0) return say("{mark}: not read yet", { mark: mark.label });
     const all = read * trace.rows;
     // "Almost forgotten" is not "forgotten", nor "almost all" "all".
-    const share = kept && kept < all ? clamp(Math.round((100 * kept) / all), 1, 99) + "\u00a0%" : percent(kept, all);
-    return mark.label + ": " + share + " kept";
+    const near = inPercent(clamp(Math.round((100 * kept) / all), 1, 99));
+    return say("{mark}: {share} kept", { mark: mark.label, share: kept && kept < all ? near : percent(kept, all) });
   }
 
   function alternative(trace, step, counts) {
-    const heads = trace.groups > 1 ? " of " + trace.groups + " KV heads" : "";
-    const marks = trace.marks.map((mark) => " " + sentence(markStory(trace, mark, step, counts)) + ".").join("");
-    const rows = counted(trace.layers, "layer") + heads + ". " + stepStory(trace, step, counts);
-    return sentence(stepName(trace, step)) + ". " + rows + marks;
+    const { groups } = trace;
+    const layers = counted(trace.layers, "layer");
+    const rows = groups > 1 ? say("{layers} of {groups} KV heads", { layers, groups }) : layers;
+    const story = stepStory(trace, step, counts);
+    const told = say("{step}. {rows}. {story}", { step: sentence(stepName(trace, step)), rows, story });
+    const marks = trace.marks.map((mark) => say(" {mark}.", { mark: sentence(markStory(trace, mark, step, counts)) }));
+    return told + marks.join("");
   }
 
   // Where in the text a step is; `token` is its token in words, "" where several texts have different ones.
   function stepName(trace, step, token = tokenName(trace, step)) {
-    const last = inText(trace, trace.length - 1);
-    return "step " + inText(trace, step) + " of " + last + (token && ", token " + token);
+    const where = { step: inText(trace, step), last: inText(trace, trace.length - 1), token };
+    return token ? say("step {step} of {last}, token {token}", where) : say("step {step} of {last}", where);
   }
 
   function windowName({ start, length, whole }) {
-    return "tokens " + number(start) + "–" + number(start + length - 1) + " of " + number(whole);
+    const [first, last] = [start, start + length - 1].map(number);
+    return say("tokens {first}–{last} of {whole}", { first, last, whole: number(whole) });
   }
 
   function policyName({ policy, budget, positions }) {
-    const limit = budget === null ? "" : ", budget " + number(budget);
-    return policy + limit + (positions === "original" ? "" : ", " + positions + " positions");
+    const name = budget === null ? policy : say("{policy}, budget {budget}", { policy, budget: number(budget) });
+    return positions === "original" ? name : say("{policy}, {positions} positions", { policy: name, positions });
   }
 
   // ---- Colours ------------------------------------------------------------------------------------------------------
@@ -485,7 +512,9 @@ const Drawing = (() => {
     const rowHeight = cellHeight(scene);
     const every = stride(font + 3, rowHeight * perLayer);
     const middle = scene.top + scene.height / 2;
-    const items = [{ text: "layer", x: font * 0.7, y: middle, angle: -90, anchor: "middle", faint: true }];
+    const name = say("layer");
+    const turned = name.length > 1 ? { angle: -90 } : {}; // a word, but not a single Chinese character
+    const items = [{ text: name, x: font * 0.7, y: middle, ...turned, anchor: "middle", faint: true }];
     const heads = perLayer > 1 && rowHeight >= font;
     const edge = scene.left - scene.older - 8;
     const x = heads ? edge + 8 - font * 1.9 : edge;
@@ -517,8 +546,9 @@ const Drawing = (() => {
       const share = clamp(olderIn(trace, step, row, per) / mostOlder(trace), 0, 1);
       items.push({ box: [x, y, width, height], fill: mix(palette.evicted, palette.kept, share) });
     }
-    const label = { text: "older", x: x + width / 2 + 2, y: scene.top + scene.height + 10, angle: -45, anchor: "end" };
-    return scene.below ? [...items, { ...label, faint: true }] : items;
+    if (!scene.below) return items;
+    const place = { x: x + width / 2 + 2, y: scene.top + scene.height + 10, angle: -45, anchor: "end" };
+    return [...items, { text: say("older"), ...place, faint: true }];
   }
 
   // So many rows from before the window can a decider hold.
@@ -778,7 +808,8 @@ const Drawing = (() => {
   return {
     ...{ decode, floats, setText, noCounts, moveCounts, keepersIn, olderIn, olderTotal, mostOlder, level },
     ...{ isKept, isAttended, everyCell, number, percent, counted, inText, goesOn, sentence, tokenName, placeName },
-    ...{ deciderName, cellStory, cellHistory, tokenStory, stepStory, stepName, windowName, beforeWindow, markStory },
+    ...{ deciderName, cellStory, cellHistory, shareStory, tokenStory, stepStory, stepName, windowName, olderStory },
+    ...{ olderLegend, markStory },
     ...{ alternative, policyName, clamp, mix, css, packed, luminance, readPalette, setTints, setTint },
     ...{ rasterise, spread, zoomed, moved, toX, toY, toColumn, toRow, cellWidth, cellHeight, axes, paint, textWidth },
     ...{ THICK, DASHES, isNarrow, margins, makeScene, rowsOf, spanOf, retention, makeScratch, drawScene },

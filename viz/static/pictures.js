@@ -2,10 +2,13 @@
 const Pictures = (() => {
   "use strict";
 
+  const { say } = Words;
   const { css, packed, toX, toY, cellWidth, cellHeight, axes, paint, textWidth, spanOf, THICK, DASHES } = Drawing;
   const { makeScratch, drawScene } = Drawing;
 
   const MARGIN = 14;
+  // Where a line may end: after a space, and in Chinese after every character that no punctuation follows.
+  const BREAKS = /(?<= )|(?<=[，。：；、）])|(?<=[\u4e00-\u9fff])(?=[\u4e00-\u9fff])/;
 
   class Picture {
     // Of the width and in the colours and letters of this scene.
@@ -27,7 +30,7 @@ const Pictures = (() => {
     lines(text, size, bold) {
       const room = this.width - 2 * MARGIN;
       const lines = [""];
-      for (const word of text.split(/(?<= )/)) {
+      for (const word of text.split(BREAKS)) {
         const longer = lines.at(-1) + word;
         if (lines.at(-1) === "" || textWidth(longer.trimEnd(), size, this.palette.font, bold) <= room) {
           lines[lines.length - 1] = longer;
@@ -189,10 +192,10 @@ const Pictures = (() => {
   const fileName = (words) => words.join(" ").toLowerCase().replace(/[^a-z0-9+]+/g, "-");
 
   const STATES = [
-    { text: "kept", colour: "kept" },
-    { text: "just evicted", colour: "fresh" },
-    { text: "evicted", colour: "evicted" },
-    { text: "not read yet", colour: "paper" },
+    { text: say("kept"), colour: "kept" },
+    { text: say("just evicted"), colour: "fresh" },
+    { text: say("evicted"), colour: "evicted" },
+    { text: say("not read yet"), colour: "paper" },
   ];
 
   return { Picture, STATES, fileName };

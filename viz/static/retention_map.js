@@ -3,18 +3,16 @@
 const RetentionMap = (() => {
   "use strict";
 
+  const { say, translate } = Words;
   const { decode, noCounts, moveCounts, level, isKept, isAttended, everyCell, number, counted, cellStory } = Drawing;
   const { tokenStory, stepStory, stepName, markStory, alternative, tokenName, deciderName, policyName } = Drawing;
-  const { olderIn, mostOlder, beforeWindow, setText, clamp, luminance, readPalette, setTints, rasterise } = Drawing;
+  const { olderIn, mostOlder, olderLegend, setText, clamp, luminance, readPalette, setTints, rasterise } = Drawing;
   const { isNarrow, margins, makeScene, retention, makeScratch, drawScene } = Drawing;
   const { StepControl, WindowControl, MarkKeys, TextPane, Viewport, Pointer } = Controls;
   const { oncePerFrame, fitted, toggleHelp } = Controls;
   const { Picture, STATES, fileName } = Pictures;
 
   const titleOf = (trace) => policyName(trace) + " · " + trace.model;
-
-  // A mean of several heads has tenths.
-  const olderStory = (trace, count) => number(Math.round(10 * count) / 10) + " rows" + beforeWindow(trace);
 
   // ---- The address carries the run and the step ---------------------------------------------------------------------
 
@@ -85,7 +83,7 @@ const RetentionMap = (() => {
       try {
         this.show(decode(payload));
       } catch (error) {
-        this.empty.textContent = "The picture cannot be shown: " + error.message;
+        this.empty.textContent = say("The picture cannot be shown: {reason}", { reason: error.message });
         this.empty.hidden = false;
         throw error;
       }
@@ -153,10 +151,11 @@ const RetentionMap = (() => {
       this.part.setTrace(trace);
       this.marks.setMarks(trace.marks);
       this.olderKey.hidden = !trace.older;
-      this.olderKey.querySelector(".rm-older-from").textContent = "older: kept" + beforeWindow(trace) + ":";
+      this.olderKey.querySelector(".rm-older-from").textContent = olderLegend(trace);
       this.olderKey.querySelector(".rm-older-most").textContent = number(mostOlder(trace));
-      const keys = ". Control and arrows move through it; Enter explains a token.";
-      text.box.setAttribute("aria-label", "The text, " + counted(trace.length, "token") + keys);
+      const keys = say("Control and arrows move through it; Enter explains a token.");
+      const said = { tokens: counted(trace.length, "token"), keys };
+      text.box.setAttribute("aria-label", say("The text, {tokens}. {keys}", said));
       text.setTrace(trace);
     }
 
@@ -187,10 +186,10 @@ const RetentionMap = (() => {
     }
 
     tell() {
-      const text = alternative(this.trace, this.steps.step, this.counts);
-      this.alternative.textContent = text;
-      const keys = "Arrows change the step; control and arrows move the crosshair; Enter explains the cell. ";
-      this.canvas.setAttribute("aria-label", "Retention map. " + keys + text);
+      const story = alternative(this.trace, this.steps.step, this.counts);
+      this.alternative.textContent = story;
+      const keys = say("Arrows change the step; control and arrows move the crosshair; Enter explains the cell.");
+      this.canvas.setAttribute("aria-label", say("Retention map. {keys} {story}", { keys, story }));
     }
 
     scene(overrides = {}) {
@@ -222,8 +221,12 @@ const RetentionMap = (() => {
       const { trace, steps } = this;
       const { layer, group } = this.decider(row);
       const per = group === null ? trace.groups : 1;
-      const held = trace.older ? " · holds " + olderStory(trace, olderIn(trace, steps.step, row, per)) : "";
-      return deciderName(trace, layer, group) + held + " · click to see its whole life";
+      const told = [deciderName(trace, layer, group)];
+      if (trace.older) {
+        const count = number(Math.round(10 * olderIn(trace, steps.step, row, per)) / 10); // heads' mean has tenths
+        told.push(say("holds {count} rows from before token {start}", { count, start: number(trace.start) }));
+      }
+      return [...told, say("click to see its whole life")].join(" · ");
     }
 
     decider(row) {
@@ -422,6 +425,7 @@ const RetentionMap = (() => {
 
   // `element` contains retention_map.html. `onEvent(name, detail)` hears of "cell", "token", "row" and "window".
   function mount(element, { onEvent = () => {} } = {}) {
+    translate(element);
     return new Instrument(element.querySelector(".rm"), onEvent);
   }
 

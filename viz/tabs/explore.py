@@ -1,6 +1,7 @@
 """Explore: one text under one policy, step by step."""
 
 import asyncio
+import json
 import re
 import time
 import uuid
@@ -25,7 +26,8 @@ from viz.example_texts import EXAMPLES, first_trace
 from viz.export import write_files
 from viz.figures import head_figure, token_figure
 from viz.findings import findings, findings_html
-from viz.markup import paragraphs, status
+from viz.lesson_words import Language
+from viz.markup import in_both, paragraphs, status
 from viz.payload import payload, window_at
 from viz.retention_map import RetentionMap
 from viz.sentences import life, why
@@ -35,6 +37,7 @@ from viz.tabs.runs import Run, a_run
 from viz.tabs.stop import stopping
 from viz.tabs.stored import BEFORE, GOING_ON, LOOKING, full_perplexity
 from viz.tabs.uploads import trace_of
+from viz.translations import SAID
 
 if TYPE_CHECKING:
     from core import LanguageModel
@@ -67,17 +70,23 @@ LOST = (
     "What you see is the example."
 )
 
+NOTHING_EVICTED = "The budget is not smaller than the text, so nothing had to be evicted."
+
+CLICK: dict[Language, str] = {"en": "Click any other token or cell.", "zh": "点击其他词元或格子，看看它们的历程。"}
+
 COPY_LINK = """async () => {
+  const chinese = document.documentElement.lang.startsWith("zh") ? CHINESE : {};
+  const say = (english) => chinese[english] ?? english;
   const { link } = document.querySelector(".rm[data-link]:not([data-link=''])")?.dataset ?? {};
-  const shown = (label, value) => ({ __type__: "update", label, value, visible: true });
-  if (!link) return shown("No link yet", "Only a whole run has one: press Run and let it come to its end.");
+  const shown = (label, value) => ({ __type__: "update", label: say(label), value, visible: true });
+  if (!link) return shown("No link yet", say("Only a whole run has one: press Run and let it come to its end."));
   try {
     await navigator.clipboard.writeText(link);
     return shown("Copied: the link to this run at this step", link);
   } catch {
     return shown("Copy this link to this run at this step", link);
   }
-}"""
+}""".replace("CHINESE", json.dumps(SAID))
 """Browsers let a page write to the clipboard only if it came from this machine or through https."""
 
 
@@ -139,7 +148,8 @@ def explore_tab(
     async def watch_model() -> AsyncIterator[str]:
         started = time.monotonic()
         while background is not None and not background.done():
-            yield status(f"Loading the model … {time.monotonic() - started:.0f} s. The example is real: look around.")
+            seconds = time.monotonic() - started
+            yield status("Loading the model … {seconds:.0f} s. The example is real: look around.", seconds=seconds)
             await asyncio.sleep(0.5)
         error = background.exception() if background is not None else None
         yield status(str(error), "error") if error else status("Model ready. Press Run to read your own text.", "done")
@@ -320,19 +330,19 @@ def computed(
         trace = report.traces[0]
         record.tokens = len(trace)
         doing = "Reading" if report.done < len(request.tokens) else "Writing"
-        progress = status(f"{doing}: {report.done:,} of {report.total:,} tokens")
+        progress = status(doing + ": {done:,} of {total:,} tokens", done=report.done, total=report.total)
         window = window_at(report.total, len(trace) - 1)
         picture = payload(trace, run=run_id, total=report.total, window=window)
-        yield picture, findings_html(findings(trace)), progress, trace, skip, skip, skip
+        yield picture, what_to_see(trace), progress, trace, skip, skip, skip
     seconds = time.monotonic() - started
-    done = f"{len(trace):,} tokens in {seconds:.1f} s"
-    yield line(f"{done}. Comparing with the full model …")
+    comparing = "{tokens:,} tokens in {seconds:.1f} s. Comparing with the full model …"
+    yield line(comparing, tokens=len(trace), seconds=seconds)
     stored = Stored((trace,))
     if lm.context_length is None or len(trace) <= lm.context_length:
         stored = Stored((trace,), {FULL_PERPLEXITY: np.array(full_perplexity(store, lm, trace.tokens))})
     key = request.key if store.put(request.key, stored) else None
     picture, found, *rest = whole(stored, key, row, run_id)
-    yield picture, found, status(f"Done: {done}{unevicted(trace)}.", "done"), *rest
+    yield picture, found, done(trace, "Done: {tokens:,} tokens in {seconds:.1f} s.", seconds=seconds), *rest
 
 
 def reports(lm: "LanguageModel", request: Request) -> Iterator[Any]:
@@ -343,16 +353,22 @@ def reports(lm: "LanguageModel", request: Request) -> Iterator[Any]:
     return core.iter_replay(lm, tokens, policy, positions=positions)
 
 
-def line(message: str, kind: str = "") -> tuple[Any, ...]:
+def line(message: str, kind: str = "", **values: Any) -> tuple[Any, ...]:
     """The outputs of a run if only its status changes."""
-    return gr.skip(), gr.skip(), status(message, kind), *[gr.skip()] * 4
+    return gr.skip(), gr.skip(), status(message, kind, **values), *[gr.skip()] * 4
+
+
+def done(trace: Trace, first: str, *more: str, **values: Any) -> str:
+    """The status of a run that has come to its end; it also says if the policy had nothing to do."""
+    idle = trace.policy.budget is not None and trace.policy.budget >= len(trace)
+    return status([first, *[NOTHING_EVICTED] * idle, *more], "done", tokens=len(trace), **values)
 
 
 def from_store(stored: Stored, key: str, row: tuple[int, int]) -> tuple[Any, ...]:
     """The outputs of a run that was computed before."""
     picture, found, *rest = whole(stored, key, row, uuid.uuid4().hex)
     trace = stored.traces[0]
-    return picture, found, status(f"Done: {len(trace):,} tokens{unevicted(trace)}. {BEFORE}.", "done"), *rest
+    return picture, found, done(trace, "Done: {tokens:,} tokens.", f"{BEFORE}."), *rest
 
 
 def whole(stored: Stored, key: str | None, row: tuple[int, int], run: str, step: int | None = None) -> tuple[Any, ...]:
@@ -364,15 +380,13 @@ def whole(stored: Stored, key: str | None, row: tuple[int, int], run: str, step:
     beside = stored.arrays.get(FULL_PERPLEXITY)
     window = window_at(len(trace), len(trace) - 1 if step is None else step)
     picture = payload(trace, run=run, window=window) | {"key": key}
-    found = findings_html(findings(trace, None if beside is None else float(beside)))
+    found = what_to_see(trace, None if beside is None else float(beside))
     return picture, found, trace, *panels(trace, row)
 
 
-def unevicted(trace: Trace) -> str:
-    """What to say of a policy that had nothing to do."""
-    if trace.policy.budget is None or trace.policy.budget < len(trace):
-        return ""
-    return ". The budget is not smaller than the text, so nothing had to be evicted"
+def what_to_see(trace: Trace, full_perplexity: float | None = None) -> str:
+    """The findings, in both languages."""
+    return in_both(lambda language: findings_html(findings(trace, full_perplexity, language)))
 
 
 def opened(store: TraceStore, query: Mapping[str, str]) -> tuple[Any, ...]:
@@ -412,7 +426,8 @@ def panels(trace: Trace, row: tuple[int, int]) -> tuple[Any, Any, str]:
     head = head_figure(trace, min(row[0], layers - 1), min(row[1], groups - 1))
     longest = metrics.longest_lived(trace)
     position = longest.position if longest else 0
-    return head, token_figure(trace, position), paragraphs([life(trace, position), "Click any other token or cell."])
+    words = in_both(lambda language: paragraphs([life(trace, position, language), CLICK[language]]))
+    return head, token_figure(trace, position), words
 
 
 def show_token(trace: Trace | None, event: gr.EventData) -> tuple[Any, Any]:
@@ -420,10 +435,14 @@ def show_token(trace: Trace | None, event: gr.EventData) -> tuple[Any, Any]:
     if trace is None or not 0 <= int(event.position) < len(trace):
         return gr.skip(), gr.skip()
     position = int(event.position)
-    sentences = [life(trace, position)]
-    if getattr(event, "group", None) is not None:
-        sentences.insert(0, why(trace, int(event.layer), int(event.group), position))
-    return token_figure(trace, position), paragraphs(sentences)
+
+    def sentences(language: Language) -> list[str]:
+        told = [life(trace, position, language)]
+        if getattr(event, "group", None) is None:
+            return told
+        return [why(trace, int(event.layer), int(event.group), position, language), *told]
+
+    return token_figure(trace, position), in_both(lambda language: paragraphs(sentences(language)))
 
 
 def choose_row(trace: Trace | None, by_attention: bool, event: gr.EventData) -> Iterator[tuple[Any, Any]]:
@@ -451,9 +470,17 @@ def open_run(file: str, row: tuple[int, int]) -> tuple[Any, ...]:
         trace = trace_of(file)
     except UserError as e:
         return *[gr.skip()] * 2, status(str(e), "error"), *[gr.skip()] * 4
-    line = status(f"Opened: {trace.policy}, {len(trace):,} tokens, read by {PurePath(trace.model_id).name}.", "done")
+    limit = "" if trace.policy.budget is None else ", budget {budget}"
+    line = status(
+        "Opened: {policy}" + limit + ", {tokens:,} tokens, read by {model}.",
+        "done",
+        policy=trace.policy.label,
+        budget=trace.policy.budget,
+        tokens=len(trace),
+        model=PurePath(trace.model_id).name,
+    )
     picture = payload(trace, run=uuid.uuid4().hex, window=window_at(len(trace), len(trace) - 1))
-    return picture, findings_html(findings(trace)), line, trace, *panels(trace, row)
+    return picture, what_to_see(trace), line, trace, *panels(trace, row)
 
 
 def show_window(trace: Trace | None, event: gr.EventData) -> Any:

@@ -1,0 +1,220 @@
+"""A Chinese browser: what is computed is Chinese there, says the same as in English, and leaves no English over."""
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from string import Formatter
+
+import gradio as gr
+import pytest
+from playwright.sync_api import Page, expect
+from traces import random_trace
+
+import app
+from core.trace_store import TraceStore
+from viz import comparison_map, retention_map
+from viz.comparison_map import ComparisonMap
+from viz.lesson_words import LESSON
+from viz.payload import Mark, comparison_payload, payload
+from viz.retention_map import standalone_html, static
+from viz.translations import I18N
+
+ENGLISH = re.compile("[A-Za-z]{2,}")
+NAMES = re.compile(r"TOVA|Window(\+i)?|H2O|KV|SVG|PNG|NLL|nat\b|Ctrl|Shift|Alt|Enter|Home|End|smollm2-135m-instruct")
+TOKENS = re.compile("“[^”]*”")  # and the user's they are, in any language
+MARKS = (Mark(range(3, 9), "«1»"), Mark(range(25, 28), "«2»", "question"))
+
+
+@pytest.fixture(scope="module")
+def address(serve: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("page")
+    page: gr.Blocks = app.build(TraceStore(folder / "runs", 10), votes=folder / "votes.db")
+    return serve(page, theme=app.THEME, css=static("page.css"), i18n=I18N)
+
+
+def left_in_english(text: str) -> list[str]:
+    return ENGLISH.findall(NAMES.sub("", TOKENS.sub("", text)))
+
+
+def words_of(page: Page, of: str) -> str:
+    """All that the first map says and draws no canvas for, the user's text left out."""
+    return page.locator(of).first.evaluate(
+        """map => {
+            const said = [map, ...map.querySelectorAll("*")].flatMap(element => [
+                element.title, element.ariaLabel, element.ariaValueText,
+                ...Array.from(element.childNodes, node => node.nodeType === Node.TEXT_NODE ? node.data : ""),
+            ].filter(words => words && !element.closest(".rm-text > *, .rm-token, style")));
+            return said.join("\\n");
+        }"""
+    )
+
+
+@pytest.mark.parametrize(("locale", "chinese"), [("zh-CN", True), ("zh-TW", True), ("en-US", False), ("de-DE", False)])
+def test_a_page_shows_what_is_computed_in_its_language(
+    open_page: Callable[..., Page], address: str, locale: str, chinese: bool
+) -> None:
+    page = open_page(address, locale=locale)
+    expect(page.locator(".rm-number").first).to_have_text("325 / 325")
+    page.locator("#stop").click()
+    for place, english, translated in (
+        ("#status", "Model ready.", "模型已就绪。"),
+        ("#stopped", "Stopped.", "已停止。"),
+        ("#findings", "27 of 30\nlayers hold the very first token", "27 / 30 层\n把第一个词元保留到最后"),
+        ("#token-words", "still held at the end by 8 of 30 layers", "到最后，30 层中仍有 8 层保留着它"),
+        (".rm-legend >> nth=0", "just evicted", "刚被淘汰"),
+        (".rm-readout >> nth=0", "1,920 rows kept of 9,780 read (20\u00a0%)", "读入 9,780 行，保留 1,920 行（20%）"),
+    ):
+        shown = page.locator(place)
+        expect(shown).to_contain_text(translated if chinese else english, use_inner_text=True)
+        expect(shown).not_to_contain_text(english if chinese else translated, use_inner_text=True)
+        assert not chinese or left_in_english(shown.inner_text()) == []
+
+    page.locator(".rm canvas").first.click(position={"x": 400, "y": 120})
+    forgot = r"^第 \d+ 层(在读|一读到).*淘汰" if chinese else r"^Layer \d+ forgot"
+    expect(page.locator("#token-words")).to_have_text(re.compile(forgot), use_inner_text=True)
+    page.locator("#copy-link").click()
+    expect(page.locator("#link")).to_contain_text("指向这次运行" if chinese else "link to this run")
+
+
+def test_a_map_leaves_no_english_over(open_page: Callable[..., Page], address: str) -> None:
+    page = open_page(address, locale="zh-CN")
+    expect(page.locator(".rm-number").first).to_have_text("325 / 325")
+    expect(page.locator(".rm-alternative").first).to_contain_text("第 325 / 325 步")
+    page.locator(".rm-tools [data-do=help]").first.click()
+
+    said = words_of(page, ".rm")
+
+    assert {"步", "尚未读到", "保存图片", "上一步 (←)", "滚轮、双指", "图例"} <= set(said.split("\n"))
+    assert left_in_english(said) == []
+    page.locator(".rm-play").first.click()
+    expect(page.locator(".rm-play").first).to_have_attribute("aria-label", "暂停")
+
+
+def test_several_maps_leave_no_english_over(open_page: Callable[..., Page], serve: Callable[..., str]) -> None:
+    with gr.Blocks(analytics_enabled=False) as blocks:
+        comparison = ComparisonMap()
+        traces = [random_trace(3), random_trace(4, groups=2)]
+        sent = comparison_payload(traces, run="x", marks=MARKS) | {"model": "«3»"}
+        blocks.load(lambda: sent, outputs=comparison, show_progress="hidden")
+    page = open_page(serve(blocks), locale="zh-CN")
+    expect(page.locator(".cm .rm-number")).to_have_text("39 / 39")
+    expect(page.locator(".cm .rm-alternative")).to_contain_text("每个 KV 头 8 行")
+    page.locator(".cm-list canvas").nth(1).hover(position={"x": 400, "y": 40})
+    expect(page.locator(".cm-story").nth(1)).not_to_be_empty()
+
+    said = words_of(page, ".cm")
+
+    assert {"差异", "仅 A 保留：", "都不保留", "各策略保留了什么 · «3»"} <= set(said.split("\n"))
+    assert left_in_english(said.replace("TOVA per head", "")) == []
+
+
+def test_the_lesson_keeps_its_own_choice_of_language(open_page: Callable[..., Page], address: str) -> None:
+    page = open_page(address, locale="zh-CN")
+    page.get_by_role("tab", name="课程").click()
+    expect(page.locator(".lesson h2")).to_have_text(LESSON["zh"][0].title)
+    page.get_by_label("English").check()
+    expect(page.locator(".lesson h2")).to_have_text(LESSON["en"][0].title)
+    expect(page.locator(".lesson h2")).to_be_visible()
+
+
+# What the scripts say
+
+
+def page_in(language: str, script: str, open_page: Callable[..., Page]) -> Page:
+    page = open_page("about:blank")
+    page.evaluate("language => { document.documentElement.lang = language; }", language)
+    page.add_script_tag(content=script)
+    return page
+
+
+STORIES = """payload => {
+    const trace = Drawing.decode(payload);
+    const counts = Drawing.noCounts(trace);
+    const said = [[Drawing.policyName(trace)], [Drawing.windowName(trace)]];
+    for (let step = 0; step < trace.length; step += 3) {
+        Drawing.moveCounts(trace, counts, step);
+        said.push([Drawing.alternative(trace, step, counts)], [Drawing.stepStory(trace, step, counts)]);
+        trace.pieces.forEach((_, position) => {
+            said.push([Drawing.tokenStory(trace, step, position, counts.keepers[position])]);
+            for (let group = 0; group < trace.groups; group++) {
+                said.push([Drawing.cellStory(trace, step, 1, group, position), step, position]);
+            }
+            said.push([Drawing.cellStory(trace, step, 1, null, position)]);
+        });
+    }
+    return said.map(([words]) => words);
+}"""
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("window", [None, range(12, 30)])
+def test_the_stories_of_a_map_have_the_same_numbers(
+    open_page: Callable[..., Page], groups: int, window: range | None
+) -> None:
+    sent = payload(random_trace(3, groups=groups), marks=MARKS, window=window)
+    said = [page_in(of, retention_map._JS, open_page).evaluate(STORIES, sent) for of in ("en", "zh-CN")]
+
+    assert len(said[0]) == len(said[1]) > 100
+    for english, chinese in zip(*said, strict=True):
+        without = [TOKENS.sub("", words) for words in (english, chinese)]
+        assert sorted(re.findall(r"[\d,.]*\d", without[0])) == sorted(re.findall(r"[\d,.]*\d", without[1]))
+        assert left_in_english(chinese.replace("TOVA per head", "")) == []
+    assert len({TOKENS.sub("", re.sub(r"\d+", "", words)) for words in said[1]}) > 8
+
+
+class Texts(HTMLParser):
+    """The fixed texts of a template."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+        self.feed(html)
+
+    def handle_data(self, data: str) -> None:
+        self.found.add(data.strip())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found |= {value for name, value in attrs if name in ("title", "aria-label") and value}
+
+
+def test_every_word_of_the_maps_has_a_translation_and_none_is_left_over(open_page: Callable[..., Page]) -> None:
+    chinese = page_in("en", static("words.js"), open_page).evaluate("Words.CHINESE")
+    scripts = static("drawing.js", "controls.js", "pictures.js", "retention_map.js", "comparison_map.js")
+    in_templates = Texts(retention_map._HTML).found | Texts(comparison_map._HTML).found
+    literals = {text.replace("\\u00a0", "\u00a0") for text in re.findall(r'"((?:[^"\\\n]|\\.)*)"', scripts)}
+    said = {text.replace("\\u00a0", "\u00a0") for text in re.findall(r'\bsay\(\s*"((?:[^"\\\n]|\\.)*)"', scripts)}
+
+    assert len(said) > 60 and len(in_templates) > 60
+    assert said <= chinese.keys()
+    assert {text for text in in_templates if ENGLISH.search(text)} - {"SVG"} <= chinese.keys()
+    assert chinese.keys() <= literals | in_templates
+    for english, translated in chinese.items():
+        holes = [sorted(name for _, name, *_ in Formatter().parse(text) if name) for text in (english, translated)]
+        assert holes[0] == holes[1] and translated, english
+
+
+def test_long_lines_of_a_picture_end_where_chinese_allows_it(open_page: Callable[..., Page]) -> None:
+    text = "任一方保留的词元中，双方共有的并不多；在 TOVA 下，这一步淘汰的行，都是当前查询关注最少的。"
+    lines, widest = page_in("zh-CN", retention_map._JS, open_page).evaluate(
+        """text => {
+            const look = { palette: { font: "sans-serif" }, font: 13, ratio: 1 };
+            const picture = new Pictures.Picture({ cssWidth: 168, ...look });
+            const lines = picture.lines(text, 13, false);
+            return [lines, Math.max(...lines.map(line => Drawing.textWidth(line, 13, "sans-serif")))];
+        }""",
+        text,
+    )
+    assert len(lines) > 2 and widest <= 140
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    assert not any(line[0] in "，。；：、）" for line in lines)
+
+
+def test_the_file_of_its_own_stays_english(open_page: Callable[..., Page], tmp_path: Path) -> None:
+    file = tmp_path / "map.html"
+    file.write_text(standalone_html(random_trace(3)), encoding="utf-8")
+    page = open_page(file.as_uri(), locale="zh-CN")
+    expect(page.locator(".rm-number")).to_have_text("39 / 39")
+    expect(page.locator(".rm-legend")).to_contain_text("just evicted")
+    expect(page.locator(".rm-readout")).to_contain_text("rows kept of")
+    expect(page.locator(".rm-alternative")).to_contain_text("Step 39 of 39")

@@ -1,0 +1,180 @@
+"""What is computed for Explore comes in English and Chinese: the same numbers, every text escaped, nothing left out."""
+
+import ast
+import asyncio
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from string import Formatter
+
+import numpy as np
+import pytest
+from traces import HOSTILE, random_trace, trace_of
+
+from core.policies import POLICIES, make_policy, settings_of
+from core.trace import NEVER, PolicySettings, Trace
+from core.trace_store import TraceStore
+from tests.writers import writer_model
+from viz.findings import WORDS, findings
+from viz.markup import status
+from viz.sentences import REASONS, SENTENCES, life, quoted, why
+from viz.tabs import explore, models
+from viz.tabs.models import ResidentModels
+from viz.tabs.stored import BEFORE, GOING_ON, LOOKING
+from viz.translations import SAID
+
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+BEGINNING = re.compile(r'<(?:div|span) class="in-(en|zh)" lang="(?:en|zh-CN)">')
+
+
+def runs() -> list[Trace]:
+    """One of every policy, cut at once and not, and of one that a newcomer adds; the last has evicted nothing."""
+    found = []
+    for key, policy in POLICIES.items():
+        trace = random_trace(1, groups=2 if policy.scope == "kv_head" else 1)
+        settings = settings_of(make_policy(key, None if key == "full" else 8))
+        found.append(replace(trace, policy=settings, tokens=replace(trace.tokens, pieces=("x",) * len(trace))))
+    at_once = replace(found[-1], prefill="one-shot", prompt_length=20)
+    spared = replace(found[-1], runner_up_importance=np.full_like(found[-1].runner_up_importance, np.inf))
+    newcomer = replace(found[-1], policy=PolicySettings("mine", "Mine", "layer", 8))
+    return [*found, at_once, spared, newcomer, trace_of([[[NEVER] * 4]], ("x",) * 4, budget=8)]
+
+
+def holes(template: str) -> list[str]:
+    return sorted(f"{name}:{form}" for _, name, form, _ in Formatter().parse(template) if name)
+
+
+def numbers(text: str) -> list[str]:
+    return sorted(re.findall(r"\d+(?:[.,]\d+)*%?", text))
+
+
+def same_in_both(english: str, chinese: str) -> None:
+    assert numbers(english) == numbers(chinese), (english, chinese)
+    assert CHINESE.search(chinese) and not CHINESE.search(english)
+
+
+def in_each(html: str) -> dict[str, str]:
+    """What a text says in each language."""
+    _, *parts = BEGINNING.split(html)
+    ended = (words.removesuffix("</p>").removesuffix("</span>").removesuffix("</div>") for words in parts[1::2])
+    return dict(zip(parts[::2], ended, strict=True))
+
+
+@pytest.mark.parametrize("words", [SENTENCES, REASONS], ids=["sentences", "reasons"])
+def test_templates_have_the_same_holes(words: dict[str, dict[str, str]]) -> None:
+    assert words["en"].keys() == words["zh"].keys()
+    for key, english in words["en"].items():
+        assert holes(english) == holes(words["zh"][key]), key
+
+
+def test_templates_of_findings_and_status_lines_have_the_same_holes() -> None:
+    assert WORDS["en"].keys() == WORDS["zh"].keys()
+    for key, english in WORDS["en"].items():
+        chinese = WORDS["zh"][key]
+        assert holes(english.value + english.meaning) == holes(chinese.value + chinese.meaning), key
+    for english, chinese in SAID.items():
+        assert holes(english) == holes(chinese) and CHINESE.search(chinese), english
+
+
+@pytest.mark.parametrize("trace", runs(), ids=lambda trace: f"{trace.policy} {trace.prefill}")
+@pytest.mark.parametrize("full", [None, 12.3])
+def test_findings_have_the_same_numbers(trace: Trace, full: float | None) -> None:
+    english, chinese = findings(trace, full), findings(trace, full, "zh")
+    assert len(english) == len(chinese) >= 3
+    for a, b in zip(english, chinese, strict=True):
+        same_in_both(f"{a.value} {a.meaning}", f"{b.value} {b.meaning}")
+
+
+@pytest.mark.parametrize("trace", runs(), ids=lambda trace: f"{trace.policy} {trace.prefill}")
+def test_sentences_have_the_same_numbers(trace: Trace) -> None:
+    groups = trace.evicted_at.shape[1]
+    for position in range(len(trace)):
+        same_in_both(life(trace, position), life(trace, position, "zh"))
+        for group in range(groups):
+            same_in_both(why(trace, 0, group, position), why(trace, 0, group, position, "zh"))
+
+
+def test_every_policy_has_its_own_reason() -> None:
+    assert POLICIES.keys() - {"full"} <= REASONS["en"].keys()
+
+
+def test_sentences_by_hand() -> None:
+    trace = trace_of([[[NEVER, 2, 3, 3]], [[2, 3, NEVER, NEVER]]], ("The", " harbour", " light", ","))
+    assert why(trace, 0, 0, 1, "zh") == (
+        "第 0 层在读“ light”时（第 2 步）淘汰了“ harbour”：在 3 行中得到的注意力最少，只有 0.12；次少的是 0.25。"
+    )
+    assert why(trace, 0, 0, 3, "zh").startswith("第 0 层一读到“,”（第 3 步）就把它淘汰了：")
+    assert why(trace, 0, 0, 0, "zh") == "第 0 层到最后（第 3 步）仍保留着“The”，距读入已有 3 步。"
+    assert life(trace, 0, "zh") == ("词元 0，“The”：在 4 步中平均保留 3 步；到最后，2 层中仍有 1 层保留着它。")
+    cut = trace_of([[[NEVER, NEVER]]], ("x", ""))
+    assert (quoted(cut, 1), quoted(cut, 1, "zh")) == ("a part of “x”", "“x”的一部分")
+
+
+def hostile() -> Trace:
+    return trace_of([[[2, 3, NEVER, 4, NEVER, 5, NEVER, NEVER]]], ("a", "b", "c", "d", *HOSTILE[:4]), budget=3)
+
+
+def test_the_users_text_is_escaped_in_both() -> None:
+    class Click:
+        position, layer, group = 4, 0, 0
+
+    for page in (explore.what_to_see(hostile()), explore.show_token(hostile(), Click())[1]):
+        each = in_each(page)
+        assert each.keys() == {"en", "zh"}
+        for words in each.values():
+            assert "<img" not in words and "&lt;/script&gt;&lt;img" in words
+    line = status("Opened: {policy}, {tokens:,} tokens, read by {model}.", "done", policy="<b>", tokens=3, model="{x}")
+    assert in_each(line) == {
+        "en": "Opened: &lt;b&gt;, 3 tokens, read by {x}.",
+        "zh": "已打开：&lt;b&gt;，3 个词元，由 {x} 读入。",
+    }
+
+
+def test_a_status_that_has_no_chinese_stays_as_it_is() -> None:
+    assert status("{what} is <no> template", "error") == (
+        '<p class="status error" role="alert">{what} is &lt;no&gt; template</p>'
+    )
+    assert status(["Waiting for the model …", "Not said."]) == (
+        '<p class="status info" role="status">Waiting for the model … Not said.</p>'
+    )
+
+
+def test_every_status_line_written_in_explore_has_chinese() -> None:
+    calls = [
+        node
+        for node in ast.walk(ast.parse(Path(explore.__file__).read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("status", "line", "done")
+    ]
+    written = {arg.value for call in calls for arg in call.args[:2] if isinstance(arg, ast.Constant)}
+    lines = {text for text in written if text not in ("error", "done")}
+    assert len(lines) >= 6
+    assert lines | {LOOKING, GOING_ON, f"{BEFORE}.", explore.LOST, explore.NOTHING_EVICTED} <= SAID.keys()
+
+
+def test_a_run_tells_how_it_goes_in_both(tiny: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = writer_model(tiny("llama-gqa").directory, tmp_path / "model")
+    monkeypatch.setattr(models, "resident", ResidentModels((model,)))
+    store = TraceStore(tmp_path / "runs")
+    text = "w1 w2 w3 w4 w5 w6"
+
+    def told(budget: int, new_tokens: int) -> list[str]:
+        steps = explore.run(store, (0, 0), model, "tova", budget, new_tokens, text, "original", 4, 0)
+        return [step[2] for step in steps]
+
+    async def looked() -> list[str]:
+        return [step[2] async for step in explore.look(store, (0, 0), model, "tova", 4, 9, text, "original", 4, 0)]
+
+    explore.first_trace().save(tmp_path / "tova.npz")
+    full = replace(random_trace(2), policy=settings_of(make_policy("full")))
+    full.save(tmp_path / "full.npz")
+    opened = [explore.open_run(str(tmp_path / f"{name}.npz"), (0, 0))[2] for name in ("tova", "full")]
+    lines = [*told(4, 9), *told(4, 9), *told(64, 0), *told(64, 0), *asyncio.run(looked()), *opened]
+    said = [in_each(line) for line in lines]
+
+    assert all(each.keys() == {"en", "zh"} for each in said), lines
+    for each in said:
+        same_in_both(each["en"], each["zh"])
+    english = " ".join(each["en"] for each in said)
+    for part in ("Loading", "Writing", "Comparing", "nothing had to be evicted. This was", "Looking", "budget 64, 326"):
+        assert part in english, part
