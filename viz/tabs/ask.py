@@ -23,10 +23,10 @@ from viz.markup import paragraphs, status
 from viz.payload import Mark, comparison_payload
 from viz.story_cards import CSS
 from viz.tabs import limits
+from viz.tabs.buttons import starting, stopping
 from viz.tabs.contenders import contenders, pairs
 from viz.tabs.models import ALONE, QUIETLY, language_model
 from viz.tabs.runs import Run, a_run
-from viz.tabs.stop import starting, stopping
 from viz.tabs.uploads import text_of
 
 if TYPE_CHECKING:

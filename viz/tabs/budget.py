@@ -16,9 +16,9 @@ from viz.figures import sweep_figure
 from viz.markup import paragraphs, status
 from viz.paper_sweep import paper_sweep_figure
 from viz.tabs import limits
+from viz.tabs.buttons import starting, stopping
 from viz.tabs.models import QUIETLY
 from viz.tabs.runs import Run, a_run
-from viz.tabs.stop import starting, stopping
 from viz.tabs.uploads import text_of
 
 SWEEP_COLUMNS = ["policy", "budget", "perplexity", "tokens", "tokens per second"]

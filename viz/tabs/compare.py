@@ -22,10 +22,10 @@ from viz.markup import paragraphs, status
 from viz.payload import comparison_payload
 from viz.sentences import quoted
 from viz.tabs import limits, models
+from viz.tabs.buttons import stopping
 from viz.tabs.contenders import contender, contender_settings, contenders, pairs
 from viz.tabs.models import ALONE, QUIETLY, language_model
 from viz.tabs.runs import Run, a_run
-from viz.tabs.stop import stopping
 from viz.tabs.stored import BEFORE, GOING_ON, LOOKING
 
 if TYPE_CHECKING:

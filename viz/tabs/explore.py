@@ -32,9 +32,9 @@ from viz.payload import payload, window_at
 from viz.retention_map import RetentionMap
 from viz.sentences import life, why
 from viz.tabs import limits, models
+from viz.tabs.buttons import stopping
 from viz.tabs.models import ALONE, QUIETLY, language_model
 from viz.tabs.runs import Run, a_run
-from viz.tabs.stop import stopping
 from viz.tabs.stored import BEFORE, GOING_ON, LOOKING, full_perplexity
 from viz.tabs.uploads import trace_of
 from viz.translations import SAID
@@ -199,8 +199,16 @@ def policy_controls() -> tuple[gr.Dropdown, gr.Slider, gr.Slider, list[gr.Slider
         min_width=140,
         elem_id="policy",
     )
+    most = limits.current.max_budget
     budget = gr.Slider(
-        1, 1024, value=64, step=1, label="Multi-state size (budget)", scale=4, min_width=190, elem_id="budget"
+        1,
+        most,
+        value=min(64, most),
+        step=1,
+        label="Multi-state size (budget)",
+        scale=4,
+        min_width=190,
+        elem_id="budget",
     )
     settings = [
         gr.Slider(
@@ -217,7 +225,14 @@ def policy_controls() -> tuple[gr.Dropdown, gr.Slider, gr.Slider, list[gr.Slider
         for _, setting in SETTINGS
     ]
     new_tokens = gr.Slider(
-        0, 512, value=0, step=1, label="New tokens to write", scale=4, min_width=180, elem_id="new-tokens"
+        0,
+        min(512, limits.current.max_new_tokens),
+        value=0,
+        step=1,
+        label="New tokens to write",
+        scale=4,
+        min_width=180,
+        elem_id="new-tokens",
     )
     policy.change(show_settings, policy, [budget, *settings], **QUIETLY)
     return policy, budget, new_tokens, settings

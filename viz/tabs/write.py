@@ -20,10 +20,10 @@ from viz.markup import status
 from viz.story_cards import CSS, pair_html, telling_html
 from viz.story_figures import tally_figure
 from viz.tabs import limits
+from viz.tabs.buttons import starting, stopping
 from viz.tabs.contenders import contenders, pairs
 from viz.tabs.models import QUIETLY
 from viz.tabs.runs import Run, a_run
-from viz.tabs.stop import starting, stopping
 
 PROMPTS = {
     "The lighthouse": "Write a story about a lighthouse keeper who finds a letter in a bottle.",
