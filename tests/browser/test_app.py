@@ -239,6 +239,8 @@ def test_a_link_opens_on_its_step(open_page: Callable[..., Page], address: str) 
     page.get_by_role("button", name="Previous step").first.click()
     page.wait_for_url(re.compile(r"\?step=149$"))
     assert str(bar.evaluate("bar => bar.style.fill")).startswith('url("#')
+    cuts = page.locator("#head [clip-path]").evaluate_all("all => all.map(each => each.getAttribute('clip-path'))")
+    assert cuts and all(cut.startswith("url('#") for cut in cuts)
 
 
 def test_a_run_can_be_taken_away(page: Page, tmp_path: Path, open_page: Callable[..., Page]) -> None:

@@ -34,9 +34,12 @@ const RetentionMap = (() => {
   function writeAddress(key, step) {
     try {
       history.replaceState(history.state, "", addressOf(key, step));
-      // Plotly fills its colour bars by the address that the page had when it drew them
+      // Plotly fills its colour bars and cuts its plots by the address that the page had when it drew them
       for (const bar of document.querySelectorAll(".js-plotly-plot .gradient_filled")) {
         bar.style.fill = bar.style.fill.replace(/url\("[^"#]*#/, 'url("#');
+      }
+      for (const cut of document.querySelectorAll(".js-plotly-plot [clip-path]")) {
+        cut.setAttribute("clip-path", cut.getAttribute("clip-path").replace(/url\('[^'#]*#/, "url('#"));
       }
     } catch {
       // Some browsers let no file opened from disk change its address; the picture works without.
