@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from mcp import ClientSession
+from mcp.client.streamable_http import streamablehttp_client
 from talkers import make_talker
 
 import app
@@ -43,7 +45,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> TraceStore:
 @pytest.fixture(scope="module")
 def address(talker: core.LanguageModel, store: TraceStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     page = app.build(store, talker.model_id, votes=tmp_path_factory.mktemp("votes") / "votes.db")
-    yield page.launch(prevent_thread_lock=True, quiet=True, mcp_server=app.find_spec("mcp") is not None)[1]
+    yield page.launch(prevent_thread_lock=True, quiet=True, mcp_server=True)[1]
     page.close(verbose=False)
 
 
@@ -174,10 +176,6 @@ def test_a_run_reports_and_ends_when_nobody_waits_for_it(client: Client, talker)
 
 
 def test_the_same_are_tools_for_language_models(address: str, talker) -> None:
-    pytest.importorskip("mcp", reason='MCP needs pip install "gradio[mcp]"')
-    from mcp import ClientSession  # noqa: PLC0415
-    from mcp.client.streamable_http import streamablehttp_client  # noqa: PLC0415
-
     async def use() -> tuple:
         async with (
             streamablehttp_client(f"{address}gradio_api/mcp/") as (receive, send, _),
