@@ -146,7 +146,9 @@ class TraceStore:
         self.directory = Path(directory)
         self._limit = int(megabytes * 1e6)
         try:
-            self._cache = self._open()
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.directory / "opening", timeout=PATIENCE):  # SQLite lets no two begin a database at once
+                self._cache = self._open()
             (self.directory / "turns").mkdir(exist_ok=True)
         except _FAULTS as e:
             raise StoreUnavailable(

@@ -54,12 +54,13 @@ def open_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
     requests: list[str] = []
 
     def failed(error: Error) -> None:
-        if error.name != "AbortError":  # gradio's own requests, when a page is left
+        if error.name != "AbortError" and "AbortError" not in error.message:  # gradio's requests, when a page is left
             errors.append(str(error))
 
     def complained(message: ConsoleMessage) -> None:
         url = message.location["url"]
-        if message.type == "error" and not url.endswith("/favicon.ico"):  # asked of a proxy's root, not of us
+        ours = not url.endswith("/favicon.ico")  # that is asked of a proxy's root, not of us
+        if message.type == "error" and ours and not message.text.startswith("AbortError"):
             errors.append(f"{message.text} ({url})")
 
     def open_(address: str, **context: Any) -> Page:

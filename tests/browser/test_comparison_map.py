@@ -275,6 +275,7 @@ def test_the_text_is_coloured_by_where_forgetting_hurts(page: Page) -> None:
     page.locator(".cm-by").select_option("cost")
     page.locator(".cm-of").select_option("1")
     expect(page.get_by_text("+3 or more")).to_be_visible()
+    expect(page.locator(".rm-t").nth(8)).to_have_attribute("data-kept", "cost8")
 
     looks = page.locator(".rm-t").evaluate_all("spans => spans.slice(0, 11).map(span => span.dataset.kept)")
 
