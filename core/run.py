@@ -134,11 +134,7 @@ class Run:
             memory: Floats = np.zeros(columns.shape)
             memory[:, : live.shape[1]] = np.take_along_axis(self.memory[layer], live, axis=1)
         else:
-            if self.policy.reads_attention or late is not None:
-                walked = self._walked(layer, positions, chunk, live, logits, attention, late)
-            else:
-                walked = self._walked_ahead(layer, offset, chunk)
-            columns, memory, evictions = walked
+            columns, memory, evictions = self._walked(layer, positions, chunk, live, logits, attention, late)
             if evictions is not None:
                 self._record_chunk(layer, positions, chunk, until, evictions)
         self._kept.append((np.take_along_axis(positions, columns, axis=1), memory))
@@ -167,6 +163,8 @@ class Run:
         late: "LateLogits | None",
     ) -> "_Walked":
         """By the shortest way that is exact."""
+        if not self.policy.reads_attention and late is None:
+            return self._walked_ahead(layer, positions.shape[1] - len(chunk), chunk)
         if attention is not None and self.policy.reads_attention:
             if self._evicts_by_mean_attention and self.evicts_in(chunk):
                 walked = self._walk_by_mean(chunk, live, attention)

@@ -19,7 +19,7 @@ from pydantic import ValidationError, validate_call
 import core
 from core import metrics
 from core.costs import Cost, costs
-from core.errors import BadInput, NumericalError, OutOfMemory, UserError
+from core.errors import BadInput
 from core.policies import POLICIES, Policy, make_policy, settings_of
 from core.records import Point, budget_sentences, points
 from core.registry import DEFAULT_MODEL
@@ -29,7 +29,7 @@ from viz.export import new_folder, write_trace
 from viz.tabs import limits
 from viz.tabs.contenders import contender, contender_settings
 from viz.tabs.models import ALONE
-from viz.tabs.runs import Run
+from viz.tabs.runs import Run, too_late
 from viz.tabs.zero_gpu import on_gpu
 
 PolicyKey: TypeAlias = Literal[tuple(POLICIES)]  # type: ignore[valid-type]
@@ -107,46 +107,49 @@ class SweepAnswer(TypedDict):
 
 def api(store: TraceStore) -> None:
     """Make the endpoints, inside the page; they wait in one line with the page's own runs, and share their store."""
-    for run in (trace, compare, sweep):
-        gr.api(endpoint(run, store), concurrency_id=ALONE["concurrency_id"], concurrency_limit=1)
+    for endpoint in endpoints(store):
+        gr.api(endpoint, concurrency_id=ALONE["concurrency_id"], concurrency_limit=ALONE["concurrency_limit"])
 
 
-def endpoint(run: Callable[..., Iterator[Any]], store: TraceStore) -> Callable[..., Iterator[Any]]:
+def endpoints(store: TraceStore) -> list[Callable[..., Iterator[Any]]]:
+    """What programs may call."""
+    return [_endpoint(trace, store), _endpoint(compare, store), _endpoint(sweep)]
+
+
+def _endpoint(run: Callable[..., Iterator[Any]], *given: Any) -> Callable[..., Iterator[Any]]:
     """A generator of `Progress` and, at last, an answer as an endpoint.
 
-    Its inputs are checked to be of their types; before them it gets a `Run` and the store. Gradio shows the type that
-    a function returns, but not what is in an Iterator: hence the other annotation.
+    Its inputs are checked to be of their types; before them it gets a `Run` and what else is given. Gradio shows the
+    type that a function returns, but not what is in an Iterator: hence the other annotation.
     """
     checked = validate_call(config={"strict": True, "arbitrary_types_allowed": True})(run)
     signature = inspect.signature(run)
+    inputs = list(signature.parameters.values())[1 + len(given) :]
     answer = get_args(get_args(signature.return_annotation)[0])[-1]
-    signature = signature.replace(parameters=list(signature.parameters.values())[2:], return_annotation=answer)
+    signature = signature.replace(parameters=inputs, return_annotation=answer)
 
     @on_gpu
     @wraps(run)
-    def made(*inputs: Any) -> Iterator[Any]:
+    def endpoint(*values: Any) -> Iterator[Any]:
         record = Run("api")
         try:
-            with closing(checked(record, store, **signature.bind(*inputs).arguments)) as reports:
+            with closing(checked(record, *given, **signature.bind(*values).arguments)) as reports:
                 for report in reports:
                     yield report
                     if record.is_late and "done" in report:
-                        raise BadInput(
-                            f"Stopped after {limits.current.max_seconds:,} seconds, the most a run may take here. "
-                            "Take a shorter text or fewer new tokens, or run the app yourself with --max-seconds."
-                        )
+                        raise BadInput(too_late())
             record.outcome = "done"
-        except (UserError, ValidationError) as e:
-            record.outcome = "failed" if isinstance(e, OutOfMemory | NumericalError) else "refused"
-            raise BadInput(_in_words(e)) if isinstance(e, ValidationError) else e from None
-        except Exception:
-            record.outcome = "failed"
+        except ValidationError as e:
+            record.outcome = "refused"
+            raise BadInput(_in_words(e)) from None
+        except Exception as e:
+            record.broke(e)
             raise
         finally:
             record.log()
 
-    made.__signature__ = signature  # type: ignore[attr-defined]
-    return made
+    endpoint.__signature__ = signature  # type: ignore[attr-defined]
+    return endpoint
 
 
 def _in_words(error: ValidationError) -> str:
@@ -304,18 +307,12 @@ def compare(
 
 
 def sweep(
-    record: Run,
-    store: TraceStore,
-    text: str,
-    policies: list[PolicyKey],
-    budgets: list[int],
-    model: str = DEFAULT_MODEL,
+    record: Run, text: str, policies: list[PolicyKey], budgets: list[int], model: str = DEFAULT_MODEL
 ) -> Iterator[Progress | SweepAnswer]:
     """How much memory a text needs: its perplexity under every policy with every budget, beside the full model.
 
     Args:
         record: what the log will say of the run.
-        store: of the runs that are done.
         text: what is read, of any length.
         policies: the rules to try.
         budgets: how many tokens each layer may hold, one after another.

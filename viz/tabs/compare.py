@@ -22,7 +22,7 @@ from viz.markup import paragraphs, status
 from viz.payload import comparison_payload
 from viz.sentences import quoted
 from viz.tabs import limits, models
-from viz.tabs.buttons import stopping
+from viz.tabs.buttons import starting, stopping
 from viz.tabs.contenders import contender, contender_settings, contenders, pairs
 from viz.tabs.models import ALONE, QUIETLY, language_model
 from viz.tabs.runs import Run, a_run
@@ -45,7 +45,7 @@ COLUMNS = (
 
 def compare_tab(model: gr.Dropdown, text: gr.Textbox, store: TraceStore) -> gr.State:
     """Several policies side by side: the same text read by all, or each one's own continuation. Returns the traces."""
-    traces, asked = gr.State(), gr.State()
+    traces = gr.State()
     gr.Markdown(
         "### What does forgetting cost?\n"
         "All chosen policies read your text from the Explore tab in lockstep beside the full model, or each writes on "
@@ -85,19 +85,8 @@ def compare_tab(model: gr.Dropdown, text: gr.Textbox, store: TraceStore) -> gr.S
     export_button = gr.Button("Export the comparison", elem_id="compare-export", min_width=180, scale=0)
     files = gr.Files(label="The table (.csv) and the traces (.npz)", elem_id="compare-files", visible=False)
     inputs, shown = [model, text, new_tokens, *chosen], [comparison_map, progress, table, traces, missed]
-    running = asked.change(
-        partial(run_compare, store),
-        inputs,
-        shown,
-        api_visibility="private",
-        show_progress_on=progress,
-        show_progress="minimal",
-        trigger_mode="multiple",
-        **ALONE,
-    )
-    run_button.click(None, cancels=running, **QUIETLY)  # of a button's events, Gradio begins one after the other
-    looking = run_button.click(partial(look, store), inputs, [*shown, asked], concurrency_limit=None, **QUIETLY)
-    stopping(run_button, stop_button, [looking, running], halted, "What has been read stays.")
+    running = starting(run_button, partial(run_compare, store), inputs, shown, progress, partial(look, store))
+    stopping(run_button, stop_button, running, halted, "What has been read stays.")
     for clicked in (comparison_map.token, comparison_map.cell):
         clicked(show_missed, [model, traces], missed, **QUIETLY, **ALONE)
     export_button.click(export, [traces, table], files, **QUIETLY)

@@ -32,7 +32,7 @@ from viz.payload import payload, window_at
 from viz.retention_map import RetentionMap
 from viz.sentences import life, why
 from viz.tabs import limits, models
-from viz.tabs.buttons import stopping
+from viz.tabs.buttons import starting, stopping
 from viz.tabs.models import ALONE, QUIETLY, language_model
 from viz.tabs.runs import Run, a_run
 from viz.tabs.stored import BEFORE, GOING_ON, LOOKING, full_perplexity
@@ -94,7 +94,7 @@ def explore_tab(
     page: gr.Blocks, model: gr.Dropdown, background: "Future[LanguageModel] | None", store: TraceStore
 ) -> tuple[gr.Textbox, gr.State]:
     """One text under one policy: controls, map, the lives of rows and tokens. Returns the text and the trace."""
-    trace, row, asked = gr.State(), gr.State(FIRST_ROW), gr.State()
+    trace, row = gr.State(), gr.State(FIRST_ROW)
     with gr.Row(elem_id="controls"):
         policy, budget, new_tokens, settings = policy_controls()
         with gr.Column(scale=1, min_width=110, elem_id="buttons"):
@@ -162,21 +162,9 @@ def explore_tab(
     page.load(open_page, outputs=[retention_map, found, trace, *below, halted, *controls], **QUIETLY)
     page.load(watch_model, outputs=status_line, **QUIETLY)
     shown = [retention_map, found, status_line, trace, *below]
-    running = asked.change(
-        partial(run, store),
-        [row, *controls],
-        shown,
-        api_visibility="private",
-        show_progress_on=status_line,
-        show_progress="minimal",
-        trigger_mode="multiple",
-        **ALONE,
-    )
-    run_button.click(None, cancels=running, **QUIETLY)  # of a button's events, Gradio begins one after the other
-    looking = run_button.click(
-        partial(look, store), [row, *controls], [*shown, asked], concurrency_limit=None, **QUIETLY
-    )
-    stopping(run_button, stop_button, [looking, running], halted, "The tokens read so far stay.")
+    inputs = [row, *controls]
+    running = starting(run_button, partial(run, store), inputs, shown, status_line, partial(look, store))
+    stopping(run_button, stop_button, running, halted, "The tokens read so far stay.")
     link_button.click(None, None, link, js=COPY_LINK, **QUIETLY)
     for clicked in (retention_map.cell, retention_map.token):
         clicked(show_token, trace, [token_plot, token_words], **QUIETLY)

@@ -64,6 +64,11 @@ class Run:
     def is_late(self) -> bool:
         return self._loaded is not None and time.monotonic() - self._loaded > limits.current.max_seconds
 
+    def broke(self, error: Exception) -> None:
+        """Note that it ended so: refused for what its user asked, or failed."""
+        refused = isinstance(error, UserError) and not isinstance(error, OutOfMemory | NumericalError)
+        self.outcome = "refused" if refused else "failed"
+
     def log(self) -> None:
         """Write the line."""
         LOG.info(
@@ -108,16 +113,13 @@ def a_run(tab: str, *, outputs: int, line: int) -> Callable[[Handler], Handler]:
                     for step in steps:
                         yield step
                         if late:  # and was so a step before: it has not come to its end meanwhile
-                            yield said(_too_late(), "error")
+                            yield said(f"{too_late()} What there is stays.", "error")
                             return
                         late = record.is_late
                 record.outcome = "done"
-            except UserError as e:
-                record.outcome = "failed" if isinstance(e, OutOfMemory | NumericalError) else "refused"
-                yield said(str(e), "error")
             except Exception as e:
-                record.outcome = "failed"
-                yield said(referred(e), "error")
+                record.broke(e)
+                yield said(str(e) if isinstance(e, UserError) else referred(e), "error")
             finally:
                 record.log()
 
@@ -137,11 +139,12 @@ def referred(error: Exception) -> str:
     )
 
 
-def _too_late() -> str:
+def too_late() -> str:
+    """What to say of a run that has taken too long."""
     most = limits.current.max_seconds
     return (
-        f"Stopped after {most:,} seconds, the most a run may take here. What there is stays. Take a shorter text or "
-        "fewer new tokens, or run the app yourself with --max-seconds."
+        f"Stopped after {most:,} seconds, the most a run may take here. Take a shorter text or fewer new tokens, or "
+        "run the app yourself with --max-seconds."
     )
 
 
