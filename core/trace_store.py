@@ -37,6 +37,7 @@ VERSION = 1
 MEGABYTES = 500
 SHARE = 16  # no entry is larger than this part of the store, so that one does not drive out all others
 PATIENCE = 5.0  # seconds for another process that is writing
+OPENING = 60.0  # and for one that is opening the store
 
 _KEY = re.compile("[0-9a-f]{64}")
 _DIGEST = hashlib.sha256().digest_size
@@ -147,7 +148,8 @@ class TraceStore:
         self._limit = int(megabytes * 1e6)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.directory / "opening", timeout=PATIENCE):  # SQLite lets no two begin a database at once
+            # One process at a time: on a busy disk, beginning a database takes longer than SQLite lets another wait.
+            with FileLock(self.directory / "opening", timeout=OPENING):
                 self._cache = self._open()
             (self.directory / "turns").mkdir(exist_ok=True)
         except _FAULTS as e:

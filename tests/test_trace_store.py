@@ -9,13 +9,15 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 import core
-from core import engine
+from core import engine, trace_store
 from core.costs import costs
 from core.errors import BadInput, StoreUnavailable
 from core.policies import settings_of
@@ -298,3 +300,16 @@ def test_a_run_that_is_stopped_is_not_stored_and_the_next_computes(
     assert again[1] == last[1], "the findings, the full model's perplexity among them"
     assert again[0]["key"] == last[0]["key"]
     assert same(store.get(last[0]["key"]).traces[0], last[3])
+
+
+def test_a_store_waits_while_another_process_opens_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace_store, "PATIENCE", 0.1)
+    with ThreadPoolExecutor() as replica:
+        with FileLock(tmp_path / "opening"):
+            opened = replica.submit(TraceStore, tmp_path)
+            with pytest.raises(TimeoutError):
+                opened.result(timeout=0.5)
+        assert opened.result(timeout=10).get("0" * 64) is None
+    monkeypatch.setattr(trace_store, "OPENING", 0.1)
+    with FileLock(tmp_path / "opening"), pytest.raises(StoreUnavailable, match="--store"):
+        TraceStore(tmp_path)
