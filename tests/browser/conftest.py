@@ -18,7 +18,7 @@ FLAGS = [
     "--disable-sync",
 ]
 
-expect.set_options(timeout=40_000)  # a busy machine may take a while to answer
+expect.set_options(timeout=60_000)  # a busy machine may take a while to answer
 
 
 @pytest.fixture(scope="session")

@@ -18,8 +18,6 @@ from viz.tabs.models import ResidentModels
 
 TEXT = " ".join(f"w{i}" for i in range(12, 20)) * 4
 
-expect.set_options(timeout=60_000)
-
 
 @pytest.fixture
 def address(
