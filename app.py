@@ -26,7 +26,7 @@ from starlette.routing import Route
 from core.errors import UserError
 from core.registry import DEFAULT_MODEL, MODELS
 from core.trace_store import MEGABYTES, TraceStore
-from viz.markup import bullets
+from viz.markup import bullets, in_both
 from viz.retention_map import static
 from viz.tabs import limits, models
 from viz.tabs.api import api
@@ -149,7 +149,7 @@ def build(
             with gr.Tab("Lesson"):
                 lesson_tab(page)
         with gr.Accordion("Limits of this app", open=False, elem_id="limits"):
-            gr.HTML(bullets(limits.current.sentences()))
+            gr.HTML(in_both(lambda language: bullets(limits.current.sentences(language))))
         api(store)
         page.load(None, js=SHOW_TIPS)
         page.load(None, js=static("projector.js"))

@@ -22,8 +22,9 @@ from core.costs import costs
 from core.records import points
 from core.trace import NEVER
 from core.trace_store import TraceStore
-from viz.tabs import explore, models
+from viz.tabs import explore_run, models
 from viz.tabs.models import ResidentModels
+from viz.tabs.policy_controls import SETTINGS
 
 TEXT = "Maud lit the lamp, and the lamp lit the sea, and the sea kept what it was told."
 
@@ -134,8 +135,8 @@ def test_what_was_computed_once_is_told_again(
 
 def test_the_page_and_the_endpoints_share_what_was_computed(client: Client, talker, store: TraceStore) -> None:
     answer = client.predict(TEXT, budget=11, model=talker.model_id, api_name="/trace")
-    controls = ("tova", 11, 0, TEXT, "original", *(setting.default for _, setting in explore.SETTINGS))
-    (trace,) = store.get(explore.request_of(talker, *controls).key).traces
+    controls = ("tova", 11, 0, TEXT, "original", *(setting.default for _, setting in SETTINGS))
+    (trace,) = store.get(explore_run.request_of(talker, *controls).key).traces
     assert trace.evicted_at.tolist() == answer["evicted_at"]
 
 

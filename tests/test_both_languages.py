@@ -1,4 +1,4 @@
-"""What is computed for Explore comes in English and Chinese: the same numbers, every text escaped, nothing left out."""
+"""What is computed comes in English and Chinese: the same numbers, every text escaped, nothing left out."""
 
 import ast
 import asyncio
@@ -17,14 +17,17 @@ from core.policies import POLICIES, make_policy, settings_of
 from core.trace import NEVER, PolicySettings, Trace
 from core.trace_store import TraceStore
 from tests.writers import writer_model
+from viz.example_texts import first_trace
 from viz.findings import WORDS, findings
 from viz.markup import status
 from viz.sentences import REASONS, SENTENCES, life, quoted, why
-from viz.tabs import explore, models
+from viz.tabs import ask, explore, explore_run, links, models, panels
 from viz.tabs.models import ResidentModels
 from viz.tabs.stored import BEFORE, GOING_ON, LOOKING
 from viz.translations import SAID
 
+TABS = Path(explore.__file__).parent
+STATUS = ("status", "line", "told")
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 BEGINNING = re.compile(r'<(?:div|span) class="in-(en|zh)" lang="(?:en|zh-CN)">')
 
@@ -120,7 +123,7 @@ def test_the_users_text_is_escaped_in_both() -> None:
     class Click:
         position, layer, group = 4, 0, 0
 
-    for page in (explore.what_to_see(hostile()), explore.show_token(hostile(), Click())[1]):
+    for page in (panels.what_to_see(hostile()), panels.show_token(hostile(), Click())[1]):
         each = in_each(page)
         assert each.keys() == {"en", "zh"}
         for words in each.values():
@@ -141,16 +144,24 @@ def test_a_status_that_has_no_chinese_stays_as_it_is() -> None:
     )
 
 
-def test_every_status_line_written_in_explore_has_chinese() -> None:
-    calls = [
-        node
-        for node in ast.walk(ast.parse(Path(explore.__file__).read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("status", "line", "done")
-    ]
-    written = {arg.value for call in calls for arg in call.args[:2] if isinstance(arg, ast.Constant)}
-    lines = {text for text in written if text not in ("error", "done")}
-    assert len(lines) >= 6
-    assert lines | {LOOKING, GOING_ON, f"{BEFORE}.", explore.LOST, explore.NOTHING_EVICTED} <= SAID.keys()
+def said_in(module: Path) -> set[str]:
+    """The texts that are written as what a status line says, in this module."""
+    written: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in STATUS:
+            texts = [inner.value for arg in node.args for inner in ast.walk(arg) if isinstance(inner, ast.Constant)]
+            assert not any(isinstance(inner, ast.JoinedStr) for arg in node.args for inner in ast.walk(arg)), (
+                f"{module.name}, line {node.lineno}: give the template and its values, so that it can be translated"
+            )
+            written |= {text for text in texts if isinstance(text, str)}
+    return written - {"error", "done", "info", ""}
+
+
+def test_every_status_line_has_chinese() -> None:
+    lines = set().union(*map(said_in, TABS.glob("*.py")))
+    named = {LOOKING, GOING_ON, BEFORE, links.LOST, explore_run.NOTHING_EVICTED, explore_run.READING}
+    assert len(lines) >= 25
+    assert lines | named | {explore_run.WRITING, ask.READING, ask.ANSWERING} <= SAID.keys()
 
 
 def test_a_run_tells_how_it_goes_in_both(tiny: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,13 +171,13 @@ def test_a_run_tells_how_it_goes_in_both(tiny: Callable, tmp_path: Path, monkeyp
     text = "w1 w2 w3 w4 w5 w6"
 
     def told(budget: int, new_tokens: int) -> list[str]:
-        steps = explore.run(store, (0, 0), model, "tova", budget, new_tokens, text, "original", 4, 0)
+        steps = explore_run.run(store, (0, 0), model, "tova", budget, new_tokens, text, "original", 4, 0)
         return [step[2] for step in steps]
 
     async def looked() -> list[str]:
-        return [step[2] async for step in explore.look(store, (0, 0), model, "tova", 4, 9, text, "original", 4, 0)]
+        return [step[2] async for step in explore_run.look(store, (0, 0), model, "tova", 4, 9, text, "original", 4, 0)]
 
-    explore.first_trace().save(tmp_path / "tova.npz")
+    first_trace().save(tmp_path / "tova.npz")
     full = replace(random_trace(2), policy=settings_of(make_policy("full")))
     full.save(tmp_path / "full.npz")
     opened = [explore.open_run(str(tmp_path / f"{name}.npz"), (0, 0))[2] for name in ("tova", "full")]

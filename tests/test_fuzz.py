@@ -34,9 +34,9 @@ from viz.findings import findings, findings_html
 from viz.payload import payload
 from viz.sentences import life, why
 from viz.tabs import api, models
-from viz.tabs.explore import panels
 from viz.tabs.models import ResidentModels
 from viz.tabs.page import Page
+from viz.tabs.panels import panels
 from viz.tabs.uploads import text_of, trace_of
 
 ROOT = Path(__file__).parent.parent

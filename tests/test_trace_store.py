@@ -25,7 +25,7 @@ from core.trace import Tokens, Trace
 from core.trace_store import Stored, TraceStore, key_of
 from tests.conftest import text
 from tests.writers import writer_model
-from viz.tabs import explore, models
+from viz.tabs import explore_run, models
 from viz.tabs.models import ResidentModels
 
 FORK = multiprocessing.get_context("fork")
@@ -282,7 +282,7 @@ def test_a_run_that_is_stopped_is_not_stored_and_the_next_computes(
     controls = [(0, 0), model, "tova", 4, 20, "w1 w2 w3 w4 w5 w6", "original", 4, 0]
 
     def started():
-        return explore.run(store, *controls)
+        return explore_run.run(store, *controls)
 
     first = started()
     assert "Loading" in next(first)[2]

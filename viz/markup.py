@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from viz.lesson_words import Language
-from viz.translations import SAID
+from viz.messages import message_in
+from viz.translations import SAID, language, say
 
 LANGUAGES: dict[Language, str] = {"en": "en", "zh": "zh-CN"}
 """Each with its name in HTML."""
@@ -18,16 +19,16 @@ def in_both(said: Callable[[Language], str], tag: str = "div") -> str:
 
 
 def status(message: str | list[str], kind: str = "info", **values: Any) -> str:
-    """A line of plain text for the status field; also in Chinese where `viz.translations.SAID` has all of it.
+    """A line of plain text for the status field; also in Chinese where all of it is known, see `viz.translations`.
 
     Args:
-        message: a text or several sentences; templates if there are values.
+        message: a text or several sentences; templates if there are values. It may be what an error says.
         kind: "info", "done" or "error".
         **values: that fill the templates.
     """
     role = "alert" if kind == "error" else "status"
-    said = _filled([message] if isinstance(message, str) else message, values)
-    return f'<p class="status {kind}" role="{role}">{said}</p>'
+    words = _filled([message] if isinstance(message, str) else message, values)
+    return f'<p class="status {kind}" role="{role}">{words}</p>'
 
 
 def _filled(sentences: list[str], values: dict[str, Any]) -> str:
@@ -35,15 +36,20 @@ def _filled(sentences: list[str], values: dict[str, Any]) -> str:
         return html.escape(sentence.format(**values) if values else sentence)
 
     english = " ".join(map(plain, sentences))
-    if not all(sentence in SAID for sentence in sentences):
+    chinese = [SAID.get(sentence) or message_in("zh", sentence) for sentence in sentences]
+    if any(own == sentence for own, sentence in zip(chinese, sentences, strict=True)):
         return english
-    chinese = "".join(plain(SAID[sentence]) for sentence in sentences)
-    return in_both(lambda language: english if language == "en" else chinese, "span")
+    return in_both(lambda language: english if language == "en" else "".join(map(plain, chinese)), "span")
 
 
 def paragraphs(sentences: list[str]) -> str:
     """Sentences for the page; every text is escaped."""
     return "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences)
+
+
+def said(template: str, **values: Any) -> str:
+    """A sentence of ours as a paragraph, in the language of the page that the event in progress comes from."""
+    return paragraphs([say(language(), template, **values)])
 
 
 def bullets(sentences: list[str]) -> str:

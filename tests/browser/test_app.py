@@ -379,14 +379,14 @@ def test_a_budget_sweep_says_which_budget_is_enough_and_can_be_stopped(page: Pag
     write(page, SHORT * 100)
     page.get_by_role("tab", name="Budget").click()
     budgets.fill("8 16 32 64 128 256")
-    expect(run_in(page, "sweep")).to_contain_text("tokens read; about")
+    expect(run_in(page, "sweep")).to_contain_text("tokens; about")
     budgets.fill("many")
     expect(run_in(page, "sweep")).to_contain_text("whole numbers")
     page.wait_for_timeout(1000)
     expect(page.locator("#sweep-status")).to_contain_text("whole numbers")  # pressed again, Run ends the former run
 
     budgets.fill("8 16 32 64 128 256")
-    expect(run_in(page, "sweep")).to_contain_text("tokens read; about")
+    expect(run_in(page, "sweep")).to_contain_text("tokens; about")
     page.locator("#sweep-stop").click()
     expect(page.locator("#sweep-stopped")).to_contain_text("Stopped.")
     page.wait_for_timeout(1000)

@@ -5,7 +5,7 @@ so that it ends when nobody waits for it any longer; the answer is the last repo
 """
 
 import inspect
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict
 from functools import wraps
@@ -30,6 +30,7 @@ from viz.tabs import limits
 from viz.tabs.contenders import contender, contender_settings
 from viz.tabs.models import ALONE
 from viz.tabs.runs import Run, too_late
+from viz.tabs.stored import in_turn
 from viz.tabs.zero_gpu import on_gpu
 
 PolicyKey: TypeAlias = Literal[tuple(POLICIES)]  # type: ignore[valid-type]
@@ -41,6 +42,9 @@ class Progress(TypedDict):
 
     done: int
     total: int
+
+
+WAITING = Progress(done=0, total=1)
 
 
 class TraceAnswer(TypedDict):
@@ -196,7 +200,7 @@ def trace(
     tokens = limits.current.encode(lm, text)
     key = key_of(lm, tokens, [settings_of(made)], positions=positions, max_new_tokens=new_tokens)
 
-    def compute() -> Generator[Progress, None, Stored]:
+    def compute() -> Iterator[Progress | TraceAnswer]:
         reports = (
             core.iter_generate(lm, tokens, made, max_new_tokens=new_tokens, positions=positions)
             if new_tokens
@@ -204,26 +208,14 @@ def trace(
         )
         for report in reports:
             yield _progress(record, report)
-        return Stored((report.traces[0],))
+        stored = Stored((report.traces[0],))
+        store.put(key, stored)
+        yield answer(stored)
 
-    stored = yield from _once(record, store, key, compute)
-    yield trace_answer(stored.traces[0], file)
+    def answer(stored: Stored) -> TraceAnswer:
+        return trace_answer(stored.traces[0], file)
 
-
-def _once(
-    record: Run, store: TraceStore, key: str, compute: Callable[[], Generator[Progress, None, Stored]]
-) -> Generator[Progress, None, Stored]:
-    """What is stored under the key; if there is nothing, it is computed and stored."""
-    with store.turn(key) as comes:
-        while not comes():
-            yield Progress(done=0, total=1)
-        stored = store.get(key)
-        record.from_store = stored is not None
-        if stored is None:
-            stored = yield from compute()
-            store.put(key, stored)
-    record.tokens = len(stored.traces[0])
-    return stored
+    yield from in_turn(record, store, key, answer, compute, WAITING)
 
 
 def _progress(record: Run, report: Any) -> Progress:
@@ -289,16 +281,22 @@ def compare(
     tokens = limits.current.encode(lm, text)
     key = key_of(lm, tokens, [contender_settings(*pair) for pair in pairs], beside_full=True)
 
-    def compute() -> Generator[Progress, None, Stored]:
+    def compute() -> Iterator[Progress | CompareAnswer]:
         chosen = [contender(lm, tokens, *pair) for pair in pairs]
         for report in core.iter_compare(lm, tokens, chosen):
             yield _progress(record, report)
-        return Stored.of(report.comparison)
+        stored = Stored.of(report.comparison)
+        store.put(key, stored)
+        yield compare_answer(stored)
 
-    stored = yield from _once(record, store, key, compute)
+    yield from in_turn(record, store, key, compare_answer, compute, WAITING)
+
+
+def compare_answer(stored: Stored) -> CompareAnswer:
+    """The comparison as JSON has it."""
     found = stored.comparison
-    yield CompareAnswer(
-        model=lm.model_id,
+    return CompareAnswer(
+        model=found.full.model_id,
         pieces=list(found.full.tokens.pieces),
         costs=[asdict(cost) for cost in costs(found)],
         nll=[_numbers(trace.nll) for trace in (found.full, *found.traces)],

@@ -19,7 +19,7 @@ from viz.answer_figures import evidence_figure, evidence_layers_figure, needle_f
 from viz.answer_sentences import fate_sentence, needle_sentences
 from viz.comparison_map import ComparisonMap
 from viz.example_texts import EXAMPLES
-from viz.markup import paragraphs, status
+from viz.markup import paragraphs, said, status
 from viz.payload import Mark, comparison_payload
 from viz.story_cards import CSS
 from viz.tabs import limits
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 LENGTHS = (128, 256, 512, 1024)
 EVIDENCE = 'in smaller letters: "Buy more matches."'
+READING = "Reading: {done:,} of at most {total:,} tokens"
+ANSWERING = "Answering: {done:,} of at most {total:,} tokens"
 NOTHING_MARKED = "Nothing is marked yet: select a passage in the document with the mouse or with shift and the arrows."
 
 
@@ -154,15 +156,15 @@ def run_ask(
     for report in core.ask.iter_ask(lm, prompt, policies):
         run.tokens = report.done
         answers = report.answers
-        doing = "Reading" if report.done < len(prompt.tokens) else "Answering"
-        line = status(f"{doing}: {report.done:,} of at most {report.total:,} tokens")
-        if report.done < len(prompt.tokens):
+        is_reading = report.done < len(prompt.tokens)
+        line = status(READING if is_reading else ANSWERING, done=report.done, total=report.total)
+        if is_reading:
             yield line, *nothing
             continue
         yield line, skip, _cards(answers, prompt, evidence, reference, over=False), *[skip] * 5
     asked = Asked(run_id, document, prompt, answers)
     yield skip, asked, *show_asked(asked, document, evidence, reference)
-    yield status(f"Done in {time.monotonic() - started:.1f} s.", "done"), *nothing
+    yield status("Done in {seconds:.1f} s.", "done", seconds=time.monotonic() - started), *nothing
 
 
 def show_asked(asked: Asked | None, document: str, evidence: Evidence | None, reference: str) -> list[Any]:
@@ -181,7 +183,7 @@ def show_asked(asked: Asked | None, document: str, evidence: Evidence | None, re
     picture = comparison_payload(traces, run=asked.run, marks=marks)
     given = _cards(answers, prompt, evidence, reference, over=True)
     if passage is None:
-        return [given, picture, paragraphs([NOTHING_MARKED]), None, None, gr.update(visible=False)]
+        return [given, picture, said(NOTHING_MARKED), None, None, gr.update(visible=False)]
     question = prompt.question.start
     sentences = [fate_sentence(trace, fate(trace, passage, question)) for trace in traces]
     names = [str(trace.policy) for trace in traces]
@@ -238,7 +240,7 @@ def mark(document: str, event: gr.SelectData) -> tuple[Any, Any]:
     start, stop = sorted(_characters(document, place) for place in event.index)
     if not document[start:stop].strip():
         return gr.skip(), gr.skip()
-    return Evidence(document, start, stop), paragraphs([f"Marked: {document[start:stop]}"])
+    return Evidence(document, start, stop), said("Marked: {passage}", passage=document[start:stop])
 
 
 def _characters(text: str, place: int) -> int:
@@ -250,7 +252,7 @@ def still_marked(document: str, evidence: Evidence | None) -> tuple[Any, Any]:
     """Another document has no evidence yet."""
     if evidence is not None and evidence.document == document:
         return gr.skip(), gr.skip()
-    return None, paragraphs([NOTHING_MARKED])
+    return None, said(NOTHING_MARKED)
 
 
 def open_document(file: str) -> tuple[Any, str]:
@@ -267,14 +269,13 @@ def hide_fact(model: str, depth: int, length: int) -> tuple[Any, ...]:
         hay = hide(language_model(model), depth / 100, int(length))
     except UserError as e:
         return *[gr.skip()] * 5, status(str(e), "error")
-    needle = hay.document[hay.start : hay.stop]
-    told = status(f"A sentence with a number stands at {depth} % of the text. Press Ask.")
+    told = status("A sentence with a number stands at {depth} % of the text. Press Ask.", depth=depth)
     return (
         hay.document,
         QUESTION,
         FACT,
         Evidence(hay.document, hay.start, hay.stop),
-        paragraphs([f"Marked: {needle}"]),
+        said("Marked: {passage}", passage=hay.document[hay.start : hay.stop]),
         told,
     )
 
@@ -322,10 +323,12 @@ def run_matrix(run: Run, model: str, lengths: list[int], *chosen: Any) -> Iterat
         run.tokens = report.done
         seconds = time.monotonic() - started
         left = seconds / max(report.done, 1) * (report.total - report.done)
-        line = status(f"{report.done:,} of {report.total:,} tokens; about {left:.0f} s left")
+        line = status(
+            "{done:,} of {total:,} tokens; about {left:.0f} s left", done=report.done, total=report.total, left=left
+        )
         if len(report.results) == shown:
             yield line, skip, skip
             continue
         shown = len(report.results)
         yield line, needle_figure(report.results), paragraphs(needle_sentences(report.results))
-    yield status(f"Done in {time.monotonic() - started:.0f} s.", "done"), skip, skip
+    yield status("Done in {seconds:.1f} s.", "done", seconds=time.monotonic() - started), skip, skip

@@ -14,12 +14,14 @@ from core.records import LABELS, Point, budget_sentences, points
 from viz.export import write_table
 from viz.figures import sweep_figure
 from viz.markup import paragraphs, status
+from viz.messages import message_in
 from viz.paper_sweep import paper_sweep_figure
 from viz.tabs import limits
 from viz.tabs.buttons import starting, stopping
 from viz.tabs.models import QUIETLY
 from viz.tabs.runs import Run, a_run
 from viz.tabs.uploads import text_of
+from viz.translations import language
 
 SWEEP_COLUMNS = ["policy", "budget", "perplexity", "tokens", "tokens per second"]
 
@@ -89,7 +91,9 @@ def run_sweep(
         run.tokens = report.done
         seconds = time.monotonic() - started
         left = seconds / max(report.done, 1) * (report.total - report.done)
-        line = status(f"{report.done:,} of {report.total:,} tokens read; about {left:.0f} s left")
+        line = status(
+            "{done:,} of {total:,} tokens; about {left:.0f} s left", done=report.done, total=report.total, left=left
+        )
         if len(report.records) == drawn:
             yield line, skip, skip, skip
             continue
@@ -98,10 +102,12 @@ def run_sweep(
         yield (
             line,
             sweep_figure(curves),
-            paragraphs(budget_sentences(report.records) + report.left_out),
+            paragraphs([message_in(language(), each) for each in budget_sentences(report.records) + report.left_out]),
             sweep_rows(curves),
         )
-    yield status(f"Done: {report.total:,} tokens in {time.monotonic() - started:.1f} s.", "done"), skip, skip, skip
+    seconds = time.monotonic() - started
+    done = status("Done: {tokens:,} tokens in {seconds:.1f} s.", "done", tokens=report.total, seconds=seconds)
+    yield done, skip, skip, skip
 
 
 def sweep_rows(curves: list[Point]) -> list[list[Any]]:

@@ -51,5 +51,5 @@ def starting(
 def stopping(start: gr.Button, stop: gr.Button, running: Any, place: gr.HTML, what_stays: str) -> None:
     """Let a button stop a run and say so in a place of its own: a late report would overwrite it in the run's."""
     start.click(lambda: "", None, place, queue=False, **QUIETLY)
-    message = status(f"Stopped. {what_stays}", "done")
+    message = status(["Stopped.", what_stays], "done")
     stop.click(lambda: message, None, place, cancels=running, queue=False, **QUIETLY)

@@ -1,9 +1,9 @@
 """Compare: several policies side by side, and what forgetting costs each."""
 
-import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,24 +12,31 @@ from pandas import DataFrame
 
 import core
 from core.costs import Comparison, costs, delta_nll, forgotten_share, most_missed
-from core.errors import UserError
 from core.policies import Oracle, Policy
 from core.trace import Tokens, Trace
 from core.trace_store import Stored, TraceStore, key_of
 from viz.comparison_map import ComparisonMap
 from viz.export import write_comparison
-from viz.markup import paragraphs, status
+from viz.markup import paragraphs, said, status
 from viz.payload import comparison_payload
 from viz.sentences import quoted
-from viz.tabs import limits, models
+from viz.tabs import limits
 from viz.tabs.buttons import starting, stopping
 from viz.tabs.contenders import contender, contender_settings, contenders, pairs
 from viz.tabs.models import ALONE, QUIETLY, language_model
 from viz.tabs.runs import Run, a_run
-from viz.tabs.stored import BEFORE, GOING_ON, LOOKING
+from viz.tabs.stored import BEFORE, GOING_ON, in_turn, look_up
+from viz.translations import language, say
 
 if TYPE_CHECKING:
     from core import LanguageModel
+
+APART = "Each has its own text now, so there is no common one whose cost could be told: set the new tokens to 0."
+TOGETHER = "Colour the text by ΔNLL and click a token: which forgotten tokens the full model looks at there."
+MISSED = (
+    "{policy}, predicting {token} (token {position}): {share:.0%} of the full model's attention falls on tokens that "
+    "this policy no longer has."
+)
 
 COLUMNS = (
     "policy",
@@ -93,10 +100,18 @@ def compare_tab(model: gr.Dropdown, text: gr.Textbox, store: TraceStore) -> gr.S
     return traces
 
 
-def request_of(
-    lm: "LanguageModel", text: str, new_tokens: int, *chosen: Any
-) -> tuple[Tokens, list[tuple[str, int]], str]:
-    """The tokens, the policies as pairs of key and budget, and the key under which the store has the comparison.
+@dataclass(frozen=True, eq=False)
+class Request:
+    """A comparison that is asked for: the tokens, the policies as key and budget, and the store's key."""
+
+    tokens: Tokens
+    pairs: list[tuple[str, int]]
+    new_tokens: int
+    key: str
+
+
+def request_of(lm: "LanguageModel", text: str, new_tokens: int, *chosen: Any) -> Request:
+    """What the controls ask for.
 
     Raises:
         UserError: it cannot be done.
@@ -106,31 +121,16 @@ def request_of(
     limits.current.check_new_tokens(new_tokens)
     tokens = limits.current.encode(lm, text)
     settings = [contender_settings(*pair) for pair in wanted]
-    return tokens, wanted, key_of(lm, tokens, settings, beside_full=not new_tokens, max_new_tokens=new_tokens)
+    key = key_of(lm, tokens, settings, beside_full=not new_tokens, max_new_tokens=new_tokens)
+    return Request(tokens, wanted, new_tokens, key)
 
 
 async def look(store: TraceStore, model: str, *inputs: Any) -> AsyncIterator[tuple[Any, ...]]:
-    """Show a comparison that is stored, without waiting for the model; else ask for it by changing the last output.
-
-    So does everybody who asks for what somebody else's comparison is already computing.
-    """
-    yield *line(LOOKING), gr.skip()
-    lm = models.resident.peek(model)
-    if lm is not None:  # else only the loading can tell which model this name stands for now
-        try:
-            _, wanted, key = await asyncio.to_thread(request_of, lm, *inputs)
-        except UserError as e:
-            yield *line(str(e), "error"), gr.skip()
-            return
-        while store.is_computing(key):
-            yield *line(GOING_ON), gr.skip()
-            await asyncio.sleep(0.3)
-        stored = await asyncio.to_thread(store.get, key)
-        if stored is not None:
-            yield *await asyncio.to_thread(from_store, stored), gr.skip()
-            Run("Compare", model, wanted, len(stored.traces[0]), from_store=True, outcome="done").log()
-            return
-    yield *line("Waiting for the model …"), uuid.uuid4().hex
+    """Show the comparison if it is stored, without waiting for the model; else ask for it, see `look_up`."""
+    async for outputs in look_up(
+        "Compare", store, model, lambda lm: request_of(lm, *inputs), lambda stored, _: from_store(stored), line
+    ):
+        yield outputs
 
 
 @a_run("Compare", outputs=5, line=1)
@@ -140,74 +140,58 @@ def run_compare(
     """Read or write under several policies in lockstep: maps, status, costs, traces, and what was missed."""
     yield line("Loading the model …")
     lm = record.load(model)
-    tokens, record.policies, key = request_of(lm, text, new_tokens, *chosen)
-    with store.turn(key) as comes:
-        while not comes():
-            yield line(GOING_ON)
-        stored = store.get(key)
-        record.from_store = stored is not None
-        if stored is not None:
-            record.tokens = len(stored.traces[0])
-            yield from_store(stored)
-        else:
-            store.put(key, (yield from computed(record, lm, tokens, new_tokens)))
+    request = request_of(lm, text, new_tokens, *chosen)
+    record.policies = request.pairs
+    compute = partial(computed, record, store, lm, request)
+    yield from in_turn(record, store, request.key, from_store, compute, line(GOING_ON))
 
 
-def computed(
-    record: Run, lm: "LanguageModel", tokens: Tokens, new_tokens: int
-) -> Generator[tuple[Any, ...], None, Stored]:
-    """Do it; returns what is to be stored."""
+def computed(record: Run, store: TraceStore, lm: "LanguageModel", request: Request) -> Iterator[tuple[Any, ...]]:
+    """Do the comparison and store it."""
     started = time.monotonic()
-    if any(key == Oracle.key for key, _ in record.policies):
+    if any(key == Oracle.key for key, _ in request.pairs):
         yield line("The oracle looks ahead: it reads the whole text first …")
-    policies = [contender(lm, tokens, *pair) for pair in record.policies]
+    policies = [contender(lm, request.tokens, *pair) for pair in request.pairs]
     run_id = uuid.uuid4().hex
-    steps = writing(lm, tokens, policies, new_tokens) if new_tokens else reading(lm, tokens, policies)
-    for done, total, stored in steps:
+    for done, total, stored in reports(lm, request, policies):
         record.tokens = done
         picture, table, traces, hint = shown(stored, run_id, total)
-        yield picture, status(f"{done:,} of {total:,} tokens"), table, traces, hint
-    yield line(f"Done in {time.monotonic() - started:.1f} s.", "done")
-    return stored
+        yield picture, status("{done:,} of {total:,} tokens", done=done, total=total), table, traces, hint
+    yield line("Done in {seconds:.1f} s.", "done", seconds=time.monotonic() - started)
+    store.put(request.key, stored)
 
 
-def line(message: str, kind: str = "") -> tuple[Any, ...]:
+def line(message: str, kind: str = "", **values: Any) -> tuple[Any, ...]:
     """The outputs if only the status changes."""
-    return gr.skip(), status(message, kind), *[gr.skip()] * 3
+    return gr.skip(), status(message, kind, **values), *[gr.skip()] * 3
 
 
 def from_store(stored: Stored) -> tuple[Any, ...]:
     """The outputs of a comparison that was computed before."""
     picture, table, traces, hint = shown(stored, uuid.uuid4().hex)
-    return picture, status(f"Done. {BEFORE}, with the speed that it had then.", "done"), table, traces, hint
+    return picture, status(["Done.", BEFORE, "The speed is that of then."], "done"), table, traces, hint
 
 
-def reading(lm: "LanguageModel", tokens: Tokens, policies: list[Policy]) -> Iterator[tuple[int, int, Stored]]:
-    """All read the text: how far, how much there is, and the comparison so far."""
-    for report in core.iter_compare(lm, tokens, policies):
-        yield report.done, report.total, Stored.of(report.comparison)
-
-
-def writing(
-    lm: "LanguageModel", tokens: Tokens, policies: list[Policy], new_tokens: int
-) -> Iterator[tuple[int, int, Stored]]:
-    """Each writes on in its own way: how far, how much there is, and the traces so far."""
-    for report in core.iter_generate(lm, tokens, policies, max_new_tokens=new_tokens):
-        yield report.done, report.total, Stored(tuple(report.traces))
+def reports(lm: "LanguageModel", request: Request, policies: list[Policy]) -> Iterator[tuple[int, int, Stored]]:
+    """How far, how much there is, and the comparison so far: all read the text, or each writes on in its own way."""
+    if request.new_tokens:
+        for written in core.iter_generate(lm, request.tokens, policies, max_new_tokens=request.new_tokens):
+            yield written.done, written.total, Stored(tuple(written.traces))
+    else:
+        for read in core.iter_compare(lm, request.tokens, policies):
+            yield read.done, read.total, Stored.of(read.comparison)
 
 
 def shown(stored: Stored, run: str, total: int | None = None) -> tuple[Any, Any, list[Trace], str]:
     """Map, table, traces, hint. The total is that of a run that goes on."""
     if not stored.arrays:
         traces = list(stored.traces)
-        hint = "Each has its own text now, so there is no common one whose cost could be told: set the new tokens to 0."
-        return comparison_payload(traces, run=run, total=total), [], traces, paragraphs([hint])
+        return comparison_payload(traces, run=run, total=total), [], traces, said(APART)
     comparison = stored.comparison
     traces = list(comparison.traces)
     picture = comparison_payload(traces, delta_nll(comparison), run=run, total=total)
     table = cost_rows(comparison) if total in (None, len(comparison)) else gr.skip()
-    hint = "Colour the text by ΔNLL and click a token: which forgotten tokens the full model looks at there."
-    return picture, table, traces, paragraphs([hint])
+    return picture, table, traces, said(TOGETHER)
 
 
 def cost_rows(comparison: Comparison) -> list[list[Any]]:
@@ -240,9 +224,13 @@ def show_missed(model: str, traces: list[Trace] | None, event: gr.EventData) -> 
     trace = traces[index]
     (forgotten,) = core.forgotten_attention(language_model(model), [trace], query)
     share = float(forgotten_share(forgotten).mean())
-    sentences = [
-        f"{trace.policy}, predicting {quoted(trace, query + 1)} (token {query + 1}): {share:.0%} of the full model's "
-        "attention falls on tokens that this policy no longer has."
-    ]
-    tokens = [f"{quoted(trace, position)} (token {position}, {paid:.1%})" for position, paid in most_missed(forgotten)]
-    return paragraphs(sentences + (["Most of it on " + ", ".join(tokens) + "."] if tokens else []))
+    own = language()
+
+    def told(template: str, position: int, **values: Any) -> str:
+        return say(own, template, token=quoted(trace, position, own), position=position, **values)
+
+    sentences = [told(MISSED, query + 1, policy=trace.policy, share=share)]
+    one = "{token} (token {position}, {paid:.1%})"
+    if most := [told(one, position, paid=paid) for position, paid in most_missed(forgotten)]:
+        sentences.append(say(own, "Most of it on {tokens}.", tokens="; ".join(most)))
+    return paragraphs(sentences)

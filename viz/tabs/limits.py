@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import BadInput, TextTooLong
 from core.trace import Tokens
+from viz.lesson_words import Language
+from viz.translations import say
 
 if TYPE_CHECKING:
     from core import LanguageModel
@@ -39,9 +41,12 @@ class Limits:
         """Those that the command line and the environment name, see `add_limits`."""
         return cls(**{limit.name: getattr(arguments, limit.name) for limit in fields(cls)})
 
-    def sentences(self) -> list[str]:
+    def sentences(self, language: Language) -> list[str]:
         """What the page says about them."""
-        return [f"At most {getattr(self, limit.name):,} {limit.metadata['says']}" for limit in fields(self)]
+        return [
+            say(language, f"At most {{n:,}} {limit.metadata['says']}", n=getattr(self, limit.name))
+            for limit in fields(self)
+        ]
 
     def check_text(self, text: str) -> None:
         """Refuse a text that is too long before anything is done with it.

@@ -42,6 +42,7 @@ from viz.measures import (
 )
 from viz.tabs.models import QUIETLY
 from viz.tabs.uploads import trace_of
+from viz.translations import language, say
 
 THIS, COMPARED, FILES = "the run in Explore", "the runs in Compare", "saved traces (.npz)"
 MOST_FILES = 8
@@ -219,13 +220,13 @@ def measure(
         runs = runs_of(which, trace, traces, files)
     except UserError as e:
         kind = "error" if isinstance(e, BadTraceFile) else "info"
-        stays = " Below is what was measured before." if measured else ""
-        return [status(f"{e}{stays}", kind), *[gr.skip()] * 21]
+        stays = ["Below is what was measured before."] if measured else []
+        return [status([str(e), *stays], kind), *[gr.skip()] * 21]
     names = [(f"{number}: {run.policy}", number - 1) for number, run in enumerate(runs, 1)]
+    own = language()
+    each = dict.fromkeys(say(own, "{tokens:,} tokens of {model}", tokens=len(run), model=run.model_id) for run in runs)
     return [
-        status(
-            "Measured: " + ", ".join(dict.fromkeys(f"{len(run):,} tokens of {run.model_id}" for run in runs)), "done"
-        ),
+        status(say(own, "Measured: {runs}", runs=", ".join(each)), "done"),
         runs,
         gr.update(choices=names, value=0, visible=len(runs) > 1),
         *of_all_runs(runs),

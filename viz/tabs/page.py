@@ -6,9 +6,11 @@ import gradio as gr
 from gradio.context import LocalContext
 
 from core.errors import UserError
+from viz.messages import message_in
 from viz.tabs import limits
 from viz.tabs.models import ALONE
 from viz.tabs.runs import referred
+from viz.translations import language
 
 
 class Page(gr.Blocks):
@@ -38,10 +40,9 @@ class Page(gr.Blocks):
             return await super().process_api(event, inputs, *args, **options)
         except gr.Error:
             raise
-        except UserError as e:
-            raise gr.Error(str(e), print_exception=False) from e
         except Exception as e:
-            raise gr.Error(referred(e), print_exception=False) from e
+            message = str(e) if isinstance(e, UserError) else referred(e)
+            raise gr.Error(message_in(language(options.get("request")), message), print_exception=False) from e
 
 
 def few_waiting(request: gr.Request, *inputs: Any) -> Any:
@@ -49,8 +50,6 @@ def few_waiting(request: gr.Request, *inputs: Any) -> Any:
     line = LocalContext.blocks.get()._queue.event_queue_per_concurrency_id[ALONE["concurrency_id"]]
     waiting = sum(event.session_hash == request.session_hash for event in line.queue)
     most = limits.current.max_waiting
-    verdict = gr.validate(
-        waiting < most,
-        f"{waiting} of your runs are waiting in line; at most {most} may. Wait until one begins, or stop it.",
-    )
+    message = f"{waiting} of your runs are waiting in line; at most {most} may. Wait until one begins, or stop it."
+    verdict = gr.validate(waiting < most, message_in(language(request), message))
     return verdict if len(inputs) == 1 else [verdict] * len(inputs)

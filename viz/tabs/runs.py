@@ -101,8 +101,8 @@ def a_run(tab: str, *, outputs: int, line: int) -> Callable[[Handler], Handler]:
         line: which of them is the status line.
     """
 
-    def said(message: str, kind: str) -> tuple[Any, ...]:
-        return tuple(status(message, kind) if i == line else gr.skip() for i in range(outputs))
+    def said(*sentences: str) -> tuple[Any, ...]:
+        return tuple(status([*sentences], "error") if i == line else gr.skip() for i in range(outputs))
 
     def decorate(handler: Handler) -> Handler:
         @wraps(handler)
@@ -113,13 +113,13 @@ def a_run(tab: str, *, outputs: int, line: int) -> Callable[[Handler], Handler]:
                     for step in steps:
                         yield step
                         if late:  # and was so a step before: it has not come to its end meanwhile
-                            yield said(f"{too_late()} What there is stays.", "error")
+                            yield said(too_late(), "What there is stays.")
                             return
                         late = record.is_late
                 record.outcome = "done"
             except Exception as e:
                 record.broke(e)
-                yield said(str(e) if isinstance(e, UserError) else referred(e), "error")
+                yield said(str(e) if isinstance(e, UserError) else referred(e))
             finally:
                 record.log()
 

@@ -42,7 +42,7 @@ NO_PAIR = (
     "There is no pair that you have neither judged nor seen with its names. Write from several prompts at once, one "
     "per line: those stories are not shown above, so that you can judge them blind, too."
 )
-SAID = {"A": "You find A better", "B": "You find B better", "tie": "You find neither better"}
+SAID = {"A": "You find A better.", "B": "You find B better.", "tie": "You find neither better."}
 
 
 def write_tab(tab: gr.Tab, model: gr.Dropdown, votes: str | PathLike[str]) -> None:
@@ -167,15 +167,22 @@ def run_write(
         yield skip, _note("A batch of stories is not shown here, so that you can judge it blind, below."), skip
     for report in core.writing.iter_stories(lm, lines, policies, seed=int(seed or 0), **sampling):
         run.tokens = max(run.tokens, report.done)
-        of_prompts = "" if alone else f"Prompt {report.prompt + 1} of {len(lines)}: "
-        doing = status(f"{of_prompts}{report.done:,} of at most {report.max_new_tokens:,} tokens")
+        doing = status(
+            "Writing: {done:,} of at most {most:,} tokens"
+            if alone
+            else "Prompt {prompt} of {prompts}: {done:,} of at most {most:,} tokens",
+            prompt=report.prompt + 1,
+            prompts=len(lines),
+            done=report.done,
+            most=report.max_new_tokens,
+        )
         yield doing, telling_html(report.telling, report.finished) if alone else skip, skip
         if report.finished:
             finished.append(report.telling)
             yield skip, skip, length_rows(length_table(finished))
             store.add(pairs_of(report.telling, model, **sampling), seen_by=voter if alone else None)
     blind = "Others can judge these blind, below." if alone else "They can be judged blind, below."
-    yield status(f"Done in {time.monotonic() - started:.0f} s. {blind}", "done"), skip, skip
+    yield status(["Done in {seconds:.1f} s.", blind], "done", seconds=time.monotonic() - started), skip, skip
 
 
 def prompts_in(text: str) -> list[str]:
@@ -250,7 +257,8 @@ def _judging(store: VoteStore, voter: gr.BrowserState) -> gr.Plot:
             figure = tally_figure(store.tallies())
         except UserError as e:
             return [None, gr.skip(), status(str(e), "error"), gr.skip(), *buttons(False)]
-        said = f"{SAID[answer]}. Your vote is stored." if counted else "You have judged this pair before: that counts."
+        again = ["You have judged this pair before: that counts."]
+        said = [SAID[answer], "Your vote is stored."] if counted else again
         return [None, pair_html(pair, known, named=True), status(said, "done"), figure, *buttons(False)]
 
     states = [a, tie, b]
@@ -297,11 +305,19 @@ def _asking(store: VoteStore, judge: Judge, plot: gr.Plot) -> None:
 
 def run_judge(store: VoteStore, judge: Judge) -> Iterator[tuple[Any, Any]]:
     """Status and figure, after each verdict."""
-    silent, said = 0, ""
+    silent, answers = 0, ""
+
+    def told(message: str, kind: str = "info", **values: Any) -> str:
+        unclear = ["{silent:,} without a verdict; the last answers: {answers}"] if silent else []
+        return status([message, *unclear], kind, silent=silent, answers=answers, **values)
+
     try:
         waiting = store.without_verdict_of(judge.model)
         for i, id_ in enumerate(waiting):
-            yield status(f"The judge has read {i:,} of {len(waiting):,} pairs, each in both orders.{said}"), gr.skip()
+            yield (
+                told("The judge has read {done:,} of {all:,} pairs, each in both orders.", done=i, all=len(waiting)),
+                gr.skip(),
+            )
             try:
                 pair = store.pair(id_)
             except BadInput:  # it has made room for a new one meanwhile
@@ -309,11 +325,11 @@ def run_judge(store: VoteStore, judge: Judge) -> Iterator[tuple[Any, Any]]:
             judgement = judge.judge(pair)
             if judgement.verdict is None:
                 silent += 1
-                said = f" {silent:,} without a verdict; the last answers: {' · '.join(judgement.answers)}"
+                answers = " · ".join(judgement.answers)
                 continue
             store.vote(id_, judge.model, judgement.verdict, judge=judge.model)
             yield gr.skip(), tally_figure(store.tallies())
-        yield status(f"Done: {len(waiting) - silent:,} pairs judged.{said}", "done"), gr.skip()
+        yield told("Done: {done:,} pairs judged.", "done", done=len(waiting) - silent), gr.skip()
     except UserError as e:
         yield status(str(e), "error"), gr.skip()
 

@@ -1,0 +1,152 @@
+"""A run of Explore: what the controls ask for, done or taken from the store, and told as it goes on."""
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+import numpy as np
+
+import core
+from core.policies import Policy, make_policy, settings_of
+from core.trace import Positions, Tokens, Trace
+from core.trace_store import Stored, TraceStore, key_of
+from viz.markup import status
+from viz.payload import payload, window_at
+from viz.tabs import limits
+from viz.tabs.panels import FULL_PERPLEXITY, what_to_see, whole
+from viz.tabs.policy_controls import SETTINGS
+from viz.tabs.runs import Run, a_run
+from viz.tabs.stored import BEFORE, GOING_ON, full_perplexity, in_turn, look_up
+
+if TYPE_CHECKING:
+    from core import LanguageModel
+
+READING, WRITING = "Reading: {done:,} of {total:,} tokens", "Writing: {done:,} of {total:,} tokens"
+
+NOTHING_EVICTED = "The budget is not smaller than the text, so nothing had to be evicted."
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """A run that is asked for: the tokens, the policy, how it is to go, and under which key the store has it."""
+
+    tokens: Tokens
+    policy: Policy
+    positions: Positions
+    new_tokens: int
+    key: str
+
+    @property
+    def pairs(self) -> list[tuple[str, int | None]]:
+        """The policy, as key and budget."""
+        return [(self.policy.key, self.policy.budget)]
+
+
+def request_of(
+    lm: "LanguageModel",
+    key: str,
+    budget: int,
+    new_tokens: int,
+    text: str,
+    positions: Positions,
+    *settings: int,
+) -> Request:
+    """What the controls ask for.
+
+    Raises:
+        UserError: it cannot be done.
+    """
+    own = {setting.name: value for (owner, setting), value in zip(SETTINGS, settings, strict=True) if owner == key}
+    policy = make_policy(key, None if key == "full" else budget, **own)
+    limits.current.check_budgets([policy.budget or 0])
+    limits.current.check_new_tokens(new_tokens)
+    tokens = limits.current.encode(lm, text)
+    key = key_of(lm, tokens, [settings_of(policy)], positions=positions, max_new_tokens=new_tokens)
+    return Request(tokens, policy, positions, new_tokens, key)
+
+
+async def look(store: TraceStore, row: tuple[int, int], model: str, *controls: Any) -> AsyncIterator[tuple[Any, ...]]:
+    """Show the run if it is stored, without waiting for the model; else ask for it, see `look_up`."""
+    shown = partial(from_store, row=row)
+    async for outputs in look_up("Explore", store, model, lambda lm: request_of(lm, *controls), shown, line):
+        yield outputs
+
+
+@a_run("Explore", outputs=7, line=2)
+def run(
+    record: Run,
+    store: TraceStore,
+    row: tuple[int, int],
+    model: str,
+    policy: str,
+    budget: int,
+    new_tokens: int,
+    text: str,
+    positions: Positions,
+    *settings: int,
+) -> Iterator[tuple[Any, ...]]:
+    """Read the text, write on if asked to, and report while it goes on; or show what is stored of it.
+
+    Yields the map's payload, the findings, the status, the trace, and the panels' contents.
+    """
+    yield line("Loading the model …")
+    lm = record.load(model)
+    request = request_of(lm, policy, budget, new_tokens, text, positions, *settings)
+    record.under([request.policy])
+    compute = partial(computed, record, store, lm, request, row)
+    shown = partial(from_store, key=request.key, row=row)
+    yield from in_turn(record, store, request.key, shown, compute, line(GOING_ON))
+
+
+def computed(
+    record: Run, store: TraceStore, lm: "LanguageModel", request: Request, row: tuple[int, int]
+) -> Iterator[tuple[Any, ...]]:
+    """Do the run and store it."""
+    skip, run_id, started = gr.skip(), uuid.uuid4().hex, time.monotonic()
+    for report in reports(lm, request):
+        trace = report.traces[0]
+        record.tokens = len(trace)
+        doing = READING if report.done < len(request.tokens) else WRITING
+        progress = status(doing, done=report.done, total=report.total)
+        window = window_at(report.total, len(trace) - 1)
+        picture = payload(trace, run=run_id, total=report.total, window=window)
+        yield picture, what_to_see(trace), progress, trace, skip, skip, skip
+    seconds = time.monotonic() - started
+    comparing = "{tokens:,} tokens in {seconds:.1f} s. Comparing with the full model …"
+    yield line(comparing, tokens=len(trace), seconds=seconds)
+    stored = Stored((trace,))
+    if lm.context_length is None or len(trace) <= lm.context_length:
+        stored = Stored((trace,), {FULL_PERPLEXITY: np.array(full_perplexity(store, lm, trace.tokens))})
+    key = request.key if store.put(request.key, stored) else None
+    picture, found, *rest = whole(stored, key, row, run_id)
+    yield picture, found, done(trace, "Done: {tokens:,} tokens in {seconds:.1f} s.", seconds=seconds), *rest
+
+
+def reports(lm: "LanguageModel", request: Request) -> Iterator[Any]:
+    """Of the run, as it goes on."""
+    tokens, policy, positions = request.tokens, request.policy, request.positions
+    if request.new_tokens:
+        return core.iter_generate(lm, tokens, [policy], max_new_tokens=request.new_tokens, positions=positions)
+    return core.iter_replay(lm, tokens, policy, positions=positions)
+
+
+def line(message: str, kind: str = "", **values: Any) -> tuple[Any, ...]:
+    """The outputs of a run if only its status changes."""
+    return gr.skip(), gr.skip(), status(message, kind, **values), *[gr.skip()] * 4
+
+
+def done(trace: Trace, first: str, *more: str, **values: Any) -> str:
+    """The status of a run that has come to its end; it also says if the policy had nothing to do."""
+    idle = trace.policy.budget is not None and trace.policy.budget >= len(trace)
+    return status([first, *[NOTHING_EVICTED] * idle, *more], "done", tokens=len(trace), **values)
+
+
+def from_store(stored: Stored, key: str, row: tuple[int, int]) -> tuple[Any, ...]:
+    """The outputs of a run that was computed before."""
+    picture, found, *rest = whole(stored, key, row, uuid.uuid4().hex)
+    trace = stored.traces[0]
+    return picture, found, done(trace, "Done: {tokens:,} tokens.", BEFORE), *rest

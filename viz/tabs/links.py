@@ -1,0 +1,80 @@
+"""Links to a run: the address names the run in the store, and the page opens with it."""
+
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from core.policies import POLICIES
+from core.registry import MODELS
+from core.trace import Trace
+from core.trace_store import Stored, TraceStore
+from viz.example_texts import first_trace
+from viz.markup import status
+from viz.tabs.panels import FIRST_ROW, whole
+from viz.tabs.policy_controls import SETTINGS
+from viz.translations import SAID
+
+LOST = (
+    "The run of this link is not in the store of this app: the link is not whole, or the run has made room for newer "
+    "ones. Choose its text and settings below and press Run, or ask for it as a file (.npz) and open that. "
+    "What you see is the example."
+)
+
+
+COPIED = (
+    "No link yet",
+    "Only a whole run has one: press Run and let it come to its end.",
+    "Copied: the link to this run at this step",
+    "Copy this link to this run at this step",
+)
+"""What is said by the script below."""
+
+COPY_LINK = """async () => {
+  const chinese = document.documentElement.lang.startsWith("zh") ? CHINESE : {};
+  const say = (english) => chinese[english] ?? english;
+  const { link } = document.querySelector(".rm[data-link]:not([data-link=''])")?.dataset ?? {};
+  const shown = (label, value) => ({ __type__: "update", label: say(label), value, visible: true });
+  if (!link) return shown("No link yet", say("Only a whole run has one: press Run and let it come to its end."));
+  try {
+    await navigator.clipboard.writeText(link);
+    return shown("Copied: the link to this run at this step", link);
+  } catch {
+    return shown("Copy this link to this run at this step", link);
+  }
+}""".replace("CHINESE", json.dumps({english: SAID[english] for english in COPIED}))
+"""Browsers let a page write to the clipboard only if it came from this machine or through https."""
+
+
+def opened(store: TraceStore, query: Mapping[str, str]) -> tuple[Any, ...]:
+    """The run that the address names and the controls as they were; else the example: nobody sees an empty page.
+
+    The map's payload, the findings, the trace, the panels' contents, what to say, and the controls.
+    """
+    key, step = query.get("trace"), query.get("step", "")
+    stored = store.get(key) if key is not None else None
+    if stored is None:
+        lost = gr.skip() if key is None else status(LOST, "error")
+        example = whole(Stored((first_trace(),)), "", FIRST_ROW, "example")
+        return *example, lost, *[gr.skip()] * (6 + len(SETTINGS))
+    asked_step = int(step) if re.fullmatch("[0-9]{1,9}", step) else None
+    shown = whole(stored, key, FIRST_ROW, uuid.uuid4().hex, asked_step)
+    return *shown, gr.skip(), *controls_of(stored.traces[0])
+
+
+def controls_of(trace: Trace) -> list[Any]:
+    """What the controls were when this run was asked for; one that does not have the value stays."""
+    tokens, policy = trace.tokens[: trace.prompt_length], trace.policy
+    text = "".join(piece for piece, special in zip(tokens.pieces, tokens.special, strict=True) if not special)
+    return [
+        trace.model_id if trace.model_id in MODELS else gr.skip(),
+        policy.key if policy.key in POLICIES else gr.skip(),
+        policy.budget or gr.skip(),
+        len(trace) - trace.prompt_length,
+        text,
+        trace.positions,
+        *(policy.settings[setting.name] if owner == policy.key else gr.skip() for owner, setting in SETTINGS),
+    ]

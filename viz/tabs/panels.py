@@ -1,0 +1,98 @@
+"""What Explore shows of a run: its map, its findings, the life of one row and that of one token."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+import core
+from core import metrics
+from core.policies import make_policy
+from core.trace import Trace
+from core.trace_store import Stored
+from viz.figures import head_figure, token_figure
+from viz.findings import findings, findings_html
+from viz.lesson_words import Language
+from viz.markup import in_both, paragraphs
+from viz.payload import payload, window_at
+from viz.sentences import life, why
+from viz.tabs.models import language_model
+
+FULL_PERPLEXITY = "full_perplexity"
+"""The name under which the store has it, beside a trace."""
+
+
+FIRST_ROW = (12, 0)
+"""The layer (and KV head) whose life is shown until another is clicked: one in the middle of the default model."""
+
+
+CLICK: dict[Language, str] = {"en": "Click any other token or cell.", "zh": "点击其他词元或格子，看看它们的历程。"}
+
+
+def whole(stored: Stored, key: str | None, row: tuple[int, int], run: str, step: int | None = None) -> tuple[Any, ...]:
+    """Payload, findings, trace, and the panels' contents of a run that has come to its end.
+
+    The payload has the `key` under which everybody finds the run: "" if it is the example, None if nobody does.
+    """
+    trace = stored.traces[0]
+    beside = stored.arrays.get(FULL_PERPLEXITY)
+    window = window_at(len(trace), len(trace) - 1 if step is None else step)
+    picture = payload(trace, run=run, window=window) | {"key": key}
+    found = what_to_see(trace, None if beside is None else float(beside))
+    return picture, found, trace, *panels(trace, row)
+
+
+def what_to_see(trace: Trace, full_perplexity: float | None = None) -> str:
+    """The findings, in both languages."""
+    return in_both(lambda language: findings_html(findings(trace, full_perplexity, language)))
+
+
+def panels(trace: Trace, row: tuple[int, int]) -> tuple[Any, Any, str]:
+    """The two panels below the map: the life of a row, and that of the longest-lived token in a figure and in words."""
+    layers, groups, _ = trace.evicted_at.shape
+    head = head_figure(trace, min(row[0], layers - 1), min(row[1], groups - 1))
+    longest = metrics.longest_lived(trace)
+    position = longest.position if longest else 0
+    words = in_both(lambda language: paragraphs([life(trace, position, language), CLICK[language]]))
+    return head, token_figure(trace, position), words
+
+
+def show_token(trace: Trace | None, event: gr.EventData) -> tuple[Any, Any]:
+    """The life of the token that was clicked: a figure over all deciders, and in words."""
+    if trace is None or not 0 <= int(event.position) < len(trace):
+        return gr.skip(), gr.skip()
+    position = int(event.position)
+
+    def sentences(language: Language) -> list[str]:
+        told = [life(trace, position, language)]
+        if getattr(event, "group", None) is None:
+            return told
+        return [why(trace, int(event.layer), int(event.group), position, language), *told]
+
+    return token_figure(trace, position), in_both(lambda language: paragraphs(sentences(language)))
+
+
+def choose_row(trace: Trace | None, by_attention: bool, event: gr.EventData) -> Iterator[tuple[Any, Any]]:
+    """The whole life of the row that was clicked; and remember which it was."""
+    row = int(event.layer), int(getattr(event, "group", None) or 0)
+    for figure in show_row(trace, row, by_attention):
+        yield figure, row
+
+
+def show_row(trace: Trace | None, row: tuple[int, int], by_attention: bool) -> Iterator[Any]:
+    """Kept and evicted at once; coloured by attention after a replay down to that layer."""
+    if trace is None:
+        return
+    yield head_figure(trace, *row)
+    if by_attention:
+        lm = language_model(trace.model_id)
+        policy = make_policy(trace.policy.key, trace.policy.budget, **trace.policy.settings)
+        attention = core.attention_of(lm, trace.tokens, policy, *row, positions=trace.positions)
+        yield head_figure(trace, *row, attention)
+
+
+def show_window(trace: Trace | None, event: gr.EventData) -> Any:
+    """Another part of a text that is too long to be shown whole."""
+    if trace is None:
+        return gr.skip()
+    return payload(trace, run=event.run, window=window_at(len(trace), int(event.position)))
