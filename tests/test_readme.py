@@ -1,6 +1,10 @@
 """What the README shows runs as it stands there."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields
@@ -13,7 +17,9 @@ from viz.tabs.api import api
 from viz.tabs.limits import Limits
 from viz.tabs.page import Page
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [" ".join(found.split()) for found in re.findall(r"\bpython -m core [^`]*?--out\s\S+\w", README)]
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
@@ -28,8 +34,9 @@ def running_app(folder: Path) -> Iterator[str]:
     page.close(verbose=False)
 
 
-def test_there_is_a_snippet() -> None:
+def test_there_are_snippets_and_commands() -> None:
     assert SNIPPETS
+    assert [command.split()[3] for command in COMMANDS] == ["trace", "sweep", "evaluate", "trace"]
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
@@ -37,6 +44,26 @@ def test_snippets_run(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     with running_app(tmp_path) if ADDRESS in snippet else nullcontext(ADDRESS) as address:
         exec(compile(snippet.replace(ADDRESS, address), "README.md", "exec"), {})
+
+
+def files_for(folder: Path) -> None:
+    """What the commands read."""
+    story = "The keeper lit the lamp, and the lamp lit the sea, and the sea kept what it was told. " * 8
+    (folder / "story.txt").write_text(story, encoding="utf-8")
+    (folder / "book.txt").write_text(story * 2, encoding="utf-8")
+    task = "You are given a story and a question. Answer the question in one word."
+    asked = f"{task}\n\nStory:\n{story}\n\nQuestion:\nWho lit the lamp?\n\nAnswer:\n"
+    example = {"id": "1", "input": asked, "output": "the keeper"}
+    (folder / "validation.jsonl").write_text(json.dumps(example) + "\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_run(command: str, tmp_path: Path) -> None:
+    files_for(tmp_path)
+    _, *arguments = command.split()
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / arguments[-1]).stat().st_size > 100
 
 
 @pytest.mark.parametrize("limit", fields(Limits), ids=lambda limit: limit.name)
