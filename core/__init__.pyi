@@ -2,7 +2,8 @@ from . import ask, needle, writing
 from .budget_sweep import iter_sweep, sweep
 from .comparison import compare, forgotten_attention, iter_compare
 from .engine import Progress, attention_of, generate, iter_generate, iter_replay, replay
-from .models import LanguageModel, load_model
+from .loading import load_model
+from .models import LanguageModel
 from .oracle import foresee
 from .policies import POLICIES, Policy, Step, make_policy
 from .registry import MODELS, ModelSpec

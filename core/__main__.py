@@ -24,8 +24,8 @@ from core.engine import LONGEST_CHUNK, iter_generate, replay
 from core.errors import BadInput, UserError
 from core.evaluate import EvaluateProgress, Evaluation, iter_evaluate, score_of, table
 from core.growing_csv import GrowingCsv
+from core.loading import load_model
 from core.metrics import perplexity
-from core.models import load_model
 from core.policies import POLICIES, make_policy
 from core.records import LABELS, Point, Record, budget_sentences, points
 from core.registry import DEFAULT_MODEL

@@ -18,7 +18,7 @@ import torch
 
 from core.budget_sweep import SweepProgress, Text, iter_reading, plan_sweep
 from core.errors import ClusterError, OutOfMemory, UserError
-from core.models import load_model
+from core.loading import load_model
 from core.records import LABELS, Reading, Record
 from core.trace import Tokens
 
