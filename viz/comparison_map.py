@@ -2,11 +2,11 @@
 
 import gradio as gr
 
-from viz.retention_map import static, template
+from viz.retention_map import SCRIPTS, static, template
 
 _HTML = template("comparison_map.html")
 _CSS = static("retention_map.css", "comparison_map.css")
-_JS = static("words.js", "drawing.js", "controls.js", "pictures.js", "comparison_map.js")
+_JS = static(*SCRIPTS, "comparison_map.js")
 
 # The names of the events stand in quotes: gradio offers an event of a component if its script quotes the name.
 _ON_LOAD = """

@@ -24,7 +24,19 @@ def template(name: str) -> str:
 
 
 _HTML, _CSS = template("retention_map.html"), static("retention_map.css")
-_JS = static("words.js", "drawing.js", "controls.js", "pictures.js", "retention_map.js")
+# What all maps share; each builds on those before it.
+SCRIPTS = (
+    "words.js",
+    "traces.js",
+    "sentences.js",
+    "colours.js",
+    "pixels.js",
+    "scenes.js",
+    "painter.js",
+    "controls.js",
+    "pictures.js",
+)
+_JS = static(*SCRIPTS, "retention_map.js")
 
 # The names of the events stand in quotes: gradio offers an event of a component if its script quotes the name.
 _ON_LOAD = """

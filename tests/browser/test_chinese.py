@@ -17,7 +17,7 @@ from viz import comparison_map, retention_map
 from viz.comparison_map import ComparisonMap
 from viz.lesson_words import LESSON
 from viz.payload import Mark, comparison_payload, payload
-from viz.retention_map import standalone_html, static
+from viz.retention_map import SCRIPTS, standalone_html, static
 from viz.translations import I18N
 
 ENGLISH = re.compile("[A-Za-z]{2,}")
@@ -129,18 +129,18 @@ def page_in(language: str, script: str, open_page: Callable[..., Page]) -> Page:
 
 
 STORIES = """payload => {
-    const trace = Drawing.decode(payload);
-    const counts = Drawing.noCounts(trace);
-    const said = [[Drawing.policyName(trace)], [Drawing.windowName(trace)]];
+    const trace = Traces.decode(payload);
+    const counts = Traces.noCounts(trace);
+    const said = [[Sentences.policyName(trace)], [Sentences.windowName(trace)]];
     for (let step = 0; step < trace.length; step += 3) {
-        Drawing.moveCounts(trace, counts, step);
-        said.push([Drawing.alternative(trace, step, counts)], [Drawing.stepStory(trace, step, counts)]);
+        Traces.moveCounts(trace, counts, step);
+        said.push([Sentences.alternative(trace, step, counts)], [Sentences.stepStory(trace, step, counts)]);
         trace.pieces.forEach((_, position) => {
-            said.push([Drawing.tokenStory(trace, step, position, counts.keepers[position])]);
+            said.push([Sentences.tokenStory(trace, step, position, counts.keepers[position])]);
             for (let group = 0; group < trace.groups; group++) {
-                said.push([Drawing.cellStory(trace, step, 1, group, position), step, position]);
+                said.push([Sentences.cellStory(trace, step, 1, group, position), step, position]);
             }
-            said.push([Drawing.cellStory(trace, step, 1, null, position)]);
+            said.push([Sentences.cellStory(trace, step, 1, null, position)]);
         });
     }
     return said.map(([words]) => words);
@@ -180,7 +180,7 @@ class Texts(HTMLParser):
 
 def test_every_word_of_the_maps_has_a_translation_and_none_is_left_over(open_page: Callable[..., Page]) -> None:
     chinese = page_in("en", static("words.js"), open_page).evaluate("Words.CHINESE")
-    scripts = static("drawing.js", "controls.js", "pictures.js", "retention_map.js", "comparison_map.js")
+    scripts = static(*({*SCRIPTS} - {"words.js"}), "retention_map.js", "comparison_map.js")
     in_templates = Texts(retention_map._HTML).found | Texts(comparison_map._HTML).found
     literals = {text.replace("\\u00a0", "\u00a0") for text in re.findall(r'"((?:[^"\\\n]|\\.)*)"', scripts)}
     said = {text.replace("\\u00a0", "\u00a0") for text in re.findall(r'\bsay\(\s*"((?:[^"\\\n]|\\.)*)"', scripts)}
@@ -201,7 +201,7 @@ def test_long_lines_of_a_picture_end_where_chinese_allows_it(open_page: Callable
             const look = { palette: { font: "sans-serif" }, font: 13, ratio: 1 };
             const picture = new Pictures.Picture({ cssWidth: 168, ...look });
             const lines = picture.lines(text, 13, false);
-            return [lines, Math.max(...lines.map(line => Drawing.textWidth(line, 13, "sans-serif")))];
+            return [lines, Math.max(...lines.map(line => Painter.textWidth(line, 13, "sans-serif")))];
         }""",
         text,
     )

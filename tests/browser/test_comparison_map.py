@@ -452,7 +452,7 @@ def test_text_has_contrast_on_every_cost(open_page: Callable[..., Page], address
     page = open_page(f"{address}?__theme={theme}")
     at_step(page, LAST)
 
-    contrasts = contrasts_of_tokens(page, [f"cost{at}" for at in range(-8, 9)], f"{_JS}; return ComparisonMap;")
+    contrasts = contrasts_of_tokens(page, [f"cost{at}" for at in range(-8, 9)], f"{_JS}; return Colours;")
 
     assert min(contrasts) >= 4.5
 

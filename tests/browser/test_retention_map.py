@@ -108,14 +108,17 @@ def choose_heads(page: Page) -> None:
 
 
 @pytest.mark.parametrize(("seed", "groups"), [(0, 1), (1, 3), (2, 2)])
-@pytest.mark.parametrize("predicate", ["kept", "attended"])
-def test_predicates_equal_those_of_the_trace(functions: Page, seed: int, groups: int, predicate: str) -> None:
+@pytest.mark.parametrize(("name", "predicate"), [("isKept", "kept"), ("isAttended", "attended")])
+def test_predicates_equal_those_of_the_trace(
+    functions: Page, seed: int, groups: int, name: str, predicate: str
+) -> None:
     trace = random_trace(seed, layers=3, groups=groups, n=31, budget=7)
 
     ours = functions.evaluate(
         f"""payload => {{
-            const trace = RetentionMap.decode(payload);
-            return trace.pieces.map((_, step) => Array.from(RetentionMap.{predicate}(trace, step)).join(""));
+            const trace = Traces.decode(payload);
+            const at = (step) => (end, cell) => Number(Traces.{name}(step, cell % trace.length, end));
+            return trace.pieces.map((_, step) => Array.from(trace.evictedAt, at(step)).join(""));
         }}""",
         payload(trace),
     )
@@ -129,10 +132,10 @@ def test_tokens_are_counted_by_the_deciders_that_keep_them(functions: Page) -> N
 
     counts = functions.evaluate(
         """([payload, steps]) => {
-            const trace = RetentionMap.decode(payload);
-            const counts = RetentionMap.noCounts(trace);
+            const trace = Traces.decode(payload);
+            const counts = Traces.noCounts(trace);
             return steps.map(step => {
-                const { keepers, total } = RetentionMap.moveCounts(trace, counts, step);
+                const { keepers, total } = Traces.moveCounts(trace, counts, step);
                 return { keepers: Array.from(keepers), total };
             });
         }""",
@@ -145,13 +148,13 @@ def test_tokens_are_counted_by_the_deciders_that_keep_them(functions: Page) -> N
 
 
 def test_pieces_arrive_whole(functions: Page) -> None:
-    pieces = functions.evaluate("payload => RetentionMap.decode(payload).pieces", payload(PER_LAYER))
+    pieces = functions.evaluate("payload => Traces.decode(payload).pieces", payload(PER_LAYER))
 
     assert tuple(pieces) == PER_LAYER.tokens.pieces
 
 
 def test_only_nobody_is_none_and_only_everybody_is_all(functions: Page) -> None:
-    levels = functions.evaluate("[0, 1, 999, 1000].map(count => RetentionMap.level(count, 1000))")
+    levels = functions.evaluate("[0, 1, 999, 1000].map(count => Colours.level(count, 1000))")
 
     assert levels == [0, 1, 15, 16]
 
@@ -163,8 +166,8 @@ def rasterised(page: Page, trace: Trace, step: int, width: int, height: int) -> 
     span = {"row0": 0, "row1": trace.evicted_at.shape[0] * trace.evicted_at.shape[1], "column0": 0}
     colours = page.evaluate(
         """([payload, step, span, width, height, palette]) => {
-            const trace = RetentionMap.decode(payload);
-            return Array.from(RetentionMap.rasterise(trace, step, span, width, height, palette));
+            const trace = Traces.decode(payload);
+            return Array.from(Pixels.rasterise(trace, step, span, width, height, palette));
         }""",
         [payload(trace), step, span | {"column1": len(trace)}, width, height, PALETTE],
     )
@@ -202,10 +205,10 @@ def test_pixels_carried_from_step_to_step_are_those_drawn_anew(functions: Page) 
 
     same = functions.evaluate(
         """([payload, palette, steps]) => {
-            const trace = RetentionMap.decode(payload);
+            const trace = Traces.decode(payload);
             const span = { row0: 1, row1: 12, column0: 3, column1: 38 };
             const memo = {};
-            const at = (step, memo) => RetentionMap.rasterise(trace, step, span, 11, 4, palette, memo).join();
+            const at = (step, memo) => Pixels.rasterise(trace, step, span, 11, 4, palette, memo).join();
             return steps.map(step => at(step, memo) === at(step));
         }""",
         [payload(random_trace(seed=6, layers=4, groups=3, n=40, budget=6)), PALETTE, steps],
@@ -361,9 +364,9 @@ def test_the_keyboard_reaches_every_cell_token_and_row(page: Page) -> None:
 def test_the_crosshair_tells_the_history_of_every_cell(functions: Page) -> None:
     stories = functions.evaluate(
         """payload => {
-            const trace = RetentionMap.decode(payload);
+            const trace = Traces.decode(payload);
             return trace.pieces.map((_, position) => trace.pieces.map((_, step) =>
-                RetentionMap.cellStory(trace, step, 1, 1, position)));
+                Sentences.cellStory(trace, step, 1, 1, position)));
         }""",
         payload(PER_HEAD),
     )
@@ -492,9 +495,9 @@ def test_almost_forgotten_is_not_forgotten(functions: Page) -> None:
 
     words = functions.evaluate(
         """payload => {
-            const trace = RetentionMap.decode(payload);
-            const counts = RetentionMap.moveCounts(trace, RetentionMap.noCounts(trace), 299);
-            return trace.marks.map(mark => Drawing.markStory(trace, mark, 299, counts));
+            const trace = Traces.decode(payload);
+            const counts = Traces.moveCounts(trace, Traces.noCounts(trace), 299);
+            return trace.marks.map(mark => Sentences.markStory(trace, mark, 299, counts));
         }""",
         sent,
     )
@@ -543,7 +546,7 @@ def test_a_long_text_is_shown_by_windows(page: Page) -> None:
 
 
 def test_a_window_tells_how_a_token_ended_only_as_far_as_it_goes(functions: Page) -> None:
-    story = """([payload, position]) => RetentionMap.cellStory(RetentionMap.decode(payload), 12, 0, 0, position)"""
+    story = """([payload, position]) => Sentences.cellStory(Traces.decode(payload), 12, 0, 0, position)"""
     trace = trace_of([[[NEVER] * 20 + [NEVER, 33, 45, 30] + [NEVER] * 36]], ("x",) * 60)
 
     told = [functions.evaluate(story, [payload(trace, window=range(20, 40)), position]) for position in range(4)]
@@ -563,9 +566,9 @@ def test_the_column_of_older_rows_darkens_with_their_number(functions: Page) -> 
 
     counts = functions.evaluate(
         """payload => {
-            const trace = RetentionMap.decode(payload);
+            const trace = Traces.decode(payload);
             return trace.pieces.map((_, step) =>
-                [1, 2].map(per => Array.from({ length: 6 / per }, (_, row) => Drawing.olderIn(trace, step, row, per))));
+                [1, 2].map(per => Array.from({ length: 6 / per }, (_, row) => Traces.olderIn(trace, step, row, per))));
         }""",
         sent,
     )
@@ -596,7 +599,7 @@ def test_text_has_contrast_on_every_tint(open_page: Callable[..., Page], address
     at_step(page, LAST)
 
     looks = ["unread", *(str(level) for level in range(17))]
-    contrasts = contrasts_of_tokens(page, looks, f"{_JS}; return RetentionMap;")
+    contrasts = contrasts_of_tokens(page, looks, f"{_JS}; return Colours;")
 
     assert min(contrasts) >= 4.5
 
@@ -676,7 +679,7 @@ def test_a_saved_picture_shows_the_older_rows_and_the_marks_of_the_window(page: 
 
 
 def test_positions_that_are_not_the_original_ones_are_named(functions: Page) -> None:
-    name = "payload => Drawing.policyName(RetentionMap.decode(payload))"
+    name = "payload => Sentences.policyName(Traces.decode(payload))"
 
     names = [functions.evaluate(name, payload(replace(PER_LAYER, positions=p))) for p in ("original", "in-cache")]
 

@@ -3,13 +3,15 @@ const ComparisonMap = (() => {
   "use strict";
 
   const { say, amount, translate } = Words;
-  const { decode, floats, setText, noCounts, moveCounts, keepersIn, isKept, olderTotal, level } = Drawing;
-  const { percent, counted, inText, sentence, tokenName, placeName, deciderName } = Drawing;
-  const { cellHistory, shareStory, alternative, policyName, olderStory, olderLegend } = Drawing;
-  const { stepName, markStory, clamp, mix, packed, luminance, readPalette, setTints, setTint } = Drawing;
-  const { spread, isNarrow, margins, makeScene, rowsOf, retention, makeScratch, drawScene } = Drawing;
+  const { decode, floats, noCounts, moveCounts, keepersIn, isKept, olderTotal, inText } = Traces;
+  const { percent, counted, capitalised, tokenName, placeName, deciderName, policyName, stepName } = Sentences;
+  const { cellHistory, shareStory, markStory, alternative, olderStory, olderLegend } = Sentences;
+  const { mix, packed, level, readPalette, setTints, setTint } = Colours;
+  const { spread } = Pixels;
+  const { clamp, isNarrow, margins, makeScene, rowsOf } = Scenes;
+  const { retention, makeScratch, drawScene } = Painter;
   const { StepControl, WindowControl, MarkKeys, TextPane, Viewport, Pointer } = Controls;
-  const { oncePerFrame, fitted, toggleHelp } = Controls;
+  const { oncePerFrame, fitted, setText, toggleHelp } = Controls;
   const { Picture, STATES } = Pictures;
 
   const WORST = 3; // nats: a token that costs more has the last tint
@@ -63,7 +65,7 @@ const ComparisonMap = (() => {
     return { both: sum.both / rows, onlyA: sum.onlyA / rows, onlyB: sum.onlyB / rows };
   }
 
-  // As Drawing's `rasterise`, of two traces: a pixel has the colours of its cells in the shares that they have.
+  // As Pixels' `rasterise`, of two traces: a pixel has the colours of its cells in the shares that they have.
   function differencePixels(a, b, per, step, span, width, height, palette) {
     const columns = spread(span.column1 - span.column0, width);
     const rows = spread(span.row1 - span.row0, height);
@@ -564,7 +566,7 @@ const ComparisonMap = (() => {
       this.between.canvas.setAttribute("aria-label", say("{difference}. {keys} {story}", told));
       const rows = panels.map(({ trace, counts }) => storyUnder(trace, keptStory(trace, steps.step, counts)));
       const stories = rows.join(say("; "));
-      this.alternative.textContent = say("{where}. {stories}.", { where: sentence(this.stepName()), stories });
+      this.alternative.textContent = say("{where}. {stories}.", { where: capitalised(this.stepName()), stories });
     }
 
     pairName() {
@@ -580,7 +582,7 @@ const ComparisonMap = (() => {
       const { cross } = this;
       if (!cross) return say("Point at a cell or at a token: what has each policy done with it?");
       const name = this.placeName(cross.position);
-      if (cross.layer === null) return sentence(name);
+      if (cross.layer === null) return capitalised(name);
       return deciderName({ groups: cross.per }, cross.layer, cross.group) + " · " + name;
     }
 
@@ -785,5 +787,5 @@ const ComparisonMap = (() => {
     return new Comparison(element.querySelector(".cm"), onEvent);
   }
 
-  return { mount, decodeAll, overlap, differencePixels, costLevel, luminance };
+  return { mount, decodeAll, overlap, differencePixels, costLevel };
 })();

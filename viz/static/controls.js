@@ -3,7 +3,9 @@ const Controls = (() => {
   "use strict";
 
   const { say } = Words;
-  const { clamp, zoomed, moved, toColumn, toRow, rowsOf, windowName, goesOn, setText } = Drawing;
+  const { goesOn } = Traces;
+  const { windowName } = Sentences;
+  const { clamp, zoomed, moved, toColumn, toRow, rowsOf } = Scenes;
 
   // Slider, buttons and playing: which step is shown, from 0 to `last`. People read them `offset` later.
   class StepControl {
@@ -418,11 +420,18 @@ const Controls = (() => {
     return canvas.getContext("2d");
   }
 
+  function setText(element, text) {
+    if (element.textContent !== text) element.textContent = text;
+  }
+
   function toggleHelp(root, button) {
     const help = root.querySelector(".rm-help");
     help.hidden = !help.hidden;
     button.setAttribute("aria-expanded", String(!help.hidden));
   }
 
-  return { StepControl, WindowControl, MarkKeys, TextPane, Viewport, Pointer, oncePerFrame, fitted, toggleHelp };
+  return {
+    ...{ StepControl, WindowControl, MarkKeys, TextPane, Viewport, Pointer },
+    ...{ oncePerFrame, fitted, setText, toggleHelp },
+  };
 })();

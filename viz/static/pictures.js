@@ -3,8 +3,9 @@ const Pictures = (() => {
   "use strict";
 
   const { say } = Words;
-  const { css, packed, toX, toY, cellWidth, cellHeight, axes, paint, textWidth, spanOf, THICK, DASHES } = Drawing;
-  const { makeScratch, drawScene } = Drawing;
+  const { css, packed } = Colours;
+  const { toX, toY, cellWidth, cellHeight, spanOf } = Scenes;
+  const { axes, paint, textWidth, THICK, DASHES, makeScratch, drawScene } = Painter;
 
   const MARGIN = 14;
   // Where a line may end: after a space, and in Chinese after every character that no punctuation follows.
@@ -62,7 +63,7 @@ const Pictures = (() => {
       return { box: [x, y - 7, 13, 13], fill: palette[colour], stroke: palette.faint };
     }
 
-    // `pixels` colours the cells, as in Drawing.makeScratch.
+    // `pixels` colours the cells, as in Painter.makeScratch.
     addMap(scene, pixels) {
       this.maps.push({ scene, scratch: makeScratch(pixels), y: this.height });
       this.height += scene.cssHeight + 4;
@@ -122,7 +123,7 @@ const Pictures = (() => {
     return element;
   }
 
-  // As Drawing's `paint`.
+  // As Painter's `paint`.
   function nodeOf(item, { palette, font }) {
     const fill = css(item.faint ? palette.faint : palette.ink);
     if (item.box) {

@@ -4,12 +4,14 @@ const RetentionMap = (() => {
   "use strict";
 
   const { say, translate } = Words;
-  const { decode, noCounts, moveCounts, level, isKept, isAttended, everyCell, number, counted, cellStory } = Drawing;
-  const { tokenStory, stepStory, stepName, markStory, alternative, tokenName, deciderName, policyName } = Drawing;
-  const { olderIn, mostOlder, olderLegend, setText, clamp, luminance, readPalette, setTints, rasterise } = Drawing;
-  const { isNarrow, margins, makeScene, retention, makeScratch, drawScene } = Drawing;
+  const { decode, noCounts, moveCounts, olderIn, mostOlder, inText } = Traces;
+  const { number, counted, tokenName, deciderName, policyName, stepName, cellStory, tokenStory, stepStory } = Sentences;
+  const { markStory, alternative, olderLegend } = Sentences;
+  const { level, readPalette, setTints } = Colours;
+  const { clamp, isNarrow, margins, makeScene } = Scenes;
+  const { retention, makeScratch, drawScene } = Painter;
   const { StepControl, WindowControl, MarkKeys, TextPane, Viewport, Pointer } = Controls;
-  const { oncePerFrame, fitted, toggleHelp } = Controls;
+  const { oncePerFrame, fitted, setText, toggleHelp } = Controls;
   const { Picture, STATES, fileName } = Pictures;
 
   const titleOf = (trace) => policyName(trace) + " · " + trace.model;
@@ -182,7 +184,7 @@ const RetentionMap = (() => {
       this.drawnTrace = trace;
       steps.draw(tokenName(trace, steps.step));
       // For whoever wants to pass it on; empty if nobody else can open this run.
-      this.root.dataset.link = typeof trace.key === "string" ? addressOf(trace.key, this.inText(steps.step)) : "";
+      this.root.dataset.link = typeof trace.key === "string" ? addressOf(trace.key, inText(trace, steps.step)) : "";
       clearTimeout(this.telling);
       // Late, so that a screen reader hears where scrubbing ended and not every step on the way.
       this.telling = setTimeout(() => this.tell(), 250);
@@ -290,7 +292,7 @@ const RetentionMap = (() => {
       clearTimeout(this.addressing);
       if (this.trace.at) return;
       // Browsers allow a hundred changes of the address in half a minute.
-      this.addressing = setTimeout(() => writeAddress(this.trace.key, this.inText(this.steps.step)), 350);
+      this.addressing = setTimeout(() => writeAddress(this.trace.key, inText(this.trace, this.steps.step)), 350);
     }
 
     onView() {
@@ -356,15 +358,15 @@ const RetentionMap = (() => {
 
     moveCross({ key, target }) {
       const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
-      const inText = target === this.text.box;
-      if (!(key in moves) || (target !== this.canvas && !inText)) return false;
+      const reading = target === this.text.box;
+      if (!(key in moves) || (target !== this.canvas && !reading)) return false;
       const [down, right] = this.cross ? moves[key] : [0, 0];
       const from = this.crossOrStep();
       const position = clamp(from.position + right, 0, this.trace.length - 1);
-      const row = inText ? null : clamp((from.row || 0) + down, 0, this.viewport.size.rows - 1);
+      const row = reading ? null : clamp((from.row || 0) + down, 0, this.viewport.size.rows - 1);
       this.point({ row, position });
       this.viewport.reveal(this.cross);
-      if (inText) this.text.scrollTo(position);
+      if (reading) this.text.scrollTo(position);
       // A crosshair moved by key is news to whoever cannot see it.
       this.alternative.textContent = this.story();
       return true;
@@ -388,11 +390,11 @@ const RetentionMap = (() => {
       const { layer, group } = this.decider(row || 0);
       // A cell of a collapsed row is many heads' at once: their common story is the token's.
       if (group === null) this.clickToken(position);
-      else this.send("cell", { layer, group, position: this.inText(position) });
+      else this.send("cell", { layer, group, position: inText(this.trace, position) });
     }
 
     clickToken(position) {
-      this.send("token", { position: this.inText(position) });
+      this.send("token", { position: inText(this.trace, position) });
     }
 
     clickRow(row) {
@@ -401,17 +403,13 @@ const RetentionMap = (() => {
     }
 
     send(name, detail) {
-      this.onEvent(name, { ...detail, step: this.inText(this.steps.step) });
-    }
-
-    inText(position) {
-      return this.trace.start + position;
+      this.onEvent(name, { ...detail, step: inText(this.trace, this.steps.step) });
     }
 
     // -- pictures to save --
 
     fileName() {
-      return fileName([this.trace.policy, this.trace.budget || "", "step", this.inText(this.steps.step)]);
+      return fileName([this.trace.policy, this.trace.budget || "", "step", inText(this.trace, this.steps.step)]);
     }
 
     picture() {
@@ -432,6 +430,5 @@ const RetentionMap = (() => {
     return new Instrument(element.querySelector(".rm"), onEvent);
   }
 
-  const pure = { decode, noCounts, moveCounts, level, rasterise, cellStory, luminance };
-  return { mount, kept: everyCell(isKept), attended: everyCell(isAttended), ...pure };
+  return { mount };
 })();
