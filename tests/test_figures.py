@@ -75,7 +75,10 @@ def test_the_head_figure_of_a_long_text_shows_some_of_its_tokens() -> None:
     evicted_at[9] = NEVER
     evicted_at[-5:] = NEVER
     trace = trace_of(evicted_at[None, None], tuple("x" * n), budget=5)
-    cells = head_figure(trace, 0).data[0]
+    figure = head_figure(trace, 0)
+    ticks = figure.layout.xaxis
+    assert [cell.split()[0] for cell in np.asarray(figure.data[0].x)[list(ticks.tickvals)]] == list(ticks.ticktext)
+    cells = figure.data[0]
     assert cells.x[1] == "3 “x”"  # every third
     z = np.asarray(cells.z)
     assert z.shape == (683, 683)

@@ -12,8 +12,8 @@ NUMBERS_ONLY = {"policies", "trace", "metrics", "errors", "evidence"}
 FOR_PICTURES = {
     f"core.{module}"
     for module in (
-        *("answers", "costs", "errors", "evidence", "haystack", "kinds", "metrics", "records", "stories", "survival"),
-        *("trace", "votes"),
+        *("answers", "costs", "errors", "evidence", "haystack", "kinds", "metrics", "records", "registry", "stories"),
+        *("survival", "trace", "votes"),
     )
 }
 MODULES = sorted(path for folder in ("core", "viz") for path in (ROOT / folder).rglob("*.py"))

@@ -9,7 +9,7 @@ from gradio.components.api_component import Api
 from gradio.i18n import I18nData
 
 import app
-from core import MODELS, POLICIES
+from core import POLICIES
 from core.trace_store import TraceStore
 from viz.lesson_words import LABELS
 from viz.tabs.lesson import LANGUAGES
@@ -18,7 +18,6 @@ from viz.translations import CHINESE, I18N, fixed_texts
 # Names, what a browser translates itself, and what has its own way into two languages.
 SAME_IN_BOTH = {
     *(policy.label for policy in POLICIES.values()),
-    *(str(spec) for spec in MODELS.values()),
     *(name for name, _ in LANGUAGES),
     *LABELS["en"].values(),
     *("Oracle", "–", "original", "log-gap", "in-cache", "128", "256", "512", "1,024"),

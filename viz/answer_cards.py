@@ -6,6 +6,8 @@ from html import escape
 
 from core.answers import f1
 from core.trace import PolicySettings
+from viz.figure_words import policy_name, say
+from viz.lesson_words import Language
 from viz.story_cards import card, side_by_side
 
 
@@ -26,27 +28,32 @@ class Given:
     kept: float | None
 
 
-def answers_html(answers: Sequence[Given], reference: str, over: bool) -> str:
+def answers_html(answers: Sequence[Given], reference: str, over: bool, language: Language = "en") -> str:
     """One card per answer, the full model's first.
 
     Args:
         answers: as far as they are written, the full model's first.
         reference: the right answer; blank if none is known.
         over: nothing more will be written.
+        language: of our own words.
     """
     full = answers[0].text
+    unwritten = say(language, "(nothing)") if over else "…"
     cards = []
     for answer in answers:
         is_full = answer.policy.budget is None
         facts = []
         if answer.text and reference.strip():
-            facts.append(f"F1 with your reference: {f1(answer.text, [reference]):.0%}")
+            facts.append(say(language, "F1 with your reference: {f1:.0%}", f1=f1(answer.text, [reference])))
         if answer.text and full and not is_full:
-            facts.append(f"F1 with the full model's answer: {f1(answer.text, [full]):.0%}")
+            facts.append(say(language, "F1 with the full model's answer: {f1:.0%}", f1=f1(answer.text, [full])))
         if answer.kept is not None:
-            facts.append(f"of the marked passage {answer.kept:.0%} was kept when the question came")
+            facts.append(
+                say(language, "of the marked passage {share:.0%} was kept when the question came", share=answer.kept)
+            )
         if over and not answer.finished:
-            facts.append("stopped at the limit")
-        text = escape(answer.text) if answer.text else f'<span class="shared">{"(nothing)" if over else "…"}</span>'
-        cards.append(card("Full model" if is_full else str(answer.policy), "<br>".join(map(escape, facts)), text))
+            facts.append(say(language, "stopped at the limit"))
+        text = escape(answer.text) if answer.text else f'<span class="shared">{unwritten}</span>'
+        name = say(language, "Full model") if is_full else policy_name(answer.policy, language)
+        cards.append(card(name, "<br>".join(map(escape, facts)), text))
     return side_by_side(cards)

@@ -14,6 +14,8 @@ import plotly.graph_objects as go
 from core import metrics
 from core.records import BASELINE, FULL, LABELS, Point
 from core.trace import NEVER, Floats, Trace
+from viz.figure_words import named, policy_name, say
+from viz.lesson_words import Language
 from viz.sentences import quoted
 
 KEPT, JUST_EVICTED, EVICTED = "#1f83b8", "#e8730c", "rgba(128,128,128,0.3)"
@@ -25,7 +27,7 @@ GRID = "rgba(127,127,127,0.2)"
 STATES = ("not yet read", "evicted", "just evicted", "kept")
 
 
-def retention_figure(trace: Trace, step: int) -> go.Figure:
+def retention_figure(trace: Trace, step: int, language: Language = "en") -> go.Figure:
     """Which tokens every decider holds after a step: layers (and KV heads) downwards, tokens across.
 
     Raises:
@@ -36,13 +38,19 @@ def retention_figure(trace: Trace, step: int) -> go.Figure:
     read = np.arange(len(trace)) <= step
     states = np.where(kept, 3, np.where(just, 2, np.where(read, 1, 0))).astype(np.uint8)
     layers, groups, n = states.shape
-    rows = [f"layer {i}" + (f" · KV head {g}" if groups > 1 else "") for i in range(layers) for g in range(groups)]
-    figure = go.Figure(_states(states.reshape(layers * groups, n), _labels(trace), rows))
-    figure.update_traces(hovertemplate="%{y}<br>token %{x}<br>%{text}<extra></extra>", text=_names(states, n))
-    return _styled(figure, f"{_title(trace)}<br>what is kept after step {step}", "token", "layer", len(trace))
+    of = "layer {layer} · KV head {group}" if groups > 1 else "layer {layer}"
+    rows = [say(language, of, layer=layer, group=group) for layer in range(layers) for group in range(groups)]
+    figure = go.Figure(_states(states.reshape(layers * groups, n), _labels(trace, language), rows, language))
+    hover = say(language, "{row}<br>token {token}<br>{state}", row="%{y}", token="%{x}", state="%{text}")
+    figure.update_traces(hovertemplate=hover + "<extra></extra>", text=_names(states, n, language))
+    title = f"{_title(trace, language)}<br>{say(language, 'what is kept after step {step}', step=step)}"
+    figure = _styled(figure, title, say(language, "token"), say(language, "layer"))
+    return figure.update_xaxes(**_by_position(n))
 
 
-def head_figure(trace: Trace, layer: int, group: int = 0, attention: Floats | None = None) -> go.Figure:
+def head_figure(
+    trace: Trace, layer: int, group: int = 0, attention: Floats | None = None, language: Language = "en"
+) -> go.Figure:
     """One decider's whole life: steps downwards, positions across (Oren et al. 2024, figure 8).
 
     Args:
@@ -51,6 +59,7 @@ def head_figure(trace: Trace, layer: int, group: int = 0, attention: Floats | No
         group: the KV head, from 0; 0 if the layer decides as one.
         attention: (n, n), what the query of each step (row) paid to each token (column); then kept rows are coloured
             by it, on a logarithmic scale, instead of by a single colour.
+        language: of the words.
 
     Of a text of more than `LONGEST_LIFE` tokens only every second, third … token is drawn.
     """
@@ -59,10 +68,11 @@ def head_figure(trace: Trace, layer: int, group: int = 0, attention: Floats | No
     step, n = position[:, None], len(position)
     evicted_at = trace.evicted_at[layer, group, ::every]
     states = np.where(position > step, 0, np.where(step < evicted_at, 3, 1)).astype(np.uint8)
-    labels = _labels(trace)[::every]
+    labels = _labels(trace, language)[::every]
     if attention is None:
-        data = _states(states, labels, labels, shown=(1, 3))
-        data.update(hovertemplate="after reading %{y}<br>token %{x}<extra></extra>")
+        data = _states(states, labels, labels, language, shown=(1, 3))
+        hover = say(language, "after reading {reading}<br>token {token}", reading="%{y}", token="%{x}")
+        data.update(hovertemplate=hover + "<extra></extra>")
     else:
         attended = (position <= step) & (step <= evicted_at)
         data = go.Heatmap(
@@ -72,8 +82,19 @@ def head_figure(trace: Trace, layer: int, group: int = 0, attention: Floats | No
             colorscale=[[0, "rgba(31,131,184,0.1)"], [1, "rgba(31,131,184,1)"]],
             zmin=-5,
             zmax=0,
-            colorbar={"title": "attention", "tickvals": [-5, -3, -1, 0], "ticktext": ["10⁻⁵", "10⁻³", "0.1", "1"]},
-            hovertemplate="query %{y}<br>token %{x}<br>log₁₀ attention %{z:.2f}<extra></extra>",
+            colorbar={
+                "title": say(language, "attention"),
+                "tickvals": [-5, -3, -1, 0],
+                "ticktext": ["10⁻⁵", "10⁻³", "0.1", "1"],
+            },
+            hovertemplate=say(
+                language,
+                "query {query}<br>token {token}<br>log₁₀ attention {logarithm}",
+                query="%{y}",
+                token="%{x}",
+                logarithm="%{z:.2f}",
+            )
+            + "<extra></extra>",
         )
     figure = go.Figure(data)
     figure.add_scatter(
@@ -86,44 +107,56 @@ def head_figure(trace: Trace, layer: int, group: int = 0, attention: Floats | No
             y=labels[budget // every :],
             mode="lines",
             line={"color": JUST_EVICTED, "width": 1.5, "dash": "dot"},
-            name=f"{budget} tokens ago: the limit of Window",
+            name=say(language, "{budget} tokens ago: the limit of Window", budget=budget),
         )
-    who = f"layer {layer}" + (f", KV head {group}" if trace.policy.scope == "kv_head" else "")
-    some = f", one token in {every}" if every > 1 else ""
-    title = f"{_title(trace)}<br>the life of {who}{some}"
-    return _styled(figure, title, "token (position)", "step (token being read)", n)
+    of_head = trace.policy.scope == "kv_head"
+    life = "the life of layer {layer}, KV head {group}" if of_head else "the life of layer {layer}"
+    some = say(language, ", one token in {every}", every=every) if every > 1 else ""
+    title = f"{_title(trace, language)}<br>{say(language, life, layer=layer, group=group)}{some}"
+    figure = _styled(figure, title, say(language, "token (position)"), say(language, "step (token being read)"))
+    ticks = _by_position(n, every)
+    return figure.update_xaxes(**ticks).update_yaxes(**ticks)
 
 
-def token_figure(trace: Trace, position: int) -> go.Figure:
+def token_figure(trace: Trace, position: int, language: Language = "en") -> go.Figure:
     """One token's life: for how many steps each layer (and KV head) kept it."""
     evicted_at = trace.evicted_at[..., position].T
     groups, layers = evicted_at.shape
     steps = metrics.lifespan(trace)[..., position].T
-    fates = [
-        ["kept to the end" if at == NEVER else f"evicted at step {at}, reading {_escaped(trace, at)}" for at in row]
-        for row in evicted_at.tolist()
-    ]
+
+    def fate(at: int) -> str:
+        if at == NEVER:
+            return say(language, "kept to the end")
+        return say(language, "evicted at step {step}, reading {token}", step=at, token=_escaped(trace, at, language))
+
+    fates = [[fate(at) for at in row] for row in evicted_at.tolist()]
+    of = "layer {layer} · KV head {group}" if groups > 1 else "layer {layer}"
     figure = go.Figure()
     for group in range(groups):
         forgotten = evicted_at[group] != NEVER
         figure.add_bar(
             x=np.arange(layers),
             y=steps[group],
-            name=f"KV head {group}",
+            name=say(language, "KV head {group}", group=group),
             marker={
                 "color": np.where(forgotten, EVICTED, KEPT),
                 "line": {"color": np.where(forgotten, INK, KEPT), "width": 1},
             },
             customdata=fates[group],
-            hovertemplate="layer %{x}"
-            + (f" · KV head {group}" if groups > 1 else "")
-            + "<br>kept for %{y} steps<br>%{customdata}<extra></extra>",
+            hovertemplate=say(language, of, layer="%{x}", group=group)
+            + f"<br>{say(language, 'kept for {steps} steps', steps='%{y}')}<br>%{{customdata}}<extra></extra>",
             showlegend=False,
         )
     for name, colour in (("kept to the end", KEPT), ("evicted", EVICTED)):
-        figure.add_bar(x=[None], y=[None], name=name, marker={"color": colour})
-    title = f"{_title(trace)}<br>the life of token {position}, {_escaped(trace, position)}"
-    return _styled(figure, title, "layer", "steps kept").update_yaxes(autorange=True)
+        figure.add_bar(x=[None], y=[None], name=say(language, name), marker={"color": colour})
+    life = say(
+        language,
+        "the life of token {position}, {token}",
+        position=position,
+        token=_escaped(trace, position, language),
+    )
+    title = f"{_title(trace, language)}<br>{life}"
+    return _styled(figure, title, say(language, "layer"), say(language, "steps kept")).update_yaxes(autorange=True)
 
 
 POLICY_COLOURS = {
@@ -137,8 +170,9 @@ POLICY_COLOURS = {
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 
 
-def sweep_figure(points: Sequence[Point], title: str = "Perplexity against budget") -> go.Figure:
+def sweep_figure(points: Sequence[Point], title: str | None = None, language: Language = "en") -> go.Figure:
     """Perplexity against budget, one curve per policy, the full model as a line (Oren et al. 2024, figure 3)."""
+    title = title or say(language, "Perplexity against budget")
     figure = go.Figure()
     budgets = sorted({point.budget for point in points if point.budget is not None}) or [1]
     curves: dict[str, list[Point]] = {}
@@ -149,30 +183,33 @@ def sweep_figure(points: Sequence[Point], title: str = "Perplexity against budge
             figure.add_scatter(
                 x=[min(budgets), max(budgets)],
                 y=[curve[0].perplexity] * 2,
-                name=f"{LABELS[FULL]} model: {curve[0].perplexity:.1f}",
+                name=say(language, "Full model: {perplexity:.1f}", perplexity=curve[0].perplexity),
                 mode="lines",
                 line={"color": INK, "dash": "dash"},
                 hoverinfo="skip",
             )
             continue
-        ordered = sorted(curve, key=lambda point: point.budget or 0)
+        ordered, name = sorted(curve, key=lambda point: point.budget or 0), named(LABELS[policy], language)
+        hover = say(language, "budget {budget}<br>perplexity {perplexity}", budget="%{x}", perplexity="%{y:.2f}")
         figure.add_scatter(
             x=[point.budget for point in ordered],
             y=[point.perplexity for point in ordered],
-            name=LABELS[policy],
+            name=name,
             mode="lines+markers",
             line={"color": POLICY_COLOURS.get(policy, INK), "dash": "dot" if policy == BASELINE else "solid"},
             marker={"symbol": symbol, "size": 9},
-            hovertemplate=LABELS[policy] + "<br>budget %{x}<br>perplexity %{y:.2f}<extra></extra>",
+            hovertemplate=f"{name}<br>{hover}<extra></extra>",
         )
-    with_legend(figure, title, "budget (rows per layer)", "perplexity")
+    with_legend(figure, title, say(language, "budget (rows per layer)"), say(language, "perplexity"))
     figure.update_xaxes(type="log", tickmode="array", tickvals=budgets, ticktext=[f"{budget:,}" for budget in budgets])
     found = [point.perplexity for point in points] or [1]
     ticks = "D1" if max(found) < 30 * min(found) else 1  # all digits, or powers of ten alone
     return figure.update_yaxes(type="log", autorange=True, dtick=ticks, tickformat="~r")
 
 
-def _states(states: np.ndarray, x: list[str], y: list[str], shown: tuple[int, ...] = (0, 1, 2, 3)) -> go.Heatmap:
+def _states(
+    states: np.ndarray, x: list[str], y: list[str], language: Language, shown: tuple[int, ...] = (0, 1, 2, 3)
+) -> go.Heatmap:
     colours = [colour if i in shown else NOTHING for i, colour in enumerate((NOTHING, EVICTED, JUST_EVICTED, KEPT))]
     scale = [[edge / 4, colour] for i, colour in enumerate(colours) for edge in (i, i + 1)]
     return go.Heatmap(
@@ -182,25 +219,25 @@ def _states(states: np.ndarray, x: list[str], y: list[str], shown: tuple[int, ..
         zmin=-0.5,
         zmax=3.5,
         colorscale=scale,
-        colorbar={"tickvals": shown, "ticktext": [STATES[state] for state in shown], "thickness": 12},
+        colorbar={"tickvals": shown, "ticktext": [say(language, STATES[state]) for state in shown], "thickness": 12},
     )
 
 
-def _names(states: np.ndarray, n: int) -> np.ndarray:
-    return np.asarray(STATES)[states.reshape(-1, n)]
+def _names(states: np.ndarray, n: int, language: Language) -> np.ndarray:
+    return np.asarray([say(language, state) for state in STATES])[states.reshape(-1, n)]
 
 
-def _labels(trace: Trace) -> list[str]:
+def _labels(trace: Trace, language: Language) -> list[str]:
     """Every token with its position, which makes it unique; plotly takes labels for markup, so they are escaped."""
-    return [f"{position} {_escaped(trace, position)}" for position in range(len(trace))]
+    return [f"{position} {_escaped(trace, position, language)}" for position in range(len(trace))]
 
 
-def _escaped(trace: Trace, position: int) -> str:
-    return html.escape(quoted(trace, position), quote=False)
+def _escaped(trace: Trace, position: int, language: Language) -> str:
+    return html.escape(quoted(trace, position, language), quote=False)
 
 
-def _title(trace: Trace) -> str:
-    return html.escape(f"{trace.policy}", quote=False)
+def _title(trace: Trace, language: Language) -> str:
+    return html.escape(policy_name(trace.policy, language), quote=False)
 
 
 def styled(figure: go.Figure, title: str, x: str = "", y: str = "") -> go.Figure:
@@ -232,13 +269,13 @@ def with_legend(figure: go.Figure, title: str, x: str, y: str) -> go.Figure:
     return figure.update_layout(showlegend=True, legend_title=heading, margin_t=30, hoverlabel={"namelength": -1})
 
 
-def _styled(figure: go.Figure, title: str, x: str, y: str, n: int = 0) -> go.Figure:
-    """The first layer, token or step on top; axes of tokens and steps are ticked by position."""
-    styled(figure, title, x, y).update_yaxes(autorange="reversed")
+def _styled(figure: go.Figure, title: str, x: str, y: str) -> go.Figure:
+    """The first layer, token or step on top."""
+    return styled(figure, title, x, y).update_yaxes(autorange="reversed")
+
+
+def _by_position(n: int, apart: int = 1) -> dict[str, object]:
+    """The ticks of an axis of n tokens or steps, so many positions apart, whose labels would be too long."""
     every = next((step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500) if n / step <= 14), 1000)
     ticks = list(range(0, n, every))
-    by_token = {"tickmode": "array", "tickvals": ticks, "ticktext": [str(tick) for tick in ticks]}
-    for title_, update in ((x, figure.update_xaxes), (y, figure.update_yaxes)):
-        if title_.startswith(("token", "step (")):
-            update(**by_token)
-    return figure
+    return {"tickmode": "array", "tickvals": ticks, "ticktext": [str(tick * apart) for tick in ticks]}

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.trace import Trace
+from viz.figure_words import say
+from viz.lesson_words import Language
 
 PIXELS = 600_000  # of all pictures together: about 0.3 MB on their way to the browser
 
@@ -44,14 +46,15 @@ def Lives() -> gr.HTML:  # noqa: N802 (a class would make gradio write a .pyi fi
     return gr.HTML(css_template=_CSS, js_on_load=_ON_LOAD, elem_id="lives")
 
 
-def lives_html(trace: Trace, opened: int) -> str:
+def lives_html(trace: Trace, opened: int, language: Language = "en") -> str:
     """A button with a picture for each layer; one of them is marked as opened."""
     pictures = [base64.b64encode(_png(life)).decode() for life in small_lives(trace)]
     limit = _windows_limit(trace)
+    names = [say(language, "layer {layer}", layer=layer) for layer in range(len(pictures))]
     buttons = [
         f'<button type="button" data-layer="{layer}" aria-pressed="{str(layer == opened).lower()}">'
-        f'<img alt="" src="data:image/png;base64,{picture}">{limit}layer {layer}</button>'
-        for layer, picture in enumerate(pictures)
+        f'<img alt="" src="data:image/png;base64,{picture}">{limit}{name}</button>'
+        for layer, (picture, name) in enumerate(zip(pictures, names, strict=True))
     ]
     return f'<div class="lives">{"".join(buttons)}</div>'
 

@@ -16,7 +16,9 @@ from plotly.subplots import make_subplots
 from core import kinds, metrics, survival
 from core.survival import Reals
 from core.trace import Trace
+from viz.figure_words import named, policy_name, policy_parts, say
 from viz.figures import INK, JUST_EVICTED, KEPT, styled, with_legend
+from viz.lesson_words import Language
 from viz.sentences import quoted
 
 COLOURS = (KEPT, JUST_EVICTED, "#2e9e6b", "#a565c4", "#b8961a", "#d4477a", INK)
@@ -49,12 +51,13 @@ PAPER_LIVES: dict[str, dict[str, tuple[int, int, int, int]]] = {
 }
 
 
-def recency_figure(traces: Sequence[Trace]) -> go.Figure:
+def recency_figure(traces: Sequence[Trace], language: Language = "en") -> go.Figure:
     """The share of kept rows that are among the last `budget` tokens, after every step; the mean over layers.
 
     Of a single run also the span from its lowest to its highest layer. The paper's share is a band.
     """
-    figure, names = go.Figure(), run_names(traces)
+    figure, names = go.Figure(), run_names(traces, language)
+    recent = say(language, "{share} of the rows are recent", share="%{y:.0%}")
     for index, trace in enumerate(traces):
         if trace.policy.budget is None:
             continue
@@ -68,30 +71,33 @@ def recency_figure(traces: Sequence[Trace]) -> go.Figure:
                 fillcolor="rgba(31,131,184,0.18)",
                 line={"width": 0},
                 hoverinfo="skip",
-                name="from the lowest layer to the highest",
+                name=say(language, "from the lowest layer to the highest"),
             )
         figure.add_scatter(
             x=steps,
             y=share.mean(axis=0),
-            customdata=_labels(trace, steps),
-            hovertemplate="step %{x}, %{customdata}<br>%{y:.0%} of the rows are recent",
+            customdata=_labels(trace, steps, language),
+            hovertemplate=say(language, "step {step}, {token}", step="%{x}", token="%{customdata}") + f"<br>{recent}",
             **_line(names, index),
         )
-    return _shares(with_legend(figure, "Recency after every step", "step", "recent rows"))
+    title = say(language, "Recency after every step")
+    return _shares(with_legend(figure, title, say(language, "step"), say(language, "recent rows")), language)
 
 
-def recency_by_layer_figure(traces: Sequence[Trace]) -> go.Figure:
+def recency_by_layer_figure(traces: Sequence[Trace], language: Language = "en") -> go.Figure:
     """The same by layer, in the mean over the steps at which the policy is at work."""
-    figure, names = go.Figure(), run_names(traces)
+    figure, names = go.Figure(), run_names(traces, language)
+    recent = say(language, "{share} of the rows are recent", share="%{y:.0%}")
+    hover = f"{say(language, 'layer {layer}', layer='%{x}')}<br>{recent}"
     for index, trace in enumerate(traces):
         if trace.policy.budget is not None:
             share = survival.mean_recent_share(trace)
-            hover = "layer %{x}<br>%{y:.0%} of the rows are recent"
             figure.add_scatter(x=np.arange(len(share)), y=share, hovertemplate=hover, **_line(names, index, "+markers"))
-    return _shares(with_legend(figure, "Recency by layer", "layer", "recent rows"))
+    title = say(language, "Recency by layer")
+    return _shares(with_legend(figure, title, say(language, "layer"), say(language, "recent rows")), language)
 
 
-def _shares(figure: go.Figure) -> go.Figure:
+def _shares(figure: go.Figure, language: Language) -> go.Figure:
     """Shares of recent rows, with the paper's as a band."""
     low, high = PAPER_RECENCY
     figure.add_hrect(low, high, fillcolor=INK, opacity=0.35, line_width=0, layer="below")
@@ -101,17 +107,24 @@ def _shares(figure: go.Figure) -> go.Figure:
         y=[None],
         mode="markers",
         marker={"symbol": "square", "size": 13, "color": INK, "opacity": 0.5},
-        name="the paper: 73–76 %",
+        name=say(language, "the paper: {low:.0f}–{high:.0f} %", low=100 * low, high=100 * high),
     )
     return figure.update_yaxes(tickformat=".0%", range=[0, 1.03])
 
 
-def age_figure(traces: Sequence[Trace]) -> go.Figure:
+def age_figure(traces: Sequence[Trace], language: Language = "en") -> go.Figure:
     """The share of kept rows that are at most so old, in the mean over layers, against Window's.
 
     Ages are in multiples of the budget, which makes Window the same line for every budget.
     """
-    figure, oldest, names = go.Figure(), 1.5, run_names(traces)
+    figure, oldest, names = go.Figure(), 1.5, run_names(traces, language)
+    younger = say(
+        language,
+        "{share} of the rows are younger than {age} steps,<br>{times} times the budget",
+        share="%{y:.0%}",
+        age="%{customdata}",
+        times="%{x:.2f}",
+    )
     for index, trace in enumerate(traces):
         budget = trace.policy.budget
         if budget is None:
@@ -123,7 +136,7 @@ def age_figure(traces: Sequence[Trace]) -> go.Figure:
             x=np.concatenate([[0], ages / budget]),
             y=np.concatenate([[0], up_to]),
             customdata=np.concatenate([[0], ages]),
-            hovertemplate="%{y:.0%} of the rows are younger than %{customdata} steps,<br>%{x:.2f} times the budget",
+            hovertemplate=younger,
             **_line(names, index),
         )
     figure.add_scatter(
@@ -131,84 +144,123 @@ def age_figure(traces: Sequence[Trace]) -> go.Figure:
         y=[0, 1, 1],
         mode="lines",
         line={"color": INK, "width": 1.5, "dash": "dot"},
-        name="Window, any budget",
+        name=say(language, "Window, any budget"),
         hoverinfo="skip",
     )
-    figure = with_legend(figure, "The ages of kept rows", "younger than … times the budget", "share of kept rows")
+    title, age = say(language, "The ages of kept rows"), say(language, "younger than … times the budget")
+    figure = with_legend(figure, title, age, say(language, "share of kept rows"))
     return figure.update_xaxes(range=[0, oldest]).update_yaxes(tickformat=".0%", range=[0, 1.03])
 
 
-def early_figure(traces: Sequence[Trace]) -> go.Figure:
+def early_figure(traces: Sequence[Trace], language: Language = "en") -> go.Figure:
     """For how many steps the first tokens were kept, in the mean over layers (figure 9 of the paper)."""
-    figure, names = go.Figure(), run_names(traces)
-    same = len({tuple(_early(trace)) for trace in traces}) == 1
+    figure, names = go.Figure(), run_names(traces, language)
+    same = len({tuple(_early(trace, language)) for trace in traces}) == 1
+    hover = say(
+        language,
+        "token {token}<br>kept for {steps} of {all} steps",
+        token="%{customdata[0]}",
+        steps="%{y:.0f}",
+        all="%{customdata[1]}",
+    )
     for index, trace in enumerate(traces):
         steps = survival.early_steps_kept(trace).mean(axis=0)
         positions = np.arange(len(steps))
         figure.add_scatter(
-            x=_early(trace) if same else positions,
+            x=_early(trace, language) if same else positions,
             y=steps,
-            customdata=np.stack([_early(trace), len(trace) - positions], axis=1),
-            hovertemplate="token %{customdata[0]}<br>kept for %{y:.0f} of %{customdata[1]} steps",
+            customdata=np.stack([_early(trace, language), len(trace) - positions], axis=1),
+            hovertemplate=hover,
             **_line(names, index, "+markers"),
         )
-    figure = with_legend(figure, "The first tokens", "token (position)", "mean steps kept")
+    title, token = say(language, "The first tokens"), say(language, "token (position)")
+    figure = with_legend(figure, title, token, say(language, "mean steps kept"))
     return figure.update_xaxes(tickangle=-60, automargin=True).update_yaxes(rangemode="tozero")
 
 
-def early_layers_figure(trace: Trace) -> go.Figure:
+def early_layers_figure(trace: Trace, language: Language = "en") -> go.Figure:
     """For how many steps every layer kept each of the first tokens."""
     figure = go.Figure(
         go.Heatmap(
             z=survival.early_steps_kept(trace).astype(np.float32),
-            x=_early(trace),
-            hovertemplate="layer %{y}<br>token %{x}<br>kept for %{z:.0f} steps<extra></extra>",
-            **_blue(zmax=len(trace), title="steps kept"),
+            x=_early(trace, language),
+            hovertemplate=say(
+                language,
+                "layer {layer}<br>token {token}<br>kept for {steps} steps",
+                layer="%{y}",
+                token="%{x}",
+                steps="%{z:.0f}",
+            )
+            + "<extra></extra>",
+            **_blue(zmax=len(trace), title=say(language, "steps kept")),
         )
     )
-    title = f"{_name(trace)}<br>first token kept to the end in {first_token_kept(trace)}"
-    return _by_layer(styled(figure, title, "token (position)", "layer")).update_xaxes(tickangle=-60, automargin=True)
+    first = say(language, "first token kept to the end in {share}", share=first_token_kept(trace, language))
+    figure = styled(
+        figure, f"{_name(trace, language)}<br>{first}", say(language, "token (position)"), say(language, "layer")
+    )
+    return _by_layer(figure).update_xaxes(tickangle=-60, automargin=True)
 
 
-def survival_figure(traces: Sequence[Trace]) -> go.Figure:
+def survival_figure(traces: Sequence[Trace], language: Language = "en") -> go.Figure:
     """The probability that a token is still kept at an age, over all layers."""
-    figure, names = go.Figure(), run_names(traces)
+    figure, names = go.Figure(), run_names(traces, language)
+    hover = say(
+        language,
+        "{share} of the tokens are still kept {age} steps after they were read<br>{cases} cases known to last as long",
+        share="%{y:.1%}",
+        age="%{x}",
+        cases="%{customdata}",
+    )
     for index, trace in enumerate(traces):
         curves = survival.survival(trace)
         figure.add_scatter(
             x=np.arange(len(trace)),
             y=curves.overall,
             customdata=curves.at_risk,
-            hovertemplate="%{y:.1%} of the tokens are still kept %{x} steps after they were read"
-            "<br>%{customdata} cases known to last as long",
+            hovertemplate=hover,
             line_shape="hv",
             **_line(names, index),
         )
-    figure = with_legend(figure, "Survival", "age: steps since the token was read", "still kept")
+    title, age = say(language, "Survival"), say(language, "age: steps since the token was read")
+    figure = with_legend(figure, title, age, say(language, "still kept"))
     return figure.update_yaxes(tickformat=".0%", range=[0, 1.03])
 
 
-def survival_layers_figure(trace: Trace) -> go.Figure:
+def survival_layers_figure(trace: Trace, language: Language = "en") -> go.Figure:
     """The probability that a token is still kept at an age, for every layer."""
     kept = survival.survival(trace).by_layer
     figure = go.Figure(
         go.Heatmap(
             z=kept.astype(np.float32),
-            hovertemplate="layer %{y}<br>%{z:.0%} still kept %{x} steps after they were read<extra></extra>",
-            **_blue(zmax=1, title="still kept", tickformat=".0%"),
+            hovertemplate=say(
+                language,
+                "layer {layer}<br>{share} still kept {age} steps after they were read",
+                layer="%{y}",
+                share="%{z:.0%}",
+                age="%{x}",
+            )
+            + "<extra></extra>",
+            **_blue(zmax=1, title=say(language, "still kept"), tickformat=".0%"),
         )
     )
     if trace.policy.budget is not None and trace.policy.budget < len(trace):
         figure.add_vline(
             trace.policy.budget - 0.5,
             line={"color": JUST_EVICTED, "width": 1.5, "dash": "dot"},
-            annotation={"text": "Window ends here", "font": {"color": JUST_EVICTED, "size": 11}, "yanchor": "bottom"},
+            annotation={
+                "text": say(language, "Window ends here"),
+                "font": {"color": JUST_EVICTED, "size": 11},
+                "yanchor": "bottom",
+            },
         )
-    title = f"{_name(trace)}<br>tokens still kept, by age and layer"
-    return _by_layer(styled(figure, title, "age: steps since the token was read", "layer"))
+    title = f"{_name(trace, language)}<br>{say(language, 'tokens still kept, by age and layer')}"
+    return _by_layer(
+        styled(figure, title, say(language, "age: steps since the token was read"), say(language, "layer"))
+    )
 
 
-def kinds_figure(traces: Sequence[Trace]) -> go.Figure:
+def kinds_figure(traces: Sequence[Trace], language: Language = "en") -> go.Figure:
     """Mean steps kept by kind of token, the longest-lived of the first run on top, beside the paper's (tables 2, 5).
 
     The paper's column is of the budget nearest to a run's; it has an axis of its own, because its texts are longer.
@@ -218,36 +270,48 @@ def kinds_figure(traces: Sequence[Trace]) -> go.Figure:
     rows = sorted(found, key=lambda kind: -found[kind].steps)
     budgets = sorted({paper_budget(trace.policy.budget) for trace in traces if trace.policy.budget is not None})
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04, column_widths=[0.58, 0.42])
-    for index, (name, of_trace) in enumerate(zip(run_names(traces), lives, strict=True)):
+    for index, (name, of_trace) in enumerate(zip(run_names(traces, language), lives, strict=True)):
         own = [of_trace[kind] for kind in rows if kind in of_trace]
         figure.add_bar(
             x=[life.steps for life in own],
-            y=[life.kind for life in own],
+            y=[named(life.kind, language) for life in own],
             orientation="h",
             name=name,
             marker={"color": COLOURS[index % len(COLOURS)]},
             customdata=[[life.tokens, life.kept_to_the_end] for life in own],
-            hovertemplate="%{y}<br>%{x:.0f} steps kept, the mean of %{customdata[0]} tokens"
-            "<br>%{customdata[1]:.0%} kept to the end",
+            hovertemplate=say(
+                language,
+                "{kind}<br>{steps} steps kept, the mean of {tokens} tokens<br>{share} kept to the end",
+                kind="%{y}",
+                steps="%{x:.0f}",
+                tokens="%{customdata[0]}",
+                share="%{customdata[1]:.0%}",
+            ),
         )
     for budget, symbol in zip(budgets, ("circle", "diamond", "square", "x"), strict=False):
         column = PAPER_BUDGETS.index(budget)
         dots = [(kind, name, steps[column]) for kind in rows for name, steps in PAPER_LIVES.get(kind, {}).items()]
         figure.add_scatter(
             x=[steps for _, _, steps in dots],
-            y=[kind for kind, _, _ in dots],
-            customdata=[name for _, name, _ in dots],
+            y=[named(kind, language) for kind, _, _ in dots],
+            customdata=[named(name, language) for _, name, _ in dots],
             mode="markers",
             marker={"color": "rgba(0,0,0,0)", "symbol": symbol, "size": 9, "line": {"color": INK, "width": 2}},
-            name=f"the paper, budget {budget:,}",
-            hovertemplate="%{customdata}<br>%{x} steps kept (tables 2 and 5)",
+            name=say(language, "the paper, budget {budget:,}", budget=budget),
+            hovertemplate=say(
+                language, "{kind}<br>{steps} steps kept (tables 2 and 5)", kind="%{customdata}", steps="%{x}"
+            ),
             **{"row": 1, "col": 2},
         )
-    figure = with_legend(figure, "Which tokens live long", "", "")
-    figure.update_xaxes(title="steps, here", rangemode="tozero", row=1, col=1)
-    figure.update_xaxes(title="steps, paper", rangemode="tozero", nticks=4, row=1, col=2)
-    names = [f"{kind} ({found[kind].tokens})".replace("word inside", "word<br>inside") for kind in rows]
-    figure.update_yaxes(categoryorder="array", categoryarray=rows, range=[len(rows) - 0.4, -0.6])
+    figure = with_legend(figure, say(language, "Which tokens live long"), "", "")
+    figure.update_xaxes(title=say(language, "steps, here"), rangemode="tozero", row=1, col=1)
+    figure.update_xaxes(title=say(language, "steps, paper"), rangemode="tozero", nticks=4, row=1, col=2)
+    kinds_ = [named(kind, language) for kind in rows]
+    names = [
+        f"{name} ({found[kind].tokens})".replace("word inside", "word<br>inside")
+        for kind, name in zip(rows, kinds_, strict=True)
+    ]
+    figure.update_yaxes(categoryorder="array", categoryarray=kinds_, range=[len(rows) - 0.4, -0.6])
     figure.update_yaxes(tickmode="array", tickvals=list(range(len(rows))), ticktext=names, automargin=True)
     return figure.update_layout(
         height=190 + len(rows) * (20 + 12 * len(traces)), legend_traceorder="normal", bargap=0.25
@@ -259,45 +323,53 @@ def paper_budget(budget: int) -> int:
     return min(PAPER_BUDGETS, key=lambda papers: abs(math.log(papers / budget)))
 
 
-def layer_overlap_figure(trace: Trace) -> go.Figure:
+def layer_overlap_figure(trace: Trace, language: Language = "en") -> go.Figure:
     """How far any two layers keep the same tokens."""
     overlap = survival.layer_overlap(trace)
-    names = [f"layer {layer}" for layer in range(len(overlap))]
-    return _overlap_figure(overlap, names, f"{_name(trace)}<br>agreement of its layers")
+    names = [say(language, "layer {layer}", layer=layer) for layer in range(len(overlap))]
+    title = f"{_name(trace, language)}<br>{say(language, 'agreement of its layers')}"
+    return _overlap_figure(overlap, names, title, language)
 
 
-def head_overlap_figure(trace: Trace, layer: int) -> go.Figure:
+def head_overlap_figure(trace: Trace, layer: int, language: Language = "en") -> go.Figure:
     """How far any two KV heads of a layer keep the same tokens."""
     overlap = survival.head_overlap(trace)[layer]
-    names = [f"KV head {head}" for head in range(len(overlap))]
-    title = f"{_name(trace)}<br>agreement of the KV heads of layer {layer}"
-    return _overlap_figure(overlap, names, title)
+    names = [say(language, "KV head {group}", group=head) for head in range(len(overlap))]
+    of_layer = say(language, "agreement of the KV heads of layer {layer}", layer=layer)
+    return _overlap_figure(overlap, names, f"{_name(trace, language)}<br>{of_layer}", language)
 
 
-def trace_overlap_figure(traces: Sequence[Trace]) -> go.Figure:
+def trace_overlap_figure(traces: Sequence[Trace], language: Language = "en") -> go.Figure:
     """How far any two runs over the same tokens keep the same of them, in the mean over layers.
 
     Raises:
         BadInput: the runs are over different tokens or have different numbers of layers.
     """
-    return _overlap_figure(survival.trace_overlap(traces), run_names(traces), "Agreement of the runs")
+    overlap, names = survival.trace_overlap(traces), run_names(traces, language)
+    short = run_names(traces, language, in_lines=True)
+    return _overlap_figure(overlap, names, say(language, "Agreement of the runs"), language, short)
 
 
-def _overlap_figure(overlap: Reals, names: list[str], title: str) -> go.Figure:
+def _overlap_figure(
+    overlap: Reals, names: list[str], title: str, language: Language, short: list[str] | None = None
+) -> go.Figure:
     few = len(names) <= 10
-    short = [name.replace(", ", "<br>") for name in names]
-    ticks = {"tickmode": "array", "tickvals": list(range(len(names))), "ticktext": short} if few else {"nticks": 12}
+    ticktext = short or names
+    ticks = {"tickmode": "array", "tickvals": list(range(len(names))), "ticktext": ticktext} if few else {"nticks": 12}
     figure = go.Figure(
         go.Heatmap(
             z=overlap.astype(np.float32),
-            customdata=[[f"{one} and {other}" for other in names] for one in names],
+            customdata=[[say(language, "{one} and {other}", one=one, other=other) for other in names] for one in names],
             texttemplate="%{z:.0%}" if few else None,
             textfont={"color": "white"},
-            hovertemplate="%{customdata}<br>%{z:.0%} of what either keeps is kept by both<extra></extra>",
-            **_blue(zmax=1, title="overlap", tickformat=".0%") | ({"colorscale": GREY_TO_BLUE} if few else {}),
+            hovertemplate="%{customdata}<br>"
+            + say(language, "{share} of what either keeps is kept by both", share="%{z:.0%}")
+            + "<extra></extra>",
+            **_blue(zmax=1, title=say(language, "overlap"), tickformat=".0%")
+            | ({"colorscale": GREY_TO_BLUE} if few else {}),
         )
     )
-    axis = "" if few else "layer"
+    axis = "" if few else say(language, "layer")
     figure = styled(figure, title, axis, axis)
     figure.update_xaxes(showgrid=False, automargin=True, **ticks)
     return figure.update_yaxes(autorange="reversed", showgrid=False, automargin=True, **ticks)
@@ -319,45 +391,64 @@ def _by_layer(figure: go.Figure) -> go.Figure:
     return figure.update_yaxes(autorange="reversed", showgrid=False)
 
 
-def _early(trace: Trace) -> list[str]:
+def _early(trace: Trace, language: Language) -> list[str]:
     """The first tokens, each with its position, which makes it unique."""
-    labels = _labels(trace, range(min(survival.N_EARLY, len(trace))))
+    labels = _labels(trace, range(min(survival.N_EARLY, len(trace))), language)
     return [f"{label} {position}" for position, label in enumerate(labels)]
 
 
-def _labels(trace: Trace, positions: Sequence[int] | np.ndarray) -> list[str]:
+def _labels(trace: Trace, positions: Sequence[int] | np.ndarray, language: Language) -> list[str]:
     """The tokens at these positions; plotly takes text for markup, so they are escaped."""
-    return [html.escape(quoted(trace, int(position)), quote=False) for position in positions]
+    return [_escaped(quoted(trace, int(position), language)) for position in positions]
 
 
-def run_names(traces: Sequence[Trace]) -> list[str]:
-    """What each run is called in figures, as markup; numbered if two would share a name."""
-    names = [_name(trace) for trace in traces]
-    return names if len(set(names)) == len(names) else [f"{number}: {name}" for number, name in enumerate(names, 1)]
+def run_names(traces: Sequence[Trace], language: Language = "en", *, in_lines: bool = False) -> list[str]:
+    """What each run is called in figures, as markup; numbered if two would share a name.
+
+    Args:
+        traces: of the runs.
+        language: of the words.
+        in_lines: the budget stands below the policy.
+    """
+    names = [
+        "<br>".join(_escaped(part) for part in policy_parts(trace.policy, language))
+        if in_lines
+        else _name(trace, language)
+        for trace in traces
+    ]
+    if len(set(names)) == len(names):
+        return names
+    return [say(language, "{number}: {run}", number=number, run=name) for number, name in enumerate(names, 1)]
 
 
-def first_token_kept(trace: Trace) -> str:
+def first_token_kept(trace: Trace, language: Language = "en") -> str:
     """Where the first token is kept to the end, such as “28 of 30 layers”."""
     kept = metrics.kept_to_the_end(trace)[:, :, 0]
-    return f"{int(kept.sum())} of {kept.size} {'KV heads' if trace.policy.scope == 'kv_head' else 'layers'}"
+    held = "{kept} of {all} KV heads" if trace.policy.scope == "kv_head" else "{kept} of {all} layers"
+    return say(language, held, kept=int(kept.sum()), all=kept.size)
 
 
-def run_sentence(trace: Trace) -> str:
+def run_sentence(trace: Trace, language: Language = "en") -> str:
     """A run in a sentence, as plain text."""
+    policy = policy_name(trace.policy, language)
     if trace.policy.budget is None or trace.policy.budget >= len(trace):
-        return f"{trace.policy}: nothing had to be evicted."
-    recent = float(survival.mean_recent_share(trace).mean())
+        return say(language, "{policy}: nothing had to be evicted.", policy=policy)
     half = survival.median_age(survival.survival(trace).overall)
-    evicted = (
-        "fewer than half of the tokens are evicted"
+    return say(
+        language,
+        "{policy}: first token kept to the end in {first}; {recent:.0%} of the rows kept are recent; {evicted}.",
+        policy=policy,
+        first=first_token_kept(trace, language),
+        recent=float(survival.mean_recent_share(trace).mean()),
+        evicted=say(language, "fewer than half of the tokens are evicted")
         if half is None
-        else f"half of the tokens are gone after {half} steps"
-    )
-    return (
-        f"{trace.policy}: first token kept to the end in {first_token_kept(trace)}; {recent:.0%} of the rows kept are "
-        f"recent; {evicted}."
+        else say(language, "half of the tokens are gone after {steps} steps", steps=half),
     )
 
 
-def _name(trace: Trace) -> str:
-    return html.escape(str(trace.policy), quote=False)
+def _name(trace: Trace, language: Language) -> str:
+    return _escaped(policy_name(trace.policy, language))
+
+
+def _escaped(text: str) -> str:
+    return html.escape(text, quote=False)

@@ -22,7 +22,7 @@ PARTS = {
     "Choose a smaller file": "请选择较小的文件",
     # what a number of a policy is called
     "budget": "预算",
-    "Window+i": "Window+i",
+    "Short context": "短上下文",
     # where runs come from
     "press Run in Explore": "请在“探索”中按“运行”",
     "press Run in Compare": "请在“比较”中按“运行”",

@@ -3,7 +3,9 @@
 import plotly.graph_objects as go
 
 from core.records import BASELINE, FULL, Point
+from viz.figure_words import say
 from viz.figures import sweep_figure
+from viz.lesson_words import Language
 
 BUDGETS = (64, 128, 256, 512, 1024, 2048, 4096)
 PERPLEXITIES = {
@@ -17,9 +19,9 @@ PERPLEXITIES = {
 """LLaMA-2-7B on PG-19, in windows of 4,096 tokens, where the full model has 7.16."""
 
 
-def paper_sweep_figure() -> go.Figure:
+def paper_sweep_figure(language: Language = "en") -> go.Figure:
     """The numbers of table 3, drawn as `sweep_figure` draws ours."""
     points = [Point(FULL, None, 0, 7.16, 0.0)]
     for policy, perplexities in PERPLEXITIES.items():
         points += [Point(policy, budget, 0, found, 0.0) for budget, found in zip(BUDGETS, perplexities, strict=True)]
-    return sweep_figure(points, "The paper: LLaMA-2-7B on PG-19 (table 3)")
+    return sweep_figure(points, say(language, "The paper: LLaMA-2-7B on PG-19 (table 3)"), language)

@@ -7,7 +7,9 @@ import plotly.graph_objects as go
 
 from core.records import LABELS
 from core.votes import Tally, Verdict
+from viz.figure_words import amount, say
 from viz.figures import EVICTED, JUST_EVICTED, KEPT, styled
+from viz.lesson_words import Language
 
 # TOVA against the full model in per cent, win, tie, loss, by budget: MythoLogic-L2-13B, 100 prompts, GPT-4 as judge
 # (Oren et al. 2024, section 6). Rounded there, so that they need not add up to 100.
@@ -19,15 +21,15 @@ ROW = 62  # pixels
 BAR = 0.42  # of a row: its name stands above it, so that the bars are as wide on a phone as they can be
 
 
-def tally_figure(tallies: Sequence[Tally]) -> go.Figure:
+def tally_figure(tallies: Sequence[Tally], language: Language = "en") -> go.Figure:
     """Stacked bars, one row for each policy, budget and judge, above the three of the paper.
 
     The intervals are those of `Tally.interval`: of the better stories around the end of their bar, of the worse ones
     around the beginning of theirs. The paper gives none.
     """
     several = len({tally.model for tally in tallies}) > 1
-    names = [_name(tally, several) for tally in tallies]
-    papers = [f"<i>The paper: TOVA, budget {budget:,}</i>" for budget in PAPER_VERDICTS]
+    names = [_name(tally, several, language) for tally in tallies]
+    papers = [say(language, "<i>The paper: TOVA, budget {budget:,}</i>", budget=budget) for budget in PAPER_VERDICTS]
     places = list(range(len(names) + len(papers)))
     figure = go.Figure()
     for i, (verdict, name) in enumerate(NAMES.items()):
@@ -36,23 +38,25 @@ def tally_figure(tallies: Sequence[Tally]) -> go.Figure:
             x=shares,
             y=places,
             orientation="h",
-            name=name,
+            name=say(language, name),
             marker={"color": COLOURS[verdict], "opacity": [1.0] * len(names) + [0.55] * len(papers)},
             text=[f"{share:.0f} %" if share >= 4 else "" for share in shares],
             textposition="inside",
             insidetextanchor="middle",
             textangle=0,
-            customdata=[_spoken(tally, verdict) for tally in tallies] + ["the paper, section 6"] * len(papers),
-            hovertemplate=f"{name}: %{{x:.0f}} %<br>%{{customdata}}<extra></extra>",
+            customdata=[_spoken(tally, verdict, language) for tally in tallies]
+            + [say(language, "the paper, section 6")] * len(papers),
+            hovertemplate=say(language, "{verdict}: {share} %", verdict=say(language, name), share="%{x:.0f}")
+            + "<br>%{customdata}<extra></extra>",
         )
     for verdict in ("win", "loss"):
-        figure.add_scatter(**_intervals(tallies, verdict))
+        figure.add_scatter(**_intervals(tallies, verdict, language))
     for place, name in zip(places, names + papers, strict=True):
         figure.add_annotation(
             text=name, x=0, y=place - 0.3, xanchor="left", yanchor="bottom", showarrow=False, align="left", xshift=-2
         )
     title = "A policy's story, judged beside the full model's<br>Pale: the paper (13B model, GPT-4; section 6)"
-    styled(figure, title).update_layout(
+    styled(figure, say(language, title)).update_layout(
         barmode="stack", bargap=1 - BAR, margin={"t": 100, "l": 24, "r": 24}, height=160 + ROW * len(places)
     )
     figure.update_layout(legend_traceorder="normal")
@@ -60,12 +64,16 @@ def tally_figure(tallies: Sequence[Tally]) -> go.Figure:
     return figure.update_yaxes(range=[len(places) - 0.6, -0.75], showticklabels=False, showgrid=False)
 
 
-def _name(tally: Tally, several_models: bool) -> str:
+def _name(tally: Tally, several_models: bool, language: Language) -> str:
     """The label of a row; plotly takes it for markup, so what users and endpoints have named is escaped."""
-    by = f"{tally.judge}: " if tally.judge else ""
-    votes = f"{tally.votes:,} vote{'s' * (tally.votes != 1)} on {tally.pairs:,} pair{'s' * (tally.pairs != 1)}"
-    model = f", {tally.model.rstrip('/').rsplit('/', 1)[-1]}" if several_models else ""
-    parts = (f"{LABELS.get(tally.policy, tally.policy)}, budget {tally.budget:,}{model}", f"{by}{votes}")
+    votes, pairs = amount(language, tally.votes, "vote"), amount(language, tally.pairs, "pair")
+    counted = "{judge}: {votes} on {pairs}" if tally.judge else "{votes} on {pairs}"
+    named = "{policy}, budget {budget:,}, {model}" if several_models else "{policy}, budget {budget:,}"
+    policy, model = LABELS.get(tally.policy, tally.policy), tally.model.rstrip("/").rsplit("/", 1)[-1]
+    parts = (
+        say(language, named, policy=policy, budget=tally.budget, model=model),
+        say(language, counted, judge=tally.judge, votes=votes, pairs=pairs),
+    )
     return " · ".join(html.escape(_short(part), quote=False) for part in parts)
 
 
@@ -73,12 +81,12 @@ def _short(label: str) -> str:
     return label if len(label) <= 44 else label[:43] + "…"
 
 
-def _spoken(tally: Tally, verdict: Verdict) -> str:
+def _spoken(tally: Tally, verdict: Verdict, language: Language) -> str:
     low, high = tally.interval(verdict)
-    return f"95 % interval: {low:.0%} to {high:.0%}, counting pairs rather than votes"
+    return say(language, "95 % interval: {low:.0%} to {high:.0%}, counting pairs rather than votes", low=low, high=high)
 
 
-def _intervals(tallies: Sequence[Tally], verdict: Verdict) -> dict[str, object]:
+def _intervals(tallies: Sequence[Tally], verdict: Verdict, language: Language) -> dict[str, object]:
     """The interval of every row: that of the better stories above its bar, that of the worse ones below it."""
     ends = [tally.interval(verdict) for tally in tallies]
     shares = [tally.share(verdict) for tally in tallies]
@@ -91,7 +99,7 @@ def _intervals(tallies: Sequence[Tally], verdict: Verdict) -> dict[str, object]:
         "x": [100 * share for share in x],
         "y": [place + side for place in range(len(tallies))],
         "mode": "markers",
-        "name": "95 % intervals",
+        "name": say(language, "95 % intervals"),
         "marker": {"color": COLOURS[verdict], "size": 6},
         "error_x": {
             "type": "data",

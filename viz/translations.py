@@ -14,6 +14,7 @@ from gradio.blocks import Block
 from gradio.context import LocalContext
 from gradio.i18n import I18nData
 
+from core.registry import MODELS
 from viz.lesson_words import Language
 
 CHINESE = {
@@ -24,6 +25,7 @@ CHINESE = {
         "看看每一层从你的文本中保留了什么。"
     ),
     "Model": "模型",
+    **{str(spec): str(spec).replace("layers", "层") for spec in MODELS.values()},
     "Projector": "投影模式",
     "Explore": "探索",
     "Compare": "比较",
@@ -170,7 +172,7 @@ CHINESE = {
     "the order of the curves.": (
         "### 你的文本需要多大的记忆？\n所选的每个策略都用每种预算读一遍文本。越低越好；"
         "什么都不忘的完整模型是要接近的线，"
-        "*short context* 是一次只看到那么多词元的模型。两个坐标轴都取对数。论文的模型和文本与你的不同："
+        "*短上下文*是一次只看到那么多词元的模型。两个坐标轴都取对数。论文的模型和文本与你的不同："
         "请比较曲线的次序。"
     ),
     "Budgets, with commas between": "预算，以逗号分隔",
@@ -237,6 +239,16 @@ CHINESE = {
 }
 
 SAID = {
+    # titles of texts to try
+    "Story: the lighthouse": "故事：灯塔",
+    "Numbers and lists": "数字和清单",
+    "Dialogue": "对话",
+    "Two languages": "两种语言",
+    "The lighthouse": "灯塔",
+    "The baker": "面包师",
+    "Two robots": "两个机器人",
+    "The crow": "乌鸦",
+    "All four": "全部四个",
     # status lines; {holes} are filled in
     "Connecting …": "正在连接……",
     "Loading the model …": "正在加载模型……",

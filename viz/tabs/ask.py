@@ -19,7 +19,8 @@ from viz.answer_figures import evidence_figure, evidence_layers_figure, needle_f
 from viz.answer_sentences import fate_sentence, needle_sentences
 from viz.comparison_map import ComparisonMap
 from viz.example_texts import EXAMPLES
-from viz.markup import paragraphs, said, status
+from viz.figure_words import named, policy_name
+from viz.markup import in_both, paragraphs, said, status
 from viz.payload import Mark, comparison_payload
 from viz.story_cards import CSS
 from viz.tabs import limits
@@ -28,6 +29,7 @@ from viz.tabs.contenders import contenders, pairs
 from viz.tabs.models import ALONE, QUIETLY, language_model
 from viz.tabs.runs import Run, a_run
 from viz.tabs.uploads import text_of
+from viz.translations import language, say
 
 if TYPE_CHECKING:
     from core.ask import Answer, Prompt
@@ -81,7 +83,9 @@ def ask_tab(model: gr.Dropdown) -> None:
     with gr.Row():
         with gr.Column(scale=3, min_width=320):
             document = gr.Textbox(document_text, label="Document", lines=8, max_lines=14, elem_id="ask-document")
-            marked = gr.HTML(paragraphs([f"Marked: {EVIDENCE}"]), elem_id="ask-marked")
+            marked = gr.HTML(
+                in_both(lambda own: paragraphs([say(own, "Marked: {passage}", passage=EVIDENCE)])), elem_id="ask-marked"
+            )
         with gr.Column(scale=2, min_width=300):
             question = gr.Textbox(
                 "What was written in smaller letters?", label="Question", lines=2, max_lines=4, elem_id="ask-question"
@@ -177,23 +181,24 @@ def show_asked(asked: Asked | None, document: str, evidence: Evidence | None, re
     prompt, answers = asked.prompt, asked.answers
     traces = _finite(answers)
     passage = _passage(prompt, evidence)
-    marks = [Mark(prompt.question, "question", "question")]
+    own = language()
+    marks = [Mark(prompt.question, named("question", own), "question")]
     if passage is not None:
-        marks.insert(0, Mark(passage, "evidence", "evidence"))
+        marks.insert(0, Mark(passage, named("evidence", own), "evidence"))
     picture = comparison_payload(traces, run=asked.run, marks=marks)
     given = _cards(answers, prompt, evidence, reference, over=True)
     if passage is None:
         return [given, picture, said(NOTHING_MARKED), None, None, gr.update(visible=False)]
     question = prompt.question.start
-    sentences = [fate_sentence(trace, fate(trace, passage, question)) for trace in traces]
-    names = [str(trace.policy) for trace in traces]
+    sentences = [fate_sentence(trace, fate(trace, passage, question), own) for trace in traces]
+    names = [(policy_name(trace.policy, own), str(trace.policy)) for trace in traces]
     return [
         given,
         picture,
         paragraphs(sentences),
-        evidence_figure(traces, passage, question),
-        evidence_layers_figure(traces[0], passage, question),
-        gr.update(choices=names, value=names[0], visible=True),
+        evidence_figure(traces, passage, question, own),
+        evidence_layers_figure(traces[0], passage, question, own),
+        gr.update(choices=names, value=names[0][1], visible=True),
     ]
 
 
@@ -205,7 +210,7 @@ def show_layers(asked: Asked | None, document: str, evidence: Evidence | None, w
     trace = next((trace for trace in _finite(asked.answers) if str(trace.policy) == whose), None)
     if passage is None or trace is None:
         return gr.skip()
-    return evidence_layers_figure(trace, passage, asked.prompt.question.start)
+    return evidence_layers_figure(trace, passage, asked.prompt.question.start, language())
 
 
 def _fits(asked: Asked, document: str, evidence: Evidence | None) -> bool:
@@ -232,7 +237,7 @@ def _cards(answers: "list[Answer]", prompt: "Prompt", evidence: Evidence | None,
         )
         for answer in answers
     ]
-    return answers_html(given, reference, over)
+    return answers_html(given, reference, over, language())
 
 
 def mark(document: str, event: gr.SelectData) -> tuple[Any, Any]:
@@ -329,6 +334,6 @@ def run_matrix(run: Run, model: str, lengths: list[int], *chosen: Any) -> Iterat
         if len(report.results) == shown:
             yield line, skip, skip
             continue
-        shown = len(report.results)
-        yield line, needle_figure(report.results), paragraphs(needle_sentences(report.results))
+        shown, own = len(report.results), language()
+        yield line, needle_figure(report.results, own), paragraphs(needle_sentences(report.results, own))
     yield status("Done in {seconds:.1f} s.", "done", seconds=time.monotonic() - started), skip, skip

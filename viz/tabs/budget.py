@@ -12,10 +12,13 @@ from core.errors import BadInput
 from core.policies import POLICIES
 from core.records import LABELS, Point, budget_sentences, points
 from viz.export import write_table
+from viz.figure_words import named
 from viz.figures import sweep_figure
+from viz.lesson_words import Language
 from viz.markup import paragraphs, status
 from viz.messages import message_in
 from viz.paper_sweep import paper_sweep_figure
+from viz.tables import in_english, table_in
 from viz.tabs import limits
 from viz.tabs.buttons import starting, stopping
 from viz.tabs.models import QUIETLY
@@ -50,7 +53,7 @@ def budget_tab(model: gr.Dropdown, text: gr.Textbox) -> None:
     halted = gr.HTML(elem_id="sweep-stopped")
     with gr.Row():
         plot = gr.Plot(show_label=False, elem_id="sweep-plot", min_width=320)
-        gr.Plot(paper_sweep_figure(), show_label=False, elem_id="paper-sweep-plot", min_width=320)
+        papers = gr.Plot(show_label=False, elem_id="paper-sweep-plot", min_width=320)
     sentences = gr.HTML(elem_id="sweep-sentences")
     gr.Markdown("### All points\nThe menu ⋮ in a heading sorts.")
     table = gr.Dataframe(
@@ -60,6 +63,7 @@ def budget_tab(model: gr.Dropdown, text: gr.Textbox) -> None:
         interactive=False,
         elem_id="sweep-table",
     )
+    gr.on(fn=at_first, outputs=[papers, table], concurrency_limit=None, **QUIETLY)
     export_button = gr.Button("Export the points", elem_id="sweep-export", min_width=180, scale=0)
     files = gr.Files(label="The points (.csv)", elem_id="sweep-files", visible=False, height=100)
     running = starting(
@@ -71,6 +75,12 @@ def budget_tab(model: gr.Dropdown, text: gr.Textbox) -> None:
     )
     stopping(run_button, stop_button, running, halted, "What is done stays.")
     export_button.click(export, table, files, **QUIETLY)
+
+
+def at_first() -> tuple[Any, Any]:
+    """The paper's figure, and our table with no rows yet."""
+    own = language()
+    return paper_sweep_figure(own), table_in(own, SWEEP_COLUMNS, [])
 
 
 @a_run("budget", outputs=4, line=0)
@@ -98,26 +108,31 @@ def run_sweep(
             yield line, skip, skip, skip
             continue
         drawn = len(report.records)
-        curves = points(report.records)
+        curves, own = points(report.records), language()
         yield (
             line,
-            sweep_figure(curves),
-            paragraphs([message_in(language(), each) for each in budget_sentences(report.records) + report.left_out]),
-            sweep_rows(curves),
+            sweep_figure(curves, language=own),
+            paragraphs([message_in(own, each) for each in budget_sentences(report.records) + report.left_out]),
+            table_in(own, SWEEP_COLUMNS, sweep_rows(curves, own)),
         )
     seconds = time.monotonic() - started
     done = status("Done: {tokens:,} tokens in {seconds:.1f} s.", "done", tokens=report.total, seconds=seconds)
     yield done, skip, skip, skip
 
 
-def sweep_rows(curves: list[Point]) -> list[list[Any]]:
+def sweep_rows(curves: list[Point], language: Language = "en") -> list[list[Any]]:
     """The table's rows; the full model has no budget."""
-    return [[LABELS[p.policy], p.budget, round(p.perplexity, 3), p.tokens, round(p.tokens_per_second)] for p in curves]
+    return [
+        [named(LABELS[p.policy], language), p.budget, round(p.perplexity, 3), p.tokens, round(p.tokens_per_second)]
+        for p in curves
+    ]
 
 
 def export(table: DataFrame) -> Any:
     """The points as a file."""
-    return gr.skip() if table.empty else gr.update(value=[write_table(table, "sweep")], visible=True)
+    if table.empty:
+        return gr.skip()
+    return gr.update(value=[write_table(in_english(table, SWEEP_COLUMNS), "sweep")], visible=True)
 
 
 def whole_numbers(text: str) -> list[int]:

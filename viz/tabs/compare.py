@@ -17,9 +17,12 @@ from core.trace import Tokens, Trace
 from core.trace_store import Stored, TraceStore, key_of
 from viz.comparison_map import ComparisonMap
 from viz.export import write_comparison
+from viz.figure_words import policy_name
+from viz.lesson_words import Language
 from viz.markup import paragraphs, said, status
 from viz.payload import comparison_payload
 from viz.sentences import quoted
+from viz.tables import in_english, table_in
 from viz.tabs import limits
 from viz.tabs.buttons import starting, stopping
 from viz.tabs.contenders import contender, contender_settings, contenders, pairs
@@ -89,6 +92,7 @@ def compare_tab(model: gr.Dropdown, text: gr.Textbox, store: TraceStore) -> gr.S
         interactive=False,
         elem_id="compare-table",
     )
+    gr.on(fn=lambda: table_in(language(), COLUMNS, []), outputs=table, concurrency_limit=None, **QUIETLY)
     export_button = gr.Button("Export the comparison", elem_id="compare-export", min_width=180, scale=0)
     files = gr.Files(label="The table (.csv) and the traces (.npz)", elem_id="compare-files", visible=False)
     inputs, shown = [model, text, new_tokens, *chosen], [comparison_map, progress, table, traces, missed]
@@ -186,19 +190,21 @@ def shown(stored: Stored, run: str, total: int | None = None) -> tuple[Any, Any,
     """Map, table, traces, hint. The total is that of a run that goes on."""
     if not stored.arrays:
         traces = list(stored.traces)
-        return comparison_payload(traces, run=run, total=total), [], traces, said(APART)
+        return comparison_payload(traces, run=run, total=total), table_in(language(), COLUMNS, []), traces, said(APART)
     comparison = stored.comparison
     traces = list(comparison.traces)
     picture = comparison_payload(traces, delta_nll(comparison), run=run, total=total)
-    table = cost_rows(comparison) if total in (None, len(comparison)) else gr.skip()
+    own = language()
+    ended = total in (None, len(comparison))
+    table = table_in(own, COLUMNS, cost_rows(comparison, own)) if ended else gr.skip()
     return picture, table, traces, said(TOGETHER)
 
 
-def cost_rows(comparison: Comparison) -> list[list[Any]]:
+def cost_rows(comparison: Comparison, language: Language = "en") -> list[list[Any]]:
     """The table's rows: the full model first."""
     return [
         [
-            str(cost.policy),
+            policy_name(cost.policy, language),
             round(cost.perplexity, 2),
             round(cost.mean_delta_nll, 3),
             round(cost.mean_kl, 3),
@@ -213,7 +219,10 @@ def cost_rows(comparison: Comparison) -> list[list[Any]]:
 
 def export(traces: list[Trace] | None, table: DataFrame) -> Any:
     """The comparison as files."""
-    return gr.skip() if not traces else gr.update(value=write_comparison(traces, table), visible=True)
+    if not traces:
+        return gr.skip()
+    costs = in_english(table, COLUMNS, [trace.policy for trace in traces])
+    return gr.update(value=write_comparison(traces, costs), visible=True)
 
 
 def show_missed(model: str, traces: list[Trace] | None, event: gr.EventData) -> str:
@@ -229,7 +238,7 @@ def show_missed(model: str, traces: list[Trace] | None, event: gr.EventData) -> 
     def told(template: str, position: int, **values: Any) -> str:
         return say(own, template, token=quoted(trace, position, own), position=position, **values)
 
-    sentences = [told(MISSED, query + 1, policy=trace.policy, share=share)]
+    sentences = [told(MISSED, query + 1, policy=policy_name(trace.policy, own), share=share)]
     one = "{token} (token {position}, {paid:.1%})"
     if most := [told(one, position, paid=paid) for position, paid in most_missed(forgotten)]:
         sentences.append(say(own, "Most of it on {tokens}.", tokens="; ".join(most)))

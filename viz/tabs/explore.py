@@ -25,6 +25,7 @@ from viz.tabs.links import COPY_LINK, opened
 from viz.tabs.models import ALONE, QUIETLY
 from viz.tabs.panels import FIRST_ROW, choose_row, panels, show_row, show_token, show_window, what_to_see
 from viz.tabs.policy_controls import policy_controls
+from viz.tabs.to_try import texts_to_try
 from viz.tabs.uploads import trace_of
 
 if TYPE_CHECKING:
@@ -53,12 +54,7 @@ def explore_tab(
     with gr.Row():
         with gr.Column(scale=3, min_width=320):
             text = gr.Textbox(EXAMPLES[0].text, label="Your text", lines=4, max_lines=8, elem_id="text")
-            gr.Examples(
-                [[example.text] for example in EXAMPLES],
-                [text],
-                example_labels=[example.title for example in EXAMPLES],
-                label="Texts to try",
-            )
+            texts_to_try("Texts to try", {example.title: example.text for example in EXAMPLES}, text)
         with gr.Column(scale=2, min_width=300):
             gr.Markdown("### What to see here")
             found = gr.HTML(elem_id="findings")

@@ -23,7 +23,9 @@ from core.survival import (
 )
 from core.trace import Trace
 from viz.export import write_rows
+from viz.figure_words import policy_name
 from viz.figures import head_figure
+from viz.lesson_words import Language
 from viz.lives import Lives, lives_html
 from viz.markup import paragraphs, status
 from viz.measures import (
@@ -40,6 +42,8 @@ from viz.measures import (
     survival_layers_figure,
     trace_overlap_figure,
 )
+from viz.messages import message_in
+from viz.tables import table_of
 from viz.tabs.models import QUIETLY
 from viz.tabs.uploads import trace_of
 from viz.translations import language, say
@@ -50,7 +54,7 @@ LAYER = 12  # whose life is shown until another is clicked, as in the Explore ta
 SHOW_LARGE = "() => document.getElementById('measure-life').scrollIntoView({ block: 'nearest', behavior: 'smooth' })"
 LARGE = 600  # pixels; about as high as the small pictures beside it
 
-OF_ALL_RUNS: dict[str, Callable[[Sequence[Trace]], go.Figure]] = {
+OF_ALL_RUNS: dict[str, Callable[[Sequence[Trace], Language], go.Figure]] = {
     "recency": recency_figure,
     "recency-layers": recency_by_layer_figure,
     "ages": age_figure,
@@ -58,7 +62,7 @@ OF_ALL_RUNS: dict[str, Callable[[Sequence[Trace]], go.Figure]] = {
     "early": early_figure,
     "survival": survival_figure,
 }
-OF_ONE_RUN: dict[str, Callable[[Trace], go.Figure]] = {
+OF_ONE_RUN: dict[str, Callable[[Trace, Language], go.Figure]] = {
     "early-layers": early_layers_figure,
     "survival-layers": survival_layers_figure,
     "layer-overlap": layer_overlap_figure,
@@ -222,11 +226,12 @@ def measure(
         kind = "error" if isinstance(e, BadTraceFile) else "info"
         stays = ["Below is what was measured before."] if measured else []
         return [status([str(e), *stays], kind), *[gr.skip()] * 21]
-    names = [(f"{number}: {run.policy}", number - 1) for number, run in enumerate(runs, 1)]
     own = language()
+    names = [(f"{number}: {policy_name(run.policy, own)}", number - 1) for number, run in enumerate(runs, 1)]
     each = dict.fromkeys(say(own, "{tokens:,} tokens of {model}", tokens=len(run), model=run.model_id) for run in runs)
+    measured_runs = say(own, "Measured: {runs}", runs=", ".join(each))
     return [
-        status(say(own, "Measured: {runs}", runs=", ".join(each)), "done"),
+        status(measured_runs, "done"),
         runs,
         gr.update(choices=names, value=0, visible=len(runs) > 1),
         *of_all_runs(runs),
@@ -257,12 +262,13 @@ def runs_of(which: str, trace: Trace | None, traces: list[Trace] | None, files: 
 
 def of_all_runs(runs: list[Trace]) -> list[Any]:
     """The runs in a sentence each, their figures, and how far they agree, or why that cannot be told."""
-    drawn = [figure(runs) for figure in OF_ALL_RUNS.values()]
+    own = language()
+    drawn = [figure(runs, own) for figure in OF_ALL_RUNS.values()]
     try:
-        agreement, why = gr.update(value=trace_overlap_figure(runs), visible=len(runs) > 1), ""
+        agreement, why = gr.update(value=trace_overlap_figure(runs, own), visible=len(runs) > 1), ""
     except BadInput as e:
-        agreement, why = gr.update(visible=False), paragraphs([str(e)])
-    return [paragraphs([run_sentence(run) for run in runs]), *drawn, agreement, why]
+        agreement, why = gr.update(visible=False), paragraphs([message_in(own, str(e))])
+    return [paragraphs([run_sentence(run, own) for run in runs]), *drawn, agreement, why]
 
 
 def look_closer(runs: list[Trace], index: int, layer: int, table: str) -> list[Any]:
@@ -270,9 +276,10 @@ def look_closer(runs: list[Trace], index: int, layer: int, table: str) -> list[A
     run = runs[index]
     layer, heads = min(layer, len(run.evicted_at) - 1), run.evicted_at.shape[1]
     choices = gr.update(choices=list(range(heads)), value=0, visible=heads > 1)
-    drawn = [figure(run) for figure in OF_ONE_RUN.values()]
+    own = language()
+    drawn = [figure(run, own) for figure in OF_ONE_RUN.values()]
     numbers = as_table(table, runs, index, layer) if table == LIFE else [gr.skip()] * 3
-    return [*drawn, lives_html(run, layer), choices, *of_a_layer(runs, index, layer, 0), *numbers]
+    return [*drawn, lives_html(run, layer, own), choices, *of_a_layer(runs, index, layer, 0), *numbers]
 
 
 def open_layer(runs: list[Trace], index: int, head: int, table: str, event: gr.EventData) -> list[Any]:
@@ -287,10 +294,11 @@ def of_a_layer(runs: list[Trace], index: int, layer: int, head: int | None) -> l
     run = runs[index]
     layers, heads, _ = run.evicted_at.shape
     layer = min(layer, layers - 1)
+    own = language()
     agreement = (
-        gr.update(value=head_overlap_figure(run, layer), visible=True) if heads > 1 else gr.update(visible=False)
+        gr.update(value=head_overlap_figure(run, layer, own), visible=True) if heads > 1 else gr.update(visible=False)
     )
-    life = head_figure(run, layer, min(head or 0, heads - 1)).update_layout(height=LARGE)
+    life = head_figure(run, layer, min(head or 0, heads - 1), language=own).update_layout(height=LARGE)
     return [life, agreement]
 
 
@@ -304,8 +312,7 @@ def as_table(name: str, runs: list[Trace], index: int, layer: int) -> list[Any]:
         return [gr.skip(), gr.skip(), status(str(e))]
     if not rows:
         return [gr.skip(), gr.skip(), status("No two to be compared here; the table below is the one before.")]
-    data = [[round(value, 3) if isinstance(value, float) else value for value in row.values()] for row in rows]
-    shown = {"headers": list(rows[0]), "data": data}
+    shown = table_of(rows, [run.policy for run in runs], language())
     return [shown, str(write_rows(rows, name.lower().replace(" ", "-"))), ""]
 
 

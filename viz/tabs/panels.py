@@ -17,6 +17,7 @@ from viz.markup import in_both, paragraphs
 from viz.payload import payload, window_at
 from viz.sentences import life, why
 from viz.tabs.models import language_model
+from viz.translations import language
 
 FULL_PERPLEXITY = "full_perplexity"
 """The name under which the store has it, beside a trace."""
@@ -50,11 +51,11 @@ def what_to_see(trace: Trace, full_perplexity: float | None = None) -> str:
 def panels(trace: Trace, row: tuple[int, int]) -> tuple[Any, Any, str]:
     """The two panels below the map: the life of a row, and that of the longest-lived token in a figure and in words."""
     layers, groups, _ = trace.evicted_at.shape
-    head = head_figure(trace, min(row[0], layers - 1), min(row[1], groups - 1))
+    head = head_figure(trace, min(row[0], layers - 1), min(row[1], groups - 1), language=language())
     longest = metrics.longest_lived(trace)
     position = longest.position if longest else 0
     words = in_both(lambda language: paragraphs([life(trace, position, language), CLICK[language]]))
-    return head, token_figure(trace, position), words
+    return head, token_figure(trace, position, language()), words
 
 
 def show_token(trace: Trace | None, event: gr.EventData) -> tuple[Any, Any]:
@@ -69,7 +70,7 @@ def show_token(trace: Trace | None, event: gr.EventData) -> tuple[Any, Any]:
             return told
         return [why(trace, int(event.layer), int(event.group), position, language), *told]
 
-    return token_figure(trace, position), in_both(lambda language: paragraphs(sentences(language)))
+    return token_figure(trace, position, language()), in_both(lambda language: paragraphs(sentences(language)))
 
 
 def choose_row(trace: Trace | None, by_attention: bool, event: gr.EventData) -> Iterator[tuple[Any, Any]]:
@@ -83,12 +84,12 @@ def show_row(trace: Trace | None, row: tuple[int, int], by_attention: bool) -> I
     """Kept and evicted at once; coloured by attention after a replay down to that layer."""
     if trace is None:
         return
-    yield head_figure(trace, *row)
+    yield head_figure(trace, *row, language=language())
     if by_attention:
         lm = language_model(trace.model_id)
         policy = make_policy(trace.policy.key, trace.policy.budget, **trace.policy.settings)
         attention = core.attention_of(lm, trace.tokens, policy, *row, positions=trace.positions)
-        yield head_figure(trace, *row, attention)
+        yield head_figure(trace, *row, attention, language())
 
 
 def show_window(trace: Trace | None, event: gr.EventData) -> Any:

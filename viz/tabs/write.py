@@ -16,14 +16,19 @@ from core.policies import make_policy
 from core.stories import Lengths, Telling, length_table
 from core.votes import LONGEST_PROMPT, Verdict, VoteStore, full_comes_first, pairs_of
 from viz.export import new_folder
-from viz.markup import status
+from viz.figure_words import policy_name, say
+from viz.lesson_words import Language
+from viz.markup import in_both, status
 from viz.story_cards import CSS, pair_html, telling_html
 from viz.story_figures import tally_figure
+from viz.tables import table_in
 from viz.tabs import limits
 from viz.tabs.buttons import starting, stopping
 from viz.tabs.contenders import contenders, pairs
 from viz.tabs.models import QUIETLY
 from viz.tabs.runs import Run, a_run
+from viz.tabs.to_try import texts_to_try
+from viz.translations import language
 
 PROMPTS = {
     "The lighthouse": "Write a story about a lighthouse keeper who finds a letter in a bottle.",
@@ -84,12 +89,7 @@ def _writing(model: gr.Dropdown, store: VoteStore, voter: gr.BrowserState) -> No
                 elem_id="write-prompts",
             )
         with gr.Column(scale=2, min_width=300):
-            gr.Examples(
-                [[prompt] for prompt in (*PROMPTS.values(), "\n".join(PROMPTS.values()))],
-                [prompts],
-                example_labels=[*PROMPTS, "all four"],
-                label="Prompts to try",
-            )
+            texts_to_try("Prompts to try", PROMPTS | {"All four": "\n".join(PROMPTS.values())}, prompts)
     chosen = contenders("write", ["tova", "window+i", "window"], 64)
     most = limits.current.max_new_tokens
     with gr.Row():
@@ -124,6 +124,7 @@ def _writing(model: gr.Dropdown, store: VoteStore, voter: gr.BrowserState) -> No
         interactive=False,
         elem_id="write-table",
     )
+    gr.on(fn=lambda: table_in(language(), COLUMNS, []), outputs=table, concurrency_limit=None, **QUIETLY)
 
     @a_run("write", outputs=3, line=0)
     def run(record: Run, *inputs: Any) -> Iterator[tuple[Any, Any, Any]]:
@@ -176,10 +177,11 @@ def run_write(
             done=report.done,
             most=report.max_new_tokens,
         )
-        yield doing, telling_html(report.telling, report.finished) if alone else skip, skip
+        own = language()
+        yield doing, telling_html(report.telling, report.finished, own) if alone else skip, skip
         if report.finished:
             finished.append(report.telling)
-            yield skip, skip, length_rows(length_table(finished))
+            yield skip, skip, table_in(own, COLUMNS, length_rows(length_table(finished), own))
             store.add(pairs_of(report.telling, model, **sampling), seen_by=voter if alone else None)
     blind = "Others can judge these blind, below." if alone else "They can be judged blind, below."
     yield status(["Done in {seconds:.1f} s.", blind], "done", seconds=time.monotonic() - started), skip, skip
@@ -201,11 +203,11 @@ def prompts_in(text: str) -> list[str]:
     return lines
 
 
-def length_rows(table: list[Lengths]) -> list[list[Any]]:
+def length_rows(table: list[Lengths], language: Language = "en") -> list[list[Any]]:
     """The table's rows, the full model's first."""
     return [
         [
-            str(row.policy),
+            policy_name(row.policy, language),
             row.stories,
             round(row.mean, 1),
             row.ended,
@@ -242,10 +244,10 @@ def _judging(store: VoteStore, voter: gr.BrowserState) -> gr.Plot:
         known = known or uuid.uuid4().hex
         try:
             pair = store.next_for(known)
-            figure = tally_figure(store.tallies())
+            figure = tally_figure(store.tallies(), language())
         except UserError as e:
             return [known, gr.skip(), gr.skip(), status(str(e), "error"), gr.skip(), *buttons(False)]
-        html = _note(NO_PAIR) if pair is None else pair_html(pair, known)
+        html = _note(NO_PAIR) if pair is None else pair_html(pair, known, language=language())
         return [known, None if pair is None else pair.id, html, "", figure, *buttons(pair is not None)]
 
     def cast(answer: str, known: str, id_: str | None) -> list[Any]:
@@ -254,12 +256,13 @@ def _judging(store: VoteStore, voter: gr.BrowserState) -> gr.Plot:
         try:
             pair = store.pair(id_)
             counted = store.vote(id_, known, verdict_of(answer, full_comes_first(id_, known)))
-            figure = tally_figure(store.tallies())
+            figure = tally_figure(store.tallies(), language())
         except UserError as e:
             return [None, gr.skip(), status(str(e), "error"), gr.skip(), *buttons(False)]
         again = ["You have judged this pair before: that counts."]
         said = [SAID[answer], "Your vote is stored."] if counted else again
-        return [None, pair_html(pair, known, named=True), status(said, "done"), figure, *buttons(False)]
+        html = pair_html(pair, known, named=True, language=language())
+        return [None, html, status(said, "done"), figure, *buttons(False)]
 
     states = [a, tie, b]
     following.click(next_pair, voter, [voter, shown, stories, line, plot, *states], **QUIETLY)
@@ -328,7 +331,7 @@ def run_judge(store: VoteStore, judge: Judge) -> Iterator[tuple[Any, Any]]:
                 answers = " · ".join(judgement.answers)
                 continue
             store.vote(id_, judge.model, judgement.verdict, judge=judge.model)
-            yield gr.skip(), tally_figure(store.tallies())
+            yield gr.skip(), tally_figure(store.tallies(), language())
         yield told("Done: {done:,} pairs judged.", "done", done=len(waiting) - silent), gr.skip()
     except UserError as e:
         yield status(str(e), "error"), gr.skip()
@@ -336,7 +339,7 @@ def run_judge(store: VoteStore, judge: Judge) -> Iterator[tuple[Any, Any]]:
 
 def _tally(store: VoteStore) -> Any:
     try:
-        return tally_figure(store.tallies())
+        return tally_figure(store.tallies(), language())
     except UserError as e:
         raise gr.Error(str(e)) from e
 
@@ -355,4 +358,4 @@ def _export(store: VoteStore) -> None:
 
 
 def _note(text: str) -> str:
-    return f'<p class="note">{escape(text)}</p>'
+    return in_both(lambda language: f'<p class="note">{escape(say(language, text))}</p>')
