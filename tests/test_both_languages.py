@@ -21,10 +21,10 @@ from viz.example_texts import first_trace
 from viz.findings import WORDS, findings
 from viz.markup import status
 from viz.sentences import REASONS, SENTENCES, life, quoted, why
+from viz.status_words import STATUS_WORDS
 from viz.tabs import ask, explore, explore_run, links, models, panels
 from viz.tabs.models import ResidentModels
 from viz.tabs.stored import BEFORE, GOING_ON, LOOKING
-from viz.translations import SAID
 
 TABS = Path(explore.__file__).parent
 STATUS = ("status", "line", "told")
@@ -77,7 +77,7 @@ def test_templates_of_findings_and_status_lines_have_the_same_holes() -> None:
     for key, english in WORDS["en"].items():
         chinese = WORDS["zh"][key]
         assert holes(english.value + english.meaning) == holes(chinese.value + chinese.meaning), key
-    for english, chinese in SAID.items():
+    for english, chinese in STATUS_WORDS.items():
         assert holes(english) == holes(chinese) and CHINESE.search(chinese), english
 
 
@@ -161,7 +161,7 @@ def test_every_status_line_has_chinese() -> None:
     lines = set().union(*map(said_in, TABS.glob("*.py")))
     named = {LOOKING, GOING_ON, BEFORE, links.LOST, explore_run.NOTHING_EVICTED, explore_run.READING}
     assert len(lines) >= 25
-    assert lines | named | {explore_run.WRITING, ask.READING, ask.ANSWERING} <= SAID.keys()
+    assert lines | named | {explore_run.WRITING, ask.READING, ask.ANSWERING} <= STATUS_WORDS.keys()
 
 
 def test_a_run_tells_how_it_goes_in_both(tiny: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,9 @@ from html import escape
 
 from core.answers import f1
 from core.trace import PolicySettings
-from viz.figure_words import policy_name, say
 from viz.lesson_words import Language
 from viz.story_cards import card, side_by_side
+from viz.words import policy_name, say
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from plotly.subplots import make_subplots
 from core.evidence import mean_share_kept, share_kept
 from core.haystack import NeedleResult
 from core.trace import Trace
-from viz.figure_words import policy_name, say
 from viz.figures import INK, styled, with_legend
 from viz.lesson_words import Language
 from viz.measures import BLUES, COLOURS, DASHES, GREY_TO_BLUE, run_names
 from viz.sentences import quoted
+from viz.words import policy_name, say
 
 COLUMNS = 3  # small multiples side by side
 FOUND = {True: "✓", False: "✗"}

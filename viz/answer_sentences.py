@@ -6,9 +6,9 @@ from statistics import fmean
 from core.evidence import Fate
 from core.haystack import NeedleResult
 from core.trace import Trace
-from viz.figure_words import amount, policy_name, say
 from viz.lesson_words import Language
 from viz.sentences import quoted
+from viz.words import amount, policy_name, say
 
 
 def fate_sentence(trace: Trace, fate: Fate, language: Language = "en") -> str:

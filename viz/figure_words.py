@@ -5,12 +5,7 @@ into a hole like any other value. The words for our concepts are those of `viz.l
 besides: 存活 survival, 重合 overlap, 年龄 age, 完整模型 full model, 短上下文 short context.
 """
 
-from typing import Any
-
-from core.trace import PolicySettings
-from viz.lesson_words import Language
-
-CHINESE = {
+FIGURE_WORDS = {
     # punctuation
     ", ": "，",
     "{number}: {run}": "{number}：{run}",
@@ -272,31 +267,3 @@ NAMES = {
 """By the English, what has its name in data that are files, too."""
 
 COUNTED = {"token": "个词元", "text": "个文本", "vote": "票", "pair": "对"}
-
-
-def say(language: Language, template: str, **values: Any) -> str:
-    """A text of ours in this language, with these values in its holes."""
-    return (CHINESE[template] if language == "zh" else template).format(**values)
-
-
-def named(name: str, language: Language) -> str:
-    """What something is called: a policy, a kind of token, a column; a name that has no Chinese stays as it is."""
-    return NAMES.get(name, name) if language == "zh" else name
-
-
-def amount(language: Language, number: int, noun: str) -> str:
-    """So many of these."""
-    if language == "zh":
-        return f"{number:,} {COUNTED[noun]}"
-    return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
-def policy_name(policy: PolicySettings, language: Language) -> str:
-    """The policy with its budget, if it has one."""
-    return say(language, ", ").join(policy_parts(policy, language))
-
-
-def policy_parts(policy: PolicySettings, language: Language) -> list[str]:
-    """The same in parts: its label, and its budget if it has one."""
-    budget = [] if policy.budget is None else [say(language, "budget {budget}", budget=policy.budget)]
-    return [named(policy.label, language), *budget]

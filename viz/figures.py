@@ -14,9 +14,9 @@ import plotly.graph_objects as go
 from core import metrics
 from core.records import BASELINE, FULL, LABELS, Point
 from core.trace import NEVER, Floats, Trace
-from viz.figure_words import named, policy_name, say
 from viz.lesson_words import Language
 from viz.sentences import quoted
+from viz.words import named, policy_name, say
 
 KEPT, JUST_EVICTED, EVICTED = "#1f83b8", "#e8730c", "rgba(128,128,128,0.3)"
 LONGEST_LIFE = 1024  # tokens of which each has a row and a column of its own in the picture of a life

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.trace import Trace
-from viz.figure_words import say
 from viz.lesson_words import Language
+from viz.words import say
 
 PIXELS = 600_000  # of all pictures together: about 0.3 MB on their way to the browser
 

@@ -6,7 +6,9 @@ from typing import Any
 
 from viz.lesson_words import Language
 from viz.messages import message_in
-from viz.translations import SAID, language, say
+from viz.status_words import STATUS_WORDS
+from viz.translations import language
+from viz.words import say
 
 LANGUAGES: dict[Language, str] = {"en": "en", "zh": "zh-CN"}
 """Each with its name in HTML."""
@@ -19,7 +21,7 @@ def in_both(said: Callable[[Language], str], tag: str = "div") -> str:
 
 
 def status(message: str | list[str], kind: str = "info", **values: Any) -> str:
-    """A line of plain text for the status field; also in Chinese where all of it is known, see `viz.translations`.
+    """A line of plain text for the status field; also in Chinese where all of it is known, see `viz.words`.
 
     Args:
         message: a text or several sentences; templates if there are values. It may be what an error says.
@@ -36,7 +38,7 @@ def _filled(sentences: list[str], values: dict[str, Any]) -> str:
         return html.escape(sentence.format(**values) if values else sentence)
 
     english = " ".join(map(plain, sentences))
-    chinese = [SAID.get(sentence) or message_in("zh", sentence) for sentence in sentences]
+    chinese = [STATUS_WORDS.get(sentence) or message_in("zh", sentence) for sentence in sentences]
     if any(own == sentence for own, sentence in zip(chinese, sentences, strict=True)):
         return english
     return in_both(lambda language: english if language == "en" else "".join(map(plain, chinese)), "span")
@@ -50,6 +52,11 @@ def paragraphs(sentences: list[str]) -> str:
 def said(template: str, **values: Any) -> str:
     """A sentence of ours as a paragraph, in the language of the page that the event in progress comes from."""
     return paragraphs([say(language(), template, **values)])
+
+
+def note(template: str) -> str:
+    """A sentence of ours beside what is shown, in both languages."""
+    return in_both(lambda language: f'<p class="note">{html.escape(say(language, template))}</p>')
 
 
 def bullets(sentences: list[str]) -> str:

@@ -16,10 +16,10 @@ from plotly.subplots import make_subplots
 from core import kinds, metrics, survival
 from core.survival import Reals
 from core.trace import Trace
-from viz.figure_words import named, policy_name, policy_parts, say
 from viz.figures import INK, JUST_EVICTED, KEPT, styled, with_legend
 from viz.lesson_words import Language
 from viz.sentences import quoted
+from viz.words import named, policy_name, policy_parts, say
 
 COLOURS = (KEPT, JUST_EVICTED, "#2e9e6b", "#a565c4", "#b8961a", "#d4477a", INK)
 DASHES = ("solid", "dash", "dot", "dashdot")  # once all colours are used

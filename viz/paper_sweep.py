@@ -3,9 +3,9 @@
 import plotly.graph_objects as go
 
 from core.records import BASELINE, FULL, Point
-from viz.figure_words import say
 from viz.figures import sweep_figure
 from viz.lesson_words import Language
+from viz.words import say
 
 BUDGETS = (64, 128, 256, 512, 1024, 2048, 4096)
 PERPLEXITIES = {

@@ -7,8 +7,8 @@ from pathlib import Path
 from core.records import LABELS
 from core.stories import DISTINCT, Story, Telling, distinct
 from core.votes import Pair, full_comes_first
-from viz.figure_words import amount, policy_name, say
 from viz.lesson_words import Language
+from viz.words import amount, policy_name, say
 
 CSS = (Path(__file__).parent / "static" / "stories.css").read_text(encoding="utf-8")
 FULL = "Full model"

@@ -7,9 +7,9 @@ import plotly.graph_objects as go
 
 from core.records import LABELS
 from core.votes import Tally, Verdict
-from viz.figure_words import amount, say
 from viz.figures import EVICTED, JUST_EVICTED, KEPT, styled
 from viz.lesson_words import Language
+from viz.words import amount, say
 
 # TOVA against the full model in per cent, win, tie, loss, by budget: MythoLogic-L2-13B, 100 prompts, GPT-4 as judge
 # (Oren et al. 2024, section 6). Rounded there, so that they need not add up to 100.

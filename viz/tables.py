@@ -6,8 +6,9 @@ from typing import Any
 from pandas import DataFrame
 
 from core.trace import PolicySettings
-from viz.figure_words import NAMES, named, policy_name
+from viz.figure_words import NAMES
 from viz.lesson_words import Language
+from viz.words import named, policy_name
 
 
 def table_in(language: Language, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:

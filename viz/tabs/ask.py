@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 import core
-from core.errors import BadInput, UserError
+from core.errors import UserError
 from core.evidence import fate
 from core.haystack import FACT, QUESTION, hide
 from core.policies import make_policy
 from core.trace import Trace
 from viz.answer_cards import Given, answers_html
-from viz.answer_figures import evidence_figure, evidence_layers_figure, needle_figure
-from viz.answer_sentences import fate_sentence, needle_sentences
+from viz.answer_figures import evidence_figure, evidence_layers_figure
+from viz.answer_sentences import fate_sentence
 from viz.comparison_map import ComparisonMap
 from viz.example_texts import EXAMPLES
-from viz.figure_words import named, policy_name
 from viz.markup import in_both, paragraphs, said, status
 from viz.payload import Mark, comparison_payload
 from viz.story_cards import CSS
@@ -27,15 +26,15 @@ from viz.tabs import limits
 from viz.tabs.buttons import starting, stopping
 from viz.tabs.contenders import contenders, pairs
 from viz.tabs.models import ALONE, QUIETLY, language_model
+from viz.tabs.needle import needle_matrix
 from viz.tabs.runs import Run, a_run
 from viz.tabs.uploads import text_of
-from viz.translations import language, say
+from viz.translations import language
+from viz.words import named, policy_name, say
 
 if TYPE_CHECKING:
     from core.ask import Answer, Prompt
 
-DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-LENGTHS = (128, 256, 512, 1024)
 EVIDENCE = 'in smaller letters: "Buy more matches."'
 READING = "Reading: {done:,} of at most {total:,} tokens"
 ANSWERING = "Answering: {done:,} of at most {total:,} tokens"
@@ -139,7 +138,7 @@ def ask_tab(model: gr.Dropdown) -> None:
         hide_fact, [model, depth, length], [document, question, reference, evidence, marked, line], **QUIETLY, **ALONE
     )
     whose.change(show_layers, [asked, document, evidence, whose], layers, **QUIETLY)
-    _matrix(model)
+    needle_matrix(model)
 
 
 @a_run("ask", outputs=8, line=0)
@@ -283,57 +282,3 @@ def hide_fact(model: str, depth: int, length: int) -> tuple[Any, ...]:
         said("Marked: {passage}", passage=hay.document[hay.start : hay.stop]),
         told,
     )
-
-
-def _matrix(model: gr.Dropdown) -> None:
-    gr.Markdown(
-        "### Where is it lost?\n"
-        "The same fact at several depths of texts of several lengths: who still finds it, and how much of it was kept "
-        "when the question came. A policy that judges a token when it reads it cannot know what will be asked. For "
-        "TOVA, Quest (arXiv 2406.10774) found a passkey in 10,000 tokens in 0 to 8 % of the cases, at budgets of 32 to "
-        "512."
-    )
-    lengths = gr.CheckboxGroup(
-        [(f"{n:,}", n) for n in LENGTHS], value=[128, 256], label="Lengths (tokens)", elem_id="matrix-lengths"
-    )
-    chosen = contenders("matrix", ["tova", "h2o", "window"], 64)
-    with gr.Row():
-        run_button = gr.Button("Draw the matrix", elem_id="matrix-run", min_width=160, scale=2)
-        stop_button = gr.Button("Stop", elem_id="matrix-stop", min_width=120)
-    line = gr.HTML(elem_id="matrix-status")
-    halted = gr.HTML(elem_id="matrix-stopped")
-    plot = gr.Plot(show_label=False, elem_id="matrix-plot")
-    words = gr.HTML(elem_id="matrix-words")
-    running = starting(
-        run_button,
-        run_matrix,
-        [model, lengths, *chosen],
-        [line, plot, words],
-        line,
-    )
-    stopping(run_button, stop_button, running, halted, "The cells that are done stay.")
-
-
-@a_run("needle", outputs=3, line=0)
-def run_matrix(run: Run, model: str, lengths: list[int], *chosen: Any) -> Iterator[tuple[Any, Any, Any]]:
-    """The needle test at all depths: status, matrix, words, as the texts are read."""
-    skip, started, shown = gr.skip(), time.monotonic(), 0
-    policies = [make_policy(key, budget) for key, budget in pairs(chosen)]
-    if not lengths:
-        raise BadInput("Choose at least one length.")
-    limits.current.check_tokens(max(lengths))
-    lm = run.load(model)
-    run.under(policies)
-    for report in core.needle.iter_needle(lm, policies, DEPTHS, sorted(lengths)):
-        run.tokens = report.done
-        seconds = time.monotonic() - started
-        left = seconds / max(report.done, 1) * (report.total - report.done)
-        line = status(
-            "{done:,} of {total:,} tokens; about {left:.0f} s left", done=report.done, total=report.total, left=left
-        )
-        if len(report.results) == shown:
-            yield line, skip, skip
-            continue
-        shown, own = len(report.results), language()
-        yield line, needle_figure(report.results, own), paragraphs(needle_sentences(report.results, own))
-    yield status("Done in {seconds:.1f} s.", "done", seconds=time.monotonic() - started), skip, skip

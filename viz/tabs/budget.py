@@ -12,7 +12,6 @@ from core.errors import BadInput
 from core.policies import POLICIES
 from core.records import LABELS, Point, budget_sentences, points
 from viz.export import write_table
-from viz.figure_words import named
 from viz.figures import sweep_figure
 from viz.lesson_words import Language
 from viz.markup import paragraphs, status
@@ -25,6 +24,7 @@ from viz.tabs.models import QUIETLY
 from viz.tabs.runs import Run, a_run
 from viz.tabs.uploads import text_of
 from viz.translations import language
+from viz.words import named
 
 SWEEP_COLUMNS = ["policy", "budget", "perplexity", "tokens", "tokens per second"]
 

@@ -17,7 +17,6 @@ from core.trace import Tokens, Trace
 from core.trace_store import Stored, TraceStore, key_of
 from viz.comparison_map import ComparisonMap
 from viz.export import write_comparison
-from viz.figure_words import policy_name
 from viz.lesson_words import Language
 from viz.markup import paragraphs, said, status
 from viz.payload import comparison_payload
@@ -29,7 +28,8 @@ from viz.tabs.contenders import contender, contender_settings, contenders, pairs
 from viz.tabs.models import ALONE, QUIETLY, language_model
 from viz.tabs.runs import Run, a_run
 from viz.tabs.stored import BEFORE, GOING_ON, in_turn, look_up
-from viz.translations import language, say
+from viz.translations import language
+from viz.words import policy_name, say
 
 if TYPE_CHECKING:
     from core import LanguageModel

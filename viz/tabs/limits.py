@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from core.errors import BadInput, TextTooLong
 from core.trace import Tokens
 from viz.lesson_words import Language
-from viz.translations import say
+from viz.words import say
 
 if TYPE_CHECKING:
     from core import LanguageModel

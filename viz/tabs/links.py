@@ -14,9 +14,9 @@ from core.trace import Trace
 from core.trace_store import Stored, TraceStore
 from viz.example_texts import first_trace
 from viz.markup import status
+from viz.status_words import STATUS_WORDS
 from viz.tabs.panels import FIRST_ROW, whole
 from viz.tabs.policy_controls import SETTINGS
-from viz.translations import SAID
 
 LOST = (
     "The run of this link is not in the store of this app: the link is not whole, or the run has made room for newer "
@@ -45,7 +45,7 @@ COPY_LINK = """async () => {
   } catch {
     return shown("Copy this link to this run at this step", link);
   }
-}""".replace("CHINESE", json.dumps({english: SAID[english] for english in COPIED}))
+}""".replace("CHINESE", json.dumps({english: STATUS_WORDS[english] for english in COPIED}))
 """Browsers let a page write to the clipboard only if it came from this machine or through https."""
 
 

@@ -23,7 +23,6 @@ from core.survival import (
 )
 from core.trace import Trace
 from viz.export import write_rows
-from viz.figure_words import policy_name
 from viz.figures import head_figure
 from viz.lesson_words import Language
 from viz.lives import Lives, lives_html
@@ -46,7 +45,8 @@ from viz.messages import message_in
 from viz.tables import table_of
 from viz.tabs.models import QUIETLY
 from viz.tabs.uploads import trace_of
-from viz.translations import language, say
+from viz.translations import language
+from viz.words import policy_name, say
 
 THIS, COMPARED, FILES = "the run in Explore", "the runs in Compare", "saved traces (.npz)"
 MOST_FILES = 8

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import gradio as gr
 
 from viz.tabs.models import QUIETLY
-from viz.translations import language, say
+from viz.translations import language
+from viz.words import say
 
 
 def texts_to_try(label: str, texts: Mapping[str, str], box: gr.Textbox) -> None:

@@ -1,34 +1,31 @@
 """Write: stories of several policies side by side, and which of them people prefer without knowing the names."""
 
 import time
-import uuid
 from collections.abc import Iterator
-from html import escape
 from os import PathLike
 from typing import Any
 
 import gradio as gr
 
 import core
-from core.errors import BadInput, UserError
-from core.judge import Judge, judge_from
+from core.errors import BadInput
+from core.judge import judge_from
 from core.policies import make_policy
 from core.stories import Lengths, Telling, length_table
-from core.votes import LONGEST_PROMPT, Verdict, VoteStore, full_comes_first, pairs_of
-from viz.export import new_folder
-from viz.figure_words import policy_name, say
+from core.votes import LONGEST_PROMPT, VoteStore, pairs_of
 from viz.lesson_words import Language
-from viz.markup import in_both, status
-from viz.story_cards import CSS, pair_html, telling_html
-from viz.story_figures import tally_figure
+from viz.markup import note, status
+from viz.story_cards import CSS, telling_html
 from viz.tables import table_in
 from viz.tabs import limits
 from viz.tabs.buttons import starting, stopping
 from viz.tabs.contenders import contenders, pairs
+from viz.tabs.judging import judging
 from viz.tabs.models import QUIETLY
 from viz.tabs.runs import Run, a_run
 from viz.tabs.to_try import texts_to_try
 from viz.translations import language
+from viz.words import policy_name
 
 PROMPTS = {
     "The lighthouse": "Write a story about a lighthouse keeper who finds a letter in a bottle.",
@@ -42,12 +39,6 @@ COLUMNS = (
     *("policy", "stories", "mean length", "ended by themselves", "distinct-1", "distinct-2", "distinct-3"),
     *("differ from full", "from token (median)", "paper: length"),
 )
-WAITING = "Press “Next pair” to read two stories without knowing who wrote them."
-NO_PAIR = (
-    "There is no pair that you have neither judged nor seen with its names. Write from several prompts at once, one "
-    "per line: those stories are not shown above, so that you can judge them blind, too."
-)
-SAID = {"A": "You find A better.", "B": "You find B better.", "tie": "You find neither better."}
 
 
 def write_tab(tab: gr.Tab, model: gr.Dropdown, votes: str | PathLike[str]) -> None:
@@ -66,11 +57,7 @@ def write_tab(tab: gr.Tab, model: gr.Dropdown, votes: str | PathLike[str]) -> No
     # Under a fixed key, and a fixed secret, which is none: a browser keeps its id when the app starts again.
     voter = gr.BrowserState("", storage_key="multi-state-voter", secret="multi-state")
     _writing(model, store, voter)
-    plot = _judging(store, voter)
-    if judge is not None:
-        _asking(store, judge, plot)
-    _export(store)
-    tab.select(lambda known: (known or uuid.uuid4().hex, _tally(store)), voter, [voter, plot], **QUIETLY)
+    judging(tab, store, judge, voter)
 
 
 def _writing(model: gr.Dropdown, store: VoteStore, voter: gr.BrowserState) -> None:
@@ -165,7 +152,7 @@ def run_write(
     run.under(policies)
     alone = len(lines) == 1
     if not alone:
-        yield skip, _note("A batch of stories is not shown here, so that you can judge it blind, below."), skip
+        yield skip, note("A batch of stories is not shown here, so that you can judge it blind, below."), skip
     for report in core.writing.iter_stories(lm, lines, policies, seed=int(seed or 0), **sampling):
         run.tokens = max(run.tokens, report.done)
         doing = status(
@@ -218,144 +205,3 @@ def length_rows(table: list[Lengths], language: Language = "en") -> list[list[An
         ]
         for row in table
     ]
-
-
-def _judging(store: VoteStore, voter: gr.BrowserState) -> gr.Plot:
-    gr.Markdown(
-        "### Blind judging\n"
-        "Two stories from the same prompt and seed: one by the full model, one by a policy. Which is better to read? "
-        "The names come after your vote, and your first vote counts."
-    )
-    shown = gr.State()
-    stories = gr.HTML(_note(WAITING), css_template=CSS, elem_id="judge-pair")
-    with gr.Row():
-        a, tie, b = (
-            gr.Button(label, interactive=False, elem_id=f"judge-{name}", min_width=90)
-            for name, label in (("a", "A is better"), ("tie", "Tie"), ("b", "B is better"))
-        )
-        following = gr.Button("Next pair", variant="primary", elem_id="judge-next", min_width=110)
-    line = gr.HTML(elem_id="judge-status")
-    plot = gr.Plot(show_label=False, elem_id="judge-plot")
-
-    def buttons(interactive: bool) -> list[Any]:
-        return [gr.update(interactive=interactive)] * 3
-
-    def next_pair(known: str) -> list[Any]:
-        known = known or uuid.uuid4().hex
-        try:
-            pair = store.next_for(known)
-            figure = tally_figure(store.tallies(), language())
-        except UserError as e:
-            return [known, gr.skip(), gr.skip(), status(str(e), "error"), gr.skip(), *buttons(False)]
-        html = _note(NO_PAIR) if pair is None else pair_html(pair, known, language=language())
-        return [known, None if pair is None else pair.id, html, "", figure, *buttons(pair is not None)]
-
-    def cast(answer: str, known: str, id_: str | None) -> list[Any]:
-        if id_ is None:
-            return [gr.skip()] * 4 + buttons(False)
-        try:
-            pair = store.pair(id_)
-            counted = store.vote(id_, known, verdict_of(answer, full_comes_first(id_, known)))
-            figure = tally_figure(store.tallies(), language())
-        except UserError as e:
-            return [None, gr.skip(), status(str(e), "error"), gr.skip(), *buttons(False)]
-        again = ["You have judged this pair before: that counts."]
-        said = [SAID[answer], "Your vote is stored."] if counted else again
-        html = pair_html(pair, known, named=True, language=language())
-        return [None, html, status(said, "done"), figure, *buttons(False)]
-
-    states = [a, tie, b]
-    following.click(next_pair, voter, [voter, shown, stories, line, plot, *states], **QUIETLY)
-    for button, answer in ((a, "A"), (tie, "tie"), (b, "B")):
-        button.click(
-            lambda known, id_, answer=answer: cast(answer, known, id_),
-            [voter, shown],
-            [shown, stories, line, plot, *states],
-            **QUIETLY,
-        )
-    return plot
-
-
-def verdict_of(answer: str, full_is_a: bool) -> Verdict:
-    """The policy's verdict, when a voter has answered A, B or tie."""
-    if answer == "tie":
-        return "tie"
-    return "loss" if (answer == "A") == full_is_a else "win"
-
-
-def _asking(store: VoteStore, judge: Judge, plot: gr.Plot) -> None:
-    """Let the language model judge all pairs that it has not judged."""
-    with gr.Row():
-        ask = gr.Button(f"Ask the judge ({judge.model})", elem_id="judge-ask", min_width=240, scale=0)
-        halt = gr.Button("Stop the judge", elem_id="judge-stop", min_width=170, scale=0)
-    line = gr.HTML(elem_id="judge-progress")
-    halted = gr.HTML(elem_id="judge-stopped")
-
-    def run() -> Iterator[tuple[Any, Any]]:
-        yield from run_judge(store, judge)
-
-    asking = ask.click(
-        run,
-        None,
-        [line, plot],
-        api_visibility="private",
-        show_progress="hidden",
-        concurrency_id="judge",
-        concurrency_limit=1,
-    )
-    stopping(ask, halt, asking, halted, "The verdicts so far are stored.")
-
-
-def run_judge(store: VoteStore, judge: Judge) -> Iterator[tuple[Any, Any]]:
-    """Status and figure, after each verdict."""
-    silent, answers = 0, ""
-
-    def told(message: str, kind: str = "info", **values: Any) -> str:
-        unclear = ["{silent:,} without a verdict; the last answers: {answers}"] if silent else []
-        return status([message, *unclear], kind, silent=silent, answers=answers, **values)
-
-    try:
-        waiting = store.without_verdict_of(judge.model)
-        for i, id_ in enumerate(waiting):
-            yield (
-                told("The judge has read {done:,} of {all:,} pairs, each in both orders.", done=i, all=len(waiting)),
-                gr.skip(),
-            )
-            try:
-                pair = store.pair(id_)
-            except BadInput:  # it has made room for a new one meanwhile
-                continue
-            judgement = judge.judge(pair)
-            if judgement.verdict is None:
-                silent += 1
-                answers = " · ".join(judgement.answers)
-                continue
-            store.vote(id_, judge.model, judgement.verdict, judge=judge.model)
-            yield gr.skip(), tally_figure(store.tallies(), language())
-        yield told("Done: {done:,} pairs judged.", "done", done=len(waiting) - silent), gr.skip()
-    except UserError as e:
-        yield status(str(e), "error"), gr.skip()
-
-
-def _tally(store: VoteStore) -> Any:
-    try:
-        return tally_figure(store.tallies(), language())
-    except UserError as e:
-        raise gr.Error(str(e)) from e
-
-
-def _export(store: VoteStore) -> None:
-    button = gr.Button("Export the votes", elem_id="judge-export", min_width=180, scale=0)
-    files = gr.Files(label="All votes (.csv)", elem_id="judge-files", visible=False, height=110)
-
-    def export() -> Any:
-        path = new_folder() / "votes.csv"
-        with path.open("w", encoding="utf-8", newline="") as file:
-            store.export(file)
-        return gr.update(value=[str(path)], visible=True)
-
-    button.click(export, None, files, **QUIETLY)
-
-
-def _note(text: str) -> str:
-    return in_both(lambda language: f'<p class="note">{escape(say(language, text))}</p>')

@@ -1,0 +1,175 @@
+"""Blind judging: which of two stories people, or a language model, prefer without knowing who wrote them."""
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from core.errors import BadInput, UserError
+from core.judge import Judge
+from core.votes import Verdict, VoteStore, full_comes_first
+from viz.export import new_folder
+from viz.markup import note, status
+from viz.story_cards import CSS, pair_html
+from viz.story_figures import tally_figure
+from viz.tabs.buttons import stopping
+from viz.tabs.models import QUIETLY
+from viz.translations import language
+
+WAITING = "Press “Next pair” to read two stories without knowing who wrote them."
+NO_PAIR = (
+    "There is no pair that you have neither judged nor seen with its names. Write from several prompts at once, one "
+    "per line: those stories are not shown above, so that you can judge them blind, too."
+)
+SAID = {"A": "You find A better.", "B": "You find B better.", "tie": "You find neither better."}
+
+
+def judging(tab: gr.Tab, store: VoteStore, judge: Judge | None, voter: gr.BrowserState) -> None:
+    """Two stories to choose between, the tally, and the judge that the environment names, if it does.
+
+    Args:
+        tab: in which this stands: opening it brings the tally up to date.
+        store: of the stories and the votes.
+        judge: a language model that may be asked.
+        voter: the browser's id, made when the tab is first opened.
+    """
+    plot = _pairs(store, voter)
+    if judge is not None:
+        _asking(store, judge, plot)
+    _export(store)
+
+    def up_to_date(known: str) -> tuple[str, Any]:
+        return known or uuid.uuid4().hex, tally_figure(store.tallies(), language())
+
+    tab.select(up_to_date, voter, [voter, plot], **QUIETLY)
+
+
+def _pairs(store: VoteStore, voter: gr.BrowserState) -> gr.Plot:
+    gr.Markdown(
+        "### Blind judging\n"
+        "Two stories from the same prompt and seed: one by the full model, one by a policy. Which is better to read? "
+        "The names come after your vote, and your first vote counts."
+    )
+    shown = gr.State()
+    stories = gr.HTML(note(WAITING), css_template=CSS, elem_id="judge-pair")
+    with gr.Row():
+        a, tie, b = (
+            gr.Button(label, interactive=False, elem_id=f"judge-{name}", min_width=90)
+            for name, label in (("a", "A is better"), ("tie", "Tie"), ("b", "B is better"))
+        )
+        following = gr.Button("Next pair", variant="primary", elem_id="judge-next", min_width=110)
+    line = gr.HTML(elem_id="judge-status")
+    plot = gr.Plot(show_label=False, elem_id="judge-plot")
+
+    def buttons(interactive: bool) -> list[Any]:
+        return [gr.update(interactive=interactive)] * 3
+
+    def next_pair(known: str) -> list[Any]:
+        known = known or uuid.uuid4().hex
+        try:
+            pair = store.next_for(known)
+            figure = tally_figure(store.tallies(), language())
+        except UserError as e:
+            return [known, gr.skip(), gr.skip(), status(str(e), "error"), gr.skip(), *buttons(False)]
+        html = note(NO_PAIR) if pair is None else pair_html(pair, known, language=language())
+        return [known, None if pair is None else pair.id, html, "", figure, *buttons(pair is not None)]
+
+    def cast(answer: str, known: str, id_: str | None) -> list[Any]:
+        if id_ is None:
+            return [gr.skip()] * 4 + buttons(False)
+        try:
+            pair = store.pair(id_)
+            counted = store.vote(id_, known, verdict_of(answer, full_comes_first(id_, known)))
+            figure = tally_figure(store.tallies(), language())
+        except UserError as e:
+            return [None, gr.skip(), status(str(e), "error"), gr.skip(), *buttons(False)]
+        again = ["You have judged this pair before: that counts."]
+        said = [SAID[answer], "Your vote is stored."] if counted else again
+        html = pair_html(pair, known, named=True, language=language())
+        return [None, html, status(said, "done"), figure, *buttons(False)]
+
+    states = [a, tie, b]
+    following.click(next_pair, voter, [voter, shown, stories, line, plot, *states], **QUIETLY)
+    for button, answer in ((a, "A"), (tie, "tie"), (b, "B")):
+        button.click(
+            lambda known, id_, answer=answer: cast(answer, known, id_),
+            [voter, shown],
+            [shown, stories, line, plot, *states],
+            **QUIETLY,
+        )
+    return plot
+
+
+def verdict_of(answer: str, full_is_a: bool) -> Verdict:
+    """The policy's verdict, when a voter has answered A, B or tie."""
+    if answer == "tie":
+        return "tie"
+    return "loss" if (answer == "A") == full_is_a else "win"
+
+
+def _asking(store: VoteStore, judge: Judge, plot: gr.Plot) -> None:
+    """Let the language model judge all pairs that it has not judged."""
+    with gr.Row():
+        ask = gr.Button(f"Ask the judge ({judge.model})", elem_id="judge-ask", min_width=240, scale=0)
+        halt = gr.Button("Stop the judge", elem_id="judge-stop", min_width=170, scale=0)
+    line = gr.HTML(elem_id="judge-progress")
+    halted = gr.HTML(elem_id="judge-stopped")
+
+    def run() -> Iterator[tuple[Any, Any]]:
+        yield from run_judge(store, judge)
+
+    asking = ask.click(
+        run,
+        None,
+        [line, plot],
+        api_visibility="private",
+        show_progress="hidden",
+        concurrency_id="judge",
+        concurrency_limit=1,
+    )
+    stopping(ask, halt, asking, halted, "The verdicts so far are stored.")
+
+
+def run_judge(store: VoteStore, judge: Judge) -> Iterator[tuple[Any, Any]]:
+    """Status and figure, after each verdict."""
+    silent, answers = 0, ""
+
+    def told(message: str, kind: str = "info", **values: Any) -> str:
+        unclear = ["{silent:,} without a verdict; the last answers: {answers}"] if silent else []
+        return status([message, *unclear], kind, silent=silent, answers=answers, **values)
+
+    try:
+        waiting = store.without_verdict_of(judge.model)
+        for i, id_ in enumerate(waiting):
+            yield (
+                told("The judge has read {done:,} of {all:,} pairs, each in both orders.", done=i, all=len(waiting)),
+                gr.skip(),
+            )
+            try:
+                pair = store.pair(id_)
+            except BadInput:  # it has made room for a new one meanwhile
+                continue
+            judgement = judge.judge(pair)
+            if judgement.verdict is None:
+                silent += 1
+                answers = " · ".join(judgement.answers)
+                continue
+            store.vote(id_, judge.model, judgement.verdict, judge=judge.model)
+            yield gr.skip(), tally_figure(store.tallies(), language())
+        yield told("Done: {done:,} pairs judged.", "done", done=len(waiting) - silent), gr.skip()
+    except UserError as e:
+        yield status(str(e), "error"), gr.skip()
+
+
+def _export(store: VoteStore) -> None:
+    button = gr.Button("Export the votes", elem_id="judge-export", min_width=180, scale=0)
+    files = gr.Files(label="All votes (.csv)", elem_id="judge-files", visible=False, height=110)
+
+    def export() -> Any:
+        path = new_folder() / "votes.csv"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            store.export(file)
+        return gr.update(value=[str(path)], visible=True)
+
+    button.click(export, None, files, **QUIETLY)

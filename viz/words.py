@@ -1,0 +1,36 @@
+"""Our words in the language of the page: English stands in the code and is the key under which the Chinese is found."""
+
+from typing import Any
+
+from core.trace import PolicySettings
+from viz.figure_words import COUNTED, FIGURE_WORDS, NAMES
+from viz.lesson_words import Language
+from viz.status_words import STATUS_WORDS
+
+
+def say(language: Language, template: str, **values: Any) -> str:
+    """A text of ours in this language, with these values in its holes."""
+    return ((STATUS_WORDS.get(template) or FIGURE_WORDS[template]) if language == "zh" else template).format(**values)
+
+
+def named(name: str, language: Language) -> str:
+    """What something is called: a policy, a kind of token, a column; a name that has no Chinese stays as it is."""
+    return NAMES.get(name, name) if language == "zh" else name
+
+
+def amount(language: Language, number: int, noun: str) -> str:
+    """So many of these."""
+    if language == "zh":
+        return f"{number:,} {COUNTED[noun]}"
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def policy_name(policy: PolicySettings, language: Language) -> str:
+    """The policy with its budget, if it has one."""
+    return say(language, ", ").join(policy_parts(policy, language))
+
+
+def policy_parts(policy: PolicySettings, language: Language) -> list[str]:
+    """The same in parts: its label, and its budget if it has one."""
+    budget = [] if policy.budget is None else [say(language, "budget {budget}", budget=policy.budget)]
+    return [named(policy.label, language), *budget]
