@@ -77,6 +77,21 @@ def test_a_page_shows_what_is_computed_in_its_language(
     expect(page.locator("#link")).to_contain_text("指向这次运行" if chinese else "link to this run")
 
 
+@pytest.mark.parametrize(
+    ("locale", "words"), [("zh-CN", "预算应是用逗号分开的整数"), ("en-US", "must be whole numbers")]
+)
+def test_an_error_is_told_in_the_pages_language_and_can_be_read(
+    open_page: Callable[..., Page], address: str, locale: str, words: str
+) -> None:
+    page = open_page(address, locale=locale)
+    page.get_by_role("tab").nth(3).click()
+    page.locator("#sweep-budgets").locator("textarea, input").fill("many")
+    page.locator("#sweep-run").click()
+    said = page.locator("#sweep-status .error span:visible")
+    expect(said).to_contain_text(words)
+    assert said.evaluate("span => getComputedStyle(span).color") == "rgb(255, 255, 255)"
+
+
 def test_a_map_leaves_no_english_over(open_page: Callable[..., Page], address: str) -> None:
     page = open_page(address, locale="zh-CN")
     expect(page.locator(".rm-number").first).to_have_text("325 / 325")
