@@ -1,12 +1,13 @@
 """Thirty people at once: python -m tests.benchmarks.bench_load. On this machine only, with a tiny model.
 
 Half of them send the same text, half their own; some of those stop a run, some send garbage beside. Every answer must
-be the one that a person alone gets, nothing may fail but what should, and the server's memory is bounded. Another app,
-with a store of its own, has computed the answers for a person alone, so the first time the store is empty; how long it
-takes without one is seen where no two share a text.
+be the one that a person alone gets (evictions exactly, nats but for rounding), nothing may fail but what should, and
+the server's memory is bounded. Another app, with a store of its own, has computed the answers for a person alone, so
+the first time the store is empty; how long it takes without one is seen where no two share a text.
 """
 
 import json
+import math
 import os
 import socket
 import statistics
@@ -20,6 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import numpy as np
 import torch
 from gradio_client import Client
 from gradio_client.exceptions import AppError
@@ -95,11 +97,22 @@ def crowd(
     before = megabytes(pid)
     with ThreadPoolExecutor(PEOPLE) as people:
         answers = list(people.map(lambda person: attend(url, model, person, text_of(person)), range(PEOPLE)))
-    wrong = [text for text, answer, _ in answers if answer != expected[text]]
+    wrong = [text for text, answer, _ in answers if not same(answer, expected[text])]
     assert not wrong, f"{len(wrong)} answers differ from those that a person alone gets"
     grown = megabytes(pid) - before
     assert grown < MOST_MEGABYTES, f"the server has grown by {grown:.0f} MB"
     return sorted(seconds for *_, seconds in answers), grown
+
+
+def same(answer: dict, expected: dict) -> bool:
+    """Whether two answers are one but for rounding: a busy machine reads in shorter chunks, perhaps in bfloat16."""
+    exactly = answer.keys() - {"nll", "perplexity"}
+    return (
+        answer.keys() == expected.keys()
+        and all(answer[key] == expected[key] for key in exactly)
+        and np.allclose(answer["nll"][1:], expected["nll"][1:], rtol=0, atol=0.1)
+        and math.isclose(answer["perplexity"], expected["perplexity"], rel_tol=0.001)
+    )
 
 
 def megabytes(pid: int) -> float:
