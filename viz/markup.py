@@ -15,7 +15,7 @@ LANGUAGES: dict[Language, str] = {"en": "en", "zh": "zh-CN"}
 
 
 def in_both(said: Callable[[Language], str], tag: str = "div") -> str:
-    """HTML in both languages, for the server does not know which one the page has; `page.css` hides the other."""
+    """HTML in both languages: a page is made before it is known who opens it. `page.css` hides the other one."""
     each = (f'<{tag} class="in-{own}" lang="{name}">{said(own)}</{tag}>' for own, name in LANGUAGES.items())
     return "".join(each)
 

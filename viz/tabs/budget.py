@@ -21,7 +21,7 @@ from viz.tables import in_english, table_in
 from viz.tabs import limits
 from viz.tabs.buttons import starting, stopping
 from viz.tabs.models import QUIETLY
-from viz.tabs.runs import Run, a_run
+from viz.tabs.runs import Run, a_run, time_left
 from viz.tabs.uploads import text_of
 from viz.translations import language
 from viz.words import named
@@ -99,11 +99,7 @@ def run_sweep(
     tokens = limits.current.encode(lm, text)
     for report in core.iter_sweep(lm, tokens, keys, sizes):
         run.tokens = report.done
-        seconds = time.monotonic() - started
-        left = seconds / max(report.done, 1) * (report.total - report.done)
-        line = status(
-            "{done:,} of {total:,} tokens; about {left:.0f} s left", done=report.done, total=report.total, left=left
-        )
+        line = time_left(report.done, report.total, started)
         if len(report.records) == drawn:
             yield line, skip, skip, skip
             continue

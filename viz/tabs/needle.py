@@ -15,7 +15,7 @@ from viz.markup import paragraphs, status
 from viz.tabs import limits
 from viz.tabs.buttons import starting, stopping
 from viz.tabs.contenders import contenders, pairs
-from viz.tabs.runs import Run, a_run
+from viz.tabs.runs import Run, a_run, time_left
 from viz.translations import language
 
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -64,11 +64,7 @@ def run_matrix(run: Run, model: str, lengths: list[int], *chosen: Any) -> Iterat
     run.under(policies)
     for report in core.needle.iter_needle(lm, policies, DEPTHS, sorted(lengths)):
         run.tokens = report.done
-        seconds = time.monotonic() - started
-        left = seconds / max(report.done, 1) * (report.total - report.done)
-        line = status(
-            "{done:,} of {total:,} tokens; about {left:.0f} s left", done=report.done, total=report.total, left=left
-        )
+        line = time_left(report.done, report.total, started)
         if len(report.results) == shown:
             yield line, skip, skip
             continue

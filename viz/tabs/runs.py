@@ -129,6 +129,12 @@ def a_run(tab: str, *, outputs: int, line: int) -> Callable[[Handler], Handler]:
     return decorate
 
 
+def time_left(done: int, total: int, started: float) -> str:
+    """The status line of a run that has read so many tokens since it started, by `time.monotonic`."""
+    left = (time.monotonic() - started) / max(done, 1) * (total - done)
+    return status("{done:,} of {total:,} tokens; about {left:.0f} s left", done=done, total=total, left=left)
+
+
 def referred(error: Exception) -> str:
     """What to say about an error of ours; the log has its traceback under the same number."""
     reference = uuid.uuid4().hex[:6].upper()
