@@ -10,7 +10,7 @@ import gradio as gr
 
 from core.policies import POLICIES
 from core.registry import MODELS
-from core.trace import Trace
+from core.trace import Tokens, Trace
 from core.trace_store import Stored, TraceStore
 from viz.example_texts import first_trace
 from viz.markup import status
@@ -67,14 +67,19 @@ def opened(store: TraceStore, query: Mapping[str, str]) -> tuple[Any, ...]:
 
 def controls_of(trace: Trace) -> list[Any]:
     """What the controls were when this run was asked for; one that does not have the value stays."""
-    tokens, policy = trace.tokens[: trace.prompt_length], trace.policy
-    text = "".join(piece for piece, special in zip(tokens.pieces, tokens.special, strict=True) if not special)
+    policy = trace.policy
     return [
         trace.model_id if trace.model_id in MODELS else gr.skip(),
         policy.key if policy.key in POLICIES else gr.skip(),
         policy.budget or gr.skip(),
         len(trace) - trace.prompt_length,
-        text,
+        text_of(trace.tokens[: trace.prompt_length]),
         trace.positions,
         *(policy.settings[setting.name] if owner == policy.key else gr.skip() for owner, setting in SETTINGS),
     ]
+
+
+def text_of(tokens: Tokens) -> str:
+    """The text that was read: a token that stands for none of its characters has a name only, which is no text."""
+    spans = zip(tokens.pieces, tokens.offsets.tolist(), strict=True)
+    return "".join(piece for piece, (start, stop) in spans if start < stop)
