@@ -29,6 +29,7 @@ from core.metrics import perplexity
 from core.policies import POLICIES, make_policy
 from core.records import LABELS, Point, Record, budget_sentences, points
 from core.registry import DEFAULT_MODEL
+from core.texts import read_text
 from core.trace import Positions, Prefill
 from core.zeroscrolls import TASKS, read_examples
 
@@ -93,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _trace(options: argparse.Namespace) -> None:
     policy = make_policy(options.policy, options.budget)
-    text = _text_of(options.text)
+    text = read_text(options.text)
     lm = load_model(options.model)
     tokens = lm.encode(text)
     try:
@@ -117,7 +118,7 @@ def _trace(options: argparse.Namespace) -> None:
 
 def _sweep(options: argparse.Namespace) -> None:
     paths = [Path(name) for name in options.text]
-    documents = {path.name: _text_of(path) for path in paths}
+    documents = {path.name: read_text(path) for path in paths}
     if len(documents) < len(paths):
         raise BadInput("Two of the texts have the same file name, so their records could not be told apart.")
     policies, budgets = options.policies.split(","), [_number(budget) for budget in options.budgets.split(",")]
@@ -172,14 +173,6 @@ def _name(one: Record | Point | Evaluation) -> str:
 def _progress(report: SweepProgress | EvaluateProgress, started: float, done_before: int, found: str) -> None:
     left = (time.monotonic() - started) / (report.done - done_before) * (report.total - report.done)
     print(f"{report.done / report.total:4.0%}, {left:.0f} s left: {found}", file=sys.stderr)
-
-
-def _text_of(path: str | Path) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        reason = e.strerror if isinstance(e, OSError) else "it is not UTF-8"
-        raise BadInput(f"{path} cannot be read: {reason}.") from e
 
 
 def _number(text: str) -> int:

@@ -9,6 +9,7 @@ from core.engine import iter_generate
 from core.errors import BadInput
 from core.evidence import passage_of
 from core.policies import Full, Policy
+from core.texts import without_mark
 from core.trace import Prefill, Tokens, Trace
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ class Prompt:
         tokens: all of it, the chat format included.
         document: the positions of the document.
         question: the positions of the question.
-        document_start: the character of the whole at which the document begins.
-        document_length: its characters.
+        document_start: the character of the whole at which the document begins; one further to the front if it was
+            given with a byte order mark, which is not read.
+        document_length: its characters as it was given.
     """
 
     tokens: Tokens
@@ -48,7 +50,8 @@ class Prompt:
                 f"The passage must be some of the {self.document_length:,} characters of the document, not "
                 f"{start} to {stop}."
             )
-        return passage_of(self.tokens, self.document_start + start, self.document_start + stop)
+        found = passage_of(self.tokens, self.document_start + start, self.document_start + stop)
+        return range(max(found.start, self.document.start), found.stop)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +87,7 @@ def prompt_of(lm: "LanguageModel", document: str, question: str) -> Prompt:
         BadInput: no document or no question, or a model without a tokenizer.
         UnsupportedModel: the model's chat template does not take a text in as it is.
     """
+    given, document = len(document), without_mark(document)
     if not document.strip():
         raise BadInput("The document is empty. Paste or upload a text first.")
     if not question.strip():
@@ -96,8 +100,8 @@ def prompt_of(lm: "LanguageModel", document: str, question: str) -> Prompt:
         tokens=tokens,
         document=passage_of(tokens, start, start + len(document)),
         question=passage_of(tokens, asked, asked + len(question)),
-        document_start=start,
-        document_length=len(document),
+        document_start=start + len(document) - given,
+        document_length=given,
     )
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from core.chat import chats, turn
 from core.errors import BadInput, TextTooLong
 from core.evidence import passage_of
+from core.texts import read_text
 from core.trace import Tokens
 
 if TYPE_CHECKING:
@@ -73,14 +74,9 @@ def read_examples(path: str | PathLike[str]) -> list[Example]:
         BadInput: the file cannot be read, has no records, or a line is not such a record.
     """
     examples: dict[str, Example] = {}
-    try:
-        with open(path, encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    _add(examples, line, f"{path}, line {number}")
-    except (OSError, UnicodeDecodeError) as e:
-        reason = e.strerror if isinstance(e, OSError) else "it is not UTF-8"
-        raise BadInput(f"{path} cannot be read: {reason}.") from e
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if line.strip():
+            _add(examples, line, f"{path}, line {number}")
     if not examples:
         raise BadInput(f"{path} is empty: it must have one JSON record a line, with id, input and output.")
     return list(examples.values())

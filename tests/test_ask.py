@@ -66,6 +66,18 @@ def test_document_and_question_are_where_they_are_said_to_be(chatty, plain, smol
                 assert inner in DOCUMENT[start:stop], "no token more than the passage needs"
 
 
+def test_a_byte_order_mark_in_front_of_the_document_is_not_read_and_shifts_nothing(chatty, plain):
+    for lm in (chatty, plain):
+        marked, prompt = prompt_of(lm, "\ufeff" + DOCUMENT, QUESTION), prompt_of(lm, DOCUMENT, QUESTION)
+        assert marked.tokens.ids.tolist() == prompt.tokens.ids.tolist()
+        assert (marked.document, marked.question) == (prompt.document, prompt.question)
+        for start, stop in ((0, 3), (4, 10), (40, len(DOCUMENT))):
+            assert marked.passage(start + 1, stop + 1) == prompt.passage(start, stop)
+        assert marked.passage(0, 4) == prompt.passage(0, 3)
+        with pytest.raises(BadInput, match="empty"):
+            prompt_of(lm, "\ufeff\n", QUESTION)
+
+
 def test_a_model_without_a_template_gets_plain_text(plain):
     prompt = prompt_of(plain, DOCUMENT, QUESTION)
     assert said(prompt.tokens, range(len(prompt.tokens))) == f"{DOCUMENT}\n\nQuestion: {QUESTION}\nAnswer:"

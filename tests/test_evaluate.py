@@ -125,6 +125,13 @@ def test_a_line_that_is_no_record_is_named(tmp_path, line):
         read_examples(path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_in_front_of_the_records_is_taken_off(tmp_path, encoding):
+    path = written(tmp_path / "v.jsonl", RECORDS)
+    (tmp_path / "marked.jsonl").write_bytes((tmp_path / "v.jsonl").read_text(encoding="utf-8").encode(encoding))
+    assert read_examples(tmp_path / "marked.jsonl") == read_examples(path)
+
+
 def test_files_that_cannot_be_used_are_refused(tmp_path):
     (tmp_path / "latin.jsonl").write_bytes('{"id": "é"}'.encode("latin-1"))
     (tmp_path / "empty.jsonl").write_text("\n\n")

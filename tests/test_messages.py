@@ -9,6 +9,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
+import numpy as np
 import pytest
 from traces import HOSTILE, random_trace
 
@@ -72,7 +73,8 @@ def refused(tiny: Callable[[str], Any], tmp_path: Path) -> Iterator[Callable[[],
     learned = core.load_model(tiny("gpt2").directory, dtype="float32")
     tova, window = make_policy("tova", 4), make_policy("window", 4)
     ids, long = [1, 2, 3], [1] * 200
-    broken, stranger = tmp_path / "broken.npz", tmp_path / "stranger.npz"
+    broken, stranger, bomb = (tmp_path / f"{name}.npz" for name in ("broken", "stranger", "bomb"))
+    np.savez_compressed(bomb, zeros=np.zeros(150_000_000, np.uint8))
     broken.write_bytes(b"PK\x03\x04 no trace")
     replace(random_trace(1), policy=replace(random_trace(1).policy, key="mine")).save(stranger)
     yield lambda: core.replay(lm, [], tova)
@@ -90,6 +92,7 @@ def refused(tiny: Callable[[str], Any], tmp_path: Path) -> Iterator[Callable[[],
     yield lambda: core.sweep(lm, ids, ["tova"], [])
     yield lambda: core.sweep(lm, [1], ["tova"], [2])
     yield lambda: core.generate(lm, ids, [window], max_new_tokens=10**6)
+    yield lambda: trace_of(str(bomb))
     yield lambda: trace_of(str(broken))
     yield lambda: trace_of(str(stranger))
     yield lambda: trace_of(str(tmp_path / "run.zip"))

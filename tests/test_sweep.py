@@ -353,6 +353,21 @@ def test_trace_reads_a_file_and_saves_the_trace(directory, tmp_path, capsys):
     assert (len(trace), trace.prompt_length) == (45, 40)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_not_read(directory, tmp_path, encoding):
+    words = " ".join(f"w{i}" for i in text("llama-gqa", 30))
+    files = [tmp_path / "plain" / "a.txt", tmp_path / "marked" / "a.txt"]
+    for file, its in zip(files, ("utf-8", encoding), strict=True):
+        file.parent.mkdir()
+        file.write_bytes(words.encode(its))
+        command = ["--model", str(directory), "--text", str(file), "--out", str(file.with_suffix(".out"))]
+        assert main(["trace", *command, "--budget", "6"]) == 0
+        assert Trace.load(file.with_suffix(".out")).tokens.pieces[0] == words.split()[0]
+        assert main(["sweep", *command[:-1], str(file.with_suffix(".csv")), "--budgets", "6"]) == 0
+    plain, marked = (read(file.with_suffix(".csv")) for file in files)
+    assert [one.text_hash for one in plain] == [one.text_hash for one in marked]
+
+
 def test_sweep_prints_the_curve_and_the_budget(directory, tmp_path, capsys):
     files = [written(tmp_path / f"{n}.txt", text("llama-gqa", n)) for n in (30, 40)]
     out = tmp_path / "s.csv"

@@ -139,8 +139,10 @@ MESSAGES = {
     "The file is not a UTF-8 text. Save it as UTF-8, or paste the text.": (
         "文件不是 UTF-8 文本。请存为 UTF-8，或直接粘贴文本。"
     ),
-    "{file}: {unpacked} MB when unpacked; at most {most} MB are opened here. Export a shorter run.": (
-        "{file}：解压后有 {unpacked} MB，这里最多打开 {most} MB。请导出较短的运行。"
+    "{file}: {unpacked} MB when unpacked; at most {most} MB are opened here, {times} times the {packed} MB that a file "
+    "may have. Export a shorter run, or run the app yourself with --max-upload-mb.": (
+        "{file}：解压后有 {unpacked} MB，这里最多打开 {most} MB，即文件上限 {packed} MB 的 {times} 倍。"
+        "请导出较短的运行，或自行运行本应用并加上 --max-upload-mb。"
     ),
     "{file}: Its policy is none of this app; open it with the version that made it.": (
         "{file}：它的策略不属于本应用；请用生成它的版本打开。"

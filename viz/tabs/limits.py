@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import BadInput, TextTooLong
+from core.texts import without_mark
 from core.trace import Tokens
 from viz.lesson_words import Language
 from viz.words import say
@@ -65,14 +66,14 @@ class Limits:
         self._check("max_tokens", n, "Shorten the text", TextTooLong)
 
     def encode(self, lm: "LanguageModel", text: str) -> Tokens:
-        """The text as the model reads it, see `LanguageModel.encode`.
+        """The text as the model reads it, without a byte order mark in front, see `LanguageModel.encode`.
 
         Raises:
             TextTooLong: too many characters or tokens.
             BadInput: as there.
         """
         self.check_text(text)
-        tokens = lm.encode(text)
+        tokens = lm.encode(without_mark(text))
         self.check_tokens(len(tokens))
         return tokens
 

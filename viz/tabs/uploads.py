@@ -5,22 +5,24 @@ from pathlib import Path
 
 from core.errors import BadInput, BadTraceFile
 from core.policies import Oracle, make_policy, settings_of
+from core.texts import encoding_of
 from core.trace import UNREADABLE, PolicySettings, Trace
 from viz.tabs import limits
 
-MOST_BYTES = 100_000_000  # of a trace's arrays: 32 layers with 32 KV heads over 4,096 tokens are 70 MB
+UNPACKED = 5
+"""So many times the bytes that a file may have, what is in it may have; of our own traces it is up to 4.4 times."""
 
 
 def text_of(file: str) -> str:
-    """The text of an uploaded file.
+    """The text of an uploaded file, without a byte order mark.
 
     Raises:
-        BadInput: it is too large, no .txt, or not UTF-8.
+        BadInput: it is too large, no .txt, or neither UTF-8 nor UTF-16 with a byte order mark.
         TextTooLong: more characters than a text may have here.
     """
     path = _uploaded(file, ".txt")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding=encoding_of(path))
     except UnicodeDecodeError as e:
         raise BadInput("The file is not a UTF-8 text. Save it as UTF-8, or paste the text.") from e
     limits.current.check_text(text)
@@ -36,10 +38,12 @@ def trace_of(path: str) -> Trace:
     """
     file = _uploaded(path, ".npz")
     try:
-        if _unpacked(file) > MOST_BYTES:
+        most = limits.current.max_upload_mb
+        if (unpacked := _unpacked(file) / 1e6) > UNPACKED * most:
             raise BadTraceFile(
-                f"{_unpacked(file) / 1e6:,.0f} MB when unpacked; at most {MOST_BYTES / 1e6:,.0f} MB are opened here. "
-                "Export a shorter run."
+                f"{unpacked:,.1f} MB when unpacked; at most {UNPACKED * most:,} MB are opened here, {UNPACKED} times "
+                f"the {most:,} MB that a file may have. Export a shorter run, or run the app yourself with "
+                "--max-upload-mb."
             )
         trace = Trace.load(file)
         if not _has_our_policy(trace):

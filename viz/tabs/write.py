@@ -12,6 +12,7 @@ from core.errors import BadInput
 from core.judge import judge_from
 from core.policies import make_policy
 from core.stories import Lengths, Telling, length_table
+from core.texts import without_mark
 from core.votes import LONGEST_PROMPT, VoteStore, pairs_of
 from viz.lesson_words import Language
 from viz.markup import note, status
@@ -180,7 +181,7 @@ def prompts_in(text: str) -> list[str]:
     Raises:
         BadInput: none, too many, or one that is too long.
     """
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in without_mark(text).splitlines() if line.strip()]
     if not lines:
         raise BadInput("Write a story prompt first.")
     if len(lines) > MOST_PROMPTS:
