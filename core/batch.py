@@ -138,6 +138,8 @@ class Batch:
             (runs, chunk, query heads, head size).
         """
         self._layers_seen += 1
+        for run in self.runs:
+            run.sliding_windows[layer] = window or 0
         if not self.in_common and 0 < len(self.keys[layer]) < len(self.runs):
             self.keys[layer] = self.keys[layer].repeat(len(self.runs), 1, 1, 1)
             self.values[layer] = self.values[layer].repeat(len(self.runs), 1, 1, 1)

@@ -36,6 +36,7 @@ class Run:
         memory: (layers, groups, slots) float64, what the policy remembers of each row; zero for a new row.
         length: tokens read so far.
         seconds: what its decisions have taken so far.
+        sliding_windows: per layer, the model's own, as its attention is called with it, for the record; 0 for none.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Run:
         self.groups = kv_heads if policy.scope == "kv_head" else 1
         self.length = 0
         self.seconds = 0.0
+        self.sliding_windows = [0] * layers
         self.positions = np.empty((layers, self.groups, 0), np.int32)
         self.memory = np.empty((layers, self.groups, 0))
         self._hole: Ints | None = None  # (layers, groups): the slot freed last, where the next row goes
@@ -402,6 +404,7 @@ class Run:
             importance_at_eviction=np.array(self._importance[:, :, :n], copy=own),
             runner_up_importance=np.array(self._runner_up[:, :, :n], copy=own),
             attention_received=self._received[:, :, :n].astype(np.float32),
+            sliding_windows=tuple(self.sliding_windows) if any(self.sliding_windows) else (),
         )
 
 

@@ -27,8 +27,11 @@ Prefill: TypeAlias = Literal["token-by-token", "one-shot"]
 Positions: TypeAlias = Literal["original", "log-gap", "in-cache"]
 
 NEVER = int(np.iinfo(np.int32).max)
-SCHEMA = 2
-WITHOUT_POSITIONS = 1  # the schema before there was a choice of positions
+SCHEMA = 3
+BEFORE: dict[int, dict[str, Any]] = {1: {"positions": "original", "sliding_windows": []}, 2: {"sliding_windows": []}}
+"""Earlier schemas that are still read, and what their files do not say: there was no other way then."""
+
+LONGEST_GAP = 10  # positions "log-gap": a longer one between neighbouring rows counts as the logarithm of its logarithm
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +105,8 @@ class Trace:
         attention_received: (layers, groups, n) float32, attention summed over all steps that attended to the token,
             averaged over the query heads of the group. Over all positions it sums to the number of steps.
         positions: which positions the model was told: ``"original"``, ``"log-gap"`` or ``"in-cache"``; see `replay`.
+        sliding_windows: per layer, how far back the model itself looks, in tokens, the query's own included, whatever
+            the policy holds (Mistral); 0 for a layer that sees everything. Empty if all layers do.
     """
 
     model_id: str
@@ -115,6 +120,7 @@ class Trace:
     runner_up_importance: Floats
     attention_received: Floats
     positions: Positions = "original"
+    sliding_windows: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -131,16 +137,31 @@ class Trace:
         return (np.arange(len(self)) <= step) & (step < self.evicted_at)
 
     def attended(self, step: int) -> Bools:
-        """(layers, groups, n): seen by the query of the step, so at most `budget` + 1 per group.
+        """(layers, groups, n): there for the query of the step, so at most `budget` + 1 per group.
 
         ``position <= step <= evicted_at``. A model with a sliding window of its own gives rows beyond that window
-        no attention; they count as attended here for as long as the policy holds them.
+        no attention; they count as attended here for as long as the policy holds them. `in_sight` leaves them out.
 
         Raises:
             BadInput: the step is not in 0 … n - 1.
         """
         self._check(step)
         return (np.arange(len(self)) <= step) & (step <= self.evicted_at)
+
+    def in_sight(self, step: int) -> Bools:
+        """(layers, groups, n): attended rows that the model's own sliding window does not hide from the query.
+
+        ``distance < window``, where the distance of a row is that of the positions told; see `core.rotary`. Without
+        such a window, the same as `attended`.
+
+        Raises:
+            BadInput: the step is not in 0 … n - 1.
+        """
+        attended = self.attended(step)
+        if not self.sliding_windows:
+            return attended
+        windows = np.array(self.sliding_windows)[:, None, None]
+        return attended & ((windows == 0) | (_distances(attended, step, self.positions) < windows))
 
     def _check(self, step: int) -> None:
         if not 0 <= step < len(self):
@@ -154,6 +175,7 @@ class Trace:
             "policy": asdict(self.policy),
             "prefill": self.prefill,
             "positions": self.positions,
+            "sliding_windows": self.sliding_windows,
             "prompt_length": self.prompt_length,
             "pieces": self.tokens.pieces,
         }
@@ -170,8 +192,8 @@ class Trace:
         try:
             with np.load(file, allow_pickle=False) as npz:
                 header = json.loads(str(npz["header"]))
-                if header["schema"] == WITHOUT_POSITIONS:
-                    header["positions"] = "original"
+                if header["schema"] in BEFORE:
+                    header |= BEFORE[header["schema"]]
                 elif header["schema"] != SCHEMA:
                     raise BadTraceFile(
                         f"This trace has schema {header['schema']!r:.50}; this version reads schema {SCHEMA}. "
@@ -195,10 +217,32 @@ class Trace:
             tokens=Tokens(pieces=tuple(header["pieces"]), **of_tokens),
             prompt_length=header["prompt_length"],
             positions=header["positions"],
+            sliding_windows=tuple(header["sliding_windows"]),
             **arrays,
         )
         _check_header(header, trace)
         return trace
+
+
+def _distances(attended: Bools, step: int, positions: Positions) -> NDArray[Any]:
+    """(layers, groups, n), or something that broadcasts to it: of each attended row to the query.
+
+    As `core.rotary` numbers the rows; of rows that are not attended it means nothing.
+    """
+    position = np.arange(attended.shape[-1])
+    if positions == "original":
+        return step - position
+    if positions == "in-cache":
+        newer_and_own: NDArray[Any] = attended[..., ::-1].cumsum(axis=-1)[..., ::-1]
+        return newer_and_own - 1
+    # the newest attended row up to the next position, which is the query's own if there is none in between
+    newer = np.minimum.accumulate(np.where(attended, position, step)[..., :0:-1], axis=-1)[..., ::-1]
+    gaps = np.zeros(attended.shape)
+    gaps[..., :-1] = np.where(attended[..., :-1], newer - position[:-1], 0)
+    long = gaps > LONGEST_GAP
+    gaps[long] = np.log(np.log(gaps[long]))
+    to_query: NDArray[Any] = gaps[..., ::-1].cumsum(axis=-1)[..., ::-1]
+    return to_query
 
 
 def _check_arrays(arrays: dict[str, NDArray[Any]]) -> None:
@@ -229,6 +273,8 @@ def _check_header(header: dict[str, Any], trace: Trace) -> None:
         and (policy.budget is None or _is_count(policy.budget))
         and trace.prefill in get_args(Prefill)
         and trace.positions in get_args(Positions)
+        and len(trace.sliding_windows) in (0, len(trace.evicted_at))
+        and all(type(window) is int and 0 <= window <= NEVER for window in trace.sliding_windows)
         and _is_count(trace.prompt_length)
         and trace.prompt_length <= len(trace)
         and isinstance(pieces, list)

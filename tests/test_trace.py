@@ -53,6 +53,7 @@ def a_trace(seed: int = 0) -> Trace:
         runner_up_importance=runner_up,
         attention_received=rng.random(shape, np.float32),
         positions="in-cache",
+        sliding_windows=(0, 4, 4),
     )
 
 
@@ -89,7 +90,7 @@ def with_header(**changes: object) -> dict[str, np.ndarray]:
 
 
 def check_same(one: Trace, other: Trace) -> None:
-    for name in ("model_id", "policy", "prefill", "prompt_length", "positions"):
+    for name in ("model_id", "policy", "prefill", "prompt_length", "positions", "sliding_windows"):
         assert getattr(one, name) == getattr(other, name)
     assert one.tokens.pieces == other.tokens.pieces
     for owner, name in [*((lambda t: t, n) for n in ARRAYS), *((lambda t: t.tokens, n) for n in OF_TOKENS)]:
@@ -166,9 +167,13 @@ def test_another_schema_is_refused_by_its_number(schema):
 
 def test_files_from_before_there_was_a_choice_of_positions_are_loaded():
     old = load_entries(with_header(schema=1, positions=...))
-    check_same(old, replace(a_trace(), positions="original"))
+    check_same(old, replace(a_trace(), positions="original", sliding_windows=()))
     stored = Trace.load(Path(__file__).parent.parent / "viz" / "examples" / "lighthouse-tova-64.npz")
     assert stored.positions == "original"
+
+
+def test_files_from_before_the_models_own_windows_were_recorded_are_loaded():
+    check_same(load_entries(with_header(schema=2, sliding_windows=...)), replace(a_trace(), sliding_windows=()))
 
 
 def test_a_file_cut_anywhere_is_refused():
@@ -277,6 +282,12 @@ GOOD_POLICY = {"key": "random", "label": "Random", "scope": "kv_head", "budget":
         {"prefill": None},
         {"positions": "sideways"},
         {"positions": None},
+        {"sliding_windows": None},
+        {"sliding_windows": [4, 4]},
+        {"sliding_windows": [4, 4, -1]},
+        {"sliding_windows": [4, 4, True]},
+        {"sliding_windows": [4, 4, "4"]},
+        {"sliding_windows": 4},
         {"policy": None},
         {"policy": {}},
         {"policy": GOOD_POLICY | {"extra": 1}},
@@ -291,6 +302,7 @@ GOOD_POLICY = {"key": "random", "label": "Random", "scope": "kv_head", "budget":
         {"model_id": ...},
         {"prefill": ...},
         {"positions": ...},
+        {"sliding_windows": ...},
         {"pieces": ...},
         {"prompt_length": ...},
     ],
