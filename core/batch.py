@@ -23,6 +23,7 @@ from core.errors import OutOfMemory, UnsupportedModel
 from core.policies import Floats, Ints
 from core.rotary import Distances, LateLogits, LateRotation
 from core.run import FREE, VANISHING, Run
+from core.text_length import text_of
 
 if TYPE_CHECKING:
     from core.models import LanguageModel
@@ -91,7 +92,8 @@ class Batch:
         if self.late is not None:
             positions = torch.zeros_like(positions)
         try:
-            logits: Tensor = self.lm.model(ids, position_ids=positions, use_cache=False, multi_state=self).logits
+            with text_of(len(self.runs[0].nll)):
+                logits: Tensor = self.lm.model(ids, position_ids=positions, use_cache=False, multi_state=self).logits
         except _DeepEnough:
             logits = torch.empty(0)
         except (MemoryError, torch.OutOfMemoryError) as e:

@@ -63,8 +63,11 @@ def _encoded(lm: "LanguageModel", whole: str, own: range) -> Tokens:
             encoded = lm.tokenizer(
                 whole[start:stop], add_special_tokens=start == 0 and not chats(lm), return_offsets_mapping=True
             )
-            ids += encoded["input_ids"]
-            spans += [(start + a, start + b) if b else (0, 0) for a, b in encoded["offset_mapping"]]
+            part, part_spans = encoded["input_ids"], encoded["offset_mapping"]
+            while part and part_spans[-1][1] == 0:  # an end-of-text token put after it: the answer is yet to come
+                del part[-1], part_spans[-1]
+            ids += part
+            spans += [(start + a, start + b) if b else (0, 0) for a, b in part_spans]
         found = [_core(whole, span) for id_, span in zip(ids, spans, strict=True) if id_ in control]
         injected = [core for core in found if core.start < own.stop and core.stop > own.start]
         if not injected:

@@ -169,7 +169,7 @@ class _Writers:
         if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 1:
             raise BadInput(f"The number of new tokens must be a whole number of at least 1, not {max_new_tokens!r}.")
         self.lm = lm
-        self.tokens = lm.as_tokens(tokens)
+        self.tokens = lm.to_continue(lm.as_tokens(tokens))
         self.total = len(self.tokens) + max_new_tokens
         self.samplers = [Sampler(temperature, top_p, seed) for _ in policies]
         self.batch = _started(lm, self.tokens, policies, self.total, chunk, prefill, positions, beyond_context)
@@ -224,7 +224,8 @@ def generate(
 
     Args:
         lm: the model.
-        tokens: the prompt, at least one token: what `lm.encode` gives, or plain ids.
+        tokens: the prompt, at least one token: what `lm.encode` gives, or plain ids. An end-of-text token that only
+            the tokenizer has put after it is left out, see `LanguageModel.to_continue`.
         policies: one policy, or several: each writes its own text from its own multi-state.
         max_new_tokens: how many tokens each may write; a run ends early after it wrote an end-of-sequence token.
         temperature: 0 takes the most probable token.

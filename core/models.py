@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers.decoders import DecodeStream
-from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from core.capability import check_rotary
 from core.errors import BadInput
+from core.pieces import Pieces
 from core.registry import ModelSpec
 from core.rotary import Rotary
 from core.trace import Tokens
@@ -37,21 +36,26 @@ class LanguageModel:
     model_id: str
 
     @property
+    def config(self) -> Any:
+        """What the model's configuration says of the part that reads and writes text, if it has others, too."""
+        return self.model.config.get_text_config()
+
+    @property
     def n_layers(self) -> int:
-        return int(self.model.config.num_hidden_layers)
+        return int(self.config.num_hidden_layers)
 
     @property
     def n_query_heads(self) -> int:
-        return int(self.model.config.num_attention_heads)
+        return int(self.config.num_attention_heads)
 
     @property
     def n_kv_heads(self) -> int:
-        return int(getattr(self.model.config, "num_key_value_heads", None) or self.n_query_heads)
+        return int(getattr(self.config, "num_key_value_heads", None) or self.n_query_heads)
 
     @property
     def context_length(self) -> int | None:
         """The most tokens the model was trained to read; None if its configuration does not say."""
-        return getattr(self.model.config, "max_position_embeddings", None)
+        return getattr(self.config, "max_position_embeddings", None)
 
     @cached_property
     def rotary(self) -> Rotary:
@@ -63,6 +67,11 @@ class LanguageModel:
         rotary = Rotary(self)
         check_rotary(self, rotary)
         return rotary
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        """What text each id stands for; only there if there is a tokenizer."""
+        return Pieces(self.tokenizer)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -84,7 +93,7 @@ class LanguageModel:
 
     @property
     def vocabulary_size(self) -> int:
-        return int(self.model.config.vocab_size)
+        return int(self.config.vocab_size)
 
     @property
     def device(self) -> torch.device:
@@ -117,15 +126,12 @@ class LanguageModel:
 
     def located(self, text: str, ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> Tokens:
         """The ids as tokens of the text, given the characters that the tokenizer says each of them spans."""
-        pieces, offsets, continued = [], [], []
-        end = 0
-        special = np.isin(ids, self.tokenizer.all_special_ids)
-        for id_, (begin, stop) in zip(ids, spans, strict=True):
-            # a tokenizer may leave white space out of its offsets: it belongs to the token that follows
-            start, end = end, max(end, stop)
-            pieces.append(text[start:end] if stop > 0 else self._name(id_))
-            offsets.append((start, end))
-            continued.append(stop > 0 and start == end and begin < start)
+        offsets, continued = self.pieces.located(text, ids, spans)
+        special = np.isin(ids, list(self.pieces.special))
+        pieces = [
+            self.pieces.name(id_) if special_ and start == stop else text[start:stop]
+            for id_, special_, (start, stop) in zip(ids, special, offsets, strict=True)
+        ]
         return _tokens(ids, pieces, offsets, special, continued)
 
     def as_tokens(self, tokens: Tokens | Sequence[int]) -> Tokens:
@@ -136,11 +142,24 @@ class LanguageModel:
         """
         if isinstance(tokens, Tokens):
             return tokens
-        ids = np.asarray(tokens)
+        try:
+            ids = np.asarray(tokens)
+        except ValueError:  # sequences of different lengths
+            ids = np.empty((0, 0))
         if ids.ndim != 1 or (ids.size and not np.issubdtype(ids.dtype, np.integer)):
             raise BadInput("Give the tokens as `encode` returns them, or as a flat sequence of whole numbers.")
         self.check_ids(ids)
         return self.continued(_tokens([], [], [], [], []), ids.tolist())
+
+    def to_continue(self, tokens: Tokens) -> Tokens:
+        """The tokens without what the tokenizer has put after them by itself, such as an end-of-text token.
+
+        A model that has read it would begin something new. One that stands in the text itself stays.
+        """
+        stop = len(tokens)
+        while stop > 1 and tokens.special[stop - 1] and np.ptp(tokens.offsets[stop - 1]) == 0:
+            stop -= 1
+        return tokens[:stop]
 
     def check_ids(self, ids: NDArray[np.integer[Any]]) -> None:
         """Refuse ids that the model has no embedding for.
@@ -153,52 +172,14 @@ class LanguageModel:
 
     def continued(self, tokens: Tokens, ids: Sequence[int]) -> Tokens:
         """The tokens and after them these ids, with the text they stand for."""
-        pieces, continued = self._decoded(tokens.ids[-4:].tolist(), ids)
-        ends = int(tokens.offsets[-1, 1]) if len(tokens) else 0
-        stops = ends + np.cumsum([len(piece) for piece in pieces], dtype=np.int32)
-        new = _tokens(
-            ids,
-            pieces,
-            np.stack([stops - [len(piece) for piece in pieces], stops], axis=1) if pieces else [],
-            np.isin(ids, self.tokenizer.all_special_ids) if self.tokenizer else np.zeros(len(ids), bool),
-            continued,
-        )
-        return tokens + new
-
-    def _decoded(self, context: Sequence[int], ids: Sequence[int]) -> tuple[list[str], list[bool]]:
-        """The text of each id; a character split over several ids goes to the first, the others continue it."""
-        if self.tokenizer is None:
-            return [f"⟨{id_}⟩" for id_ in ids], [False] * len(ids)
-        stream = DecodeStream(skip_special_tokens=False)
-        for id_ in context:
-            stream.step(self.tokenizer.backend_tokenizer, id_)
-        pieces: list[str] = []
-        continued: list[bool] = []
-        waiting: list[int] = []
-        for id_ in ids:
-            waiting.append(id_)
-            text = stream.step(self.tokenizer.backend_tokenizer, id_)
-            if text is not None:
-                whole = "\N{REPLACEMENT CHARACTER}" not in text
-                pieces += [text] + [""] * (len(waiting) - 1) if whole else map(self._name, waiting)
-                continued += [False] + [whole] * (len(waiting) - 1)
-                waiting = []
-        pieces += map(self._name, waiting)
-        continued += [False] * len(waiting)
-        return pieces, continued
-
-    def _name(self, id_: int) -> str:
-        """What to call a token that is no text by itself: its name, or its bytes."""
-        name = str(self.tokenizer.convert_ids_to_tokens(id_))
-        if id_ in self.tokenizer.all_special_ids or not set(name) <= _BYTES.keys():
-            return name
-        try:
-            return bytes(_BYTES[character] for character in name).decode()
-        except UnicodeDecodeError:
-            return "".join(f"\\x{_BYTES[character]:02x}" for character in name)
-
-
-_BYTES = {character: byte for byte, character in bytes_to_unicode().items()}
+        pieces, continued = [f"⟨{id_}⟩" for id_ in ids], [False] * len(ids)
+        special = np.zeros(len(ids), bool)
+        if self.tokenizer is not None:
+            pieces, continued = self.pieces.decoded(ids, begins=bool(tokens.special.all()))
+            special = np.isin(ids, list(self.pieces.special))
+        lengths = [len(piece) for piece in pieces]
+        stops = (int(tokens.offsets[-1, 1]) if len(tokens) else 0) + np.cumsum(lengths, dtype=np.int32)
+        return tokens + _tokens(ids, pieces, np.stack([stops - lengths, stops], axis=1), special, continued)
 
 
 def _tokens(ids: Any, pieces: Sequence[str], offsets: Any, special: Any, continued: Any) -> Tokens:

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from core.errors import UnsupportedModel
 from core.policies import Floats, Ints
+from core.text_length import FIXED, kinds_of
 from core.trace import Positions
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 Distances: TypeAlias = NDArray[Any]  # whole numbers in-cache, else real
 
-FIXED = ("default", "linear", "llama3", "yarn")  # kinds whose frequencies do not depend on the length of the text
 LONGEST_GAP = 10
 
 
@@ -56,18 +56,19 @@ class Rotary:
         quarter = getattr(sys.modules[type(embedding).__module__], "rotate_half", None)
         if embedding is None or quarter is None:
             raise UnsupportedModel(_no_rotary(lm))
-        kind = getattr(embedding, "rope_type", None)
-        if kind not in FIXED:
+        kinds = kinds_of(embedding)
+        if not isinstance(getattr(embedding, "rope_type", None), str) or not kinds <= FIXED:
             raise UnsupportedModel(
-                f"The rotary embedding of {lm.model_id} is of the kind {kind!r}, whose frequencies are not the same "
-                'for every row and length of text, so its rows cannot be renumbered. Use positions="original".'
+                f"The rotary embedding of {lm.model_id} is of the kind {', '.join(sorted(kinds)) or 'unknown'}, whose "
+                "frequencies are not the same for every row, layer and length of text, so its rows cannot be "
+                'renumbered. Use positions="original".'
             )
         self.dtype = torch.promote_types(lm.model.dtype, torch.float32)
         self._quarter = quarter
         like = torch.empty(0, device=lm.device)
         cos, sin = embedding(like, torch.ones(1, 1, device=lm.device))
         self._turning = cos.shape[-1]  # channels that are turned at all
-        size = getattr(lm.model.config, "head_dim", None) or lm.model.config.hidden_size // lm.n_query_heads
+        size = getattr(lm.config, "head_dim", None) or lm.config.hidden_size // lm.n_query_heads
         self._still = size - self._turning
         # atan2 knows nothing of a factor on both, which queries and keys have from the model already
         angles, exact = torch.atan2(sin, cos).flatten(), embedding.inv_freq.float()
