@@ -159,7 +159,7 @@ class Batch:
         output = attend(layer, query, key, value, scaling, window)
         if self._layers_seen == self.layers < self.lm.n_layers:
             raise _DeepEnough
-        return output.reshape(runs, query_heads, count, size).transpose(1, 2)
+        return output.reshape(runs, query_heads, count, size).transpose(1, 2).contiguous()  # as transformers' own
 
     # A chunk: the columns are the slots, then the tokens of the chunk.
 
