@@ -8,6 +8,7 @@ import argparse
 import json
 import logging
 import os
+import sys
 import tomllib
 from concurrent.futures import Future
 from importlib.util import find_spec
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import gradio as gr
+from gradio.route_utils import API_PREFIX
 from huggingface_hub.constants import HF_HOME
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -50,6 +52,9 @@ if TYPE_CHECKING:
 DATA = (Path("/data") if os.access("/data", os.W_OK) else Path(HF_HOME)) / "multi-state"
 VOTES = DATA / "votes.db"
 STORE = Path(os.environ.get("MULTI_STATE_STORE") or DATA / "runs")
+
+HEALTH = ("/health", f"{API_PREFIX}/health")
+"""The first is not passed on when Gradio renders pages in Node (GRADIO_SSR_MODE), as it does on a Space."""
 
 TITLE = "What does a Transformer keep?"
 
@@ -186,11 +191,12 @@ def main() -> None:
     models.resident = ResidentModels((arguments.model,), arguments.any_model)
     background: Future[LanguageModel] = Future()
     page = build(store, arguments.model, None if ZERO_GPU else background, arguments.votes)
+    page.queue(max_size=sys.maxsize)  # Gradio's own limit is 1 on ZeroGPU, and a page that opens asks for more at once
     page.launch(
         server_name=arguments.host,
         server_port=arguments.port,
         max_file_size=f"{limits.current.max_upload_mb}mb",
-        app_kwargs={"routes": [Route("/health", health)]},
+        app_kwargs={"routes": [Route(path, health) for path in HEALTH]},
         theme=THEME,
         css=static("page.css"),
         i18n=I18N,

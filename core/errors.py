@@ -36,8 +36,16 @@ class UnsupportedModel(UserError):
     """A model whose attention we cannot replace faithfully: any picture of it would be fiction."""
 
 
+class DamagedModel(UserError):
+    """Files of a model that are missing or broken, or that do not belong together."""
+
+
 class OutOfMemory(UserError):
     """The model or the run does not fit the memory of this machine."""
+
+
+class GpuUnavailable(UserError):
+    """The GPU that a Space lends to one run at a time is not to be had."""
 
 
 class ClusterError(UserError):

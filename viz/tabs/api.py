@@ -9,29 +9,31 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict
 from functools import wraps
-from typing import Any, Literal, TypeAlias, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, get_args
 
 import gradio as gr
 import numpy as np
 from gradio.data_classes import FileData
 from pydantic import ValidationError, validate_call
 
-import core
 from core import metrics
 from core.costs import Cost, costs
 from core.errors import BadInput
-from core.policies import POLICIES, Policy, make_policy, settings_of
+from core.policies import POLICIES, Policy, make_policy
 from core.records import Point, budget_sentences, points
 from core.registry import DEFAULT_MODEL
 from core.trace import Floats, PolicySettings, Positions, Trace
-from core.trace_store import Stored, TraceStore, key_of
+from core.trace_store import Stored, TraceStore
 from viz.export import new_folder, write_trace
-from viz.tabs import limits
-from viz.tabs.contenders import contender, contender_settings
+from viz.tabs import compare as comparing
+from viz.tabs import explore_run, limits
+from viz.tabs.budget import swept
 from viz.tabs.models import ALONE
 from viz.tabs.runs import Run, too_late
 from viz.tabs.stored import in_turn
-from viz.tabs.zero_gpu import on_gpu
+
+if TYPE_CHECKING:
+    from core import LanguageModel
 
 PolicyKey: TypeAlias = Literal[tuple(POLICIES)]  # type: ignore[valid-type]
 PolicyKeyOrOracle: TypeAlias = Literal[(*POLICIES, "oracle")]  # type: ignore[valid-type]
@@ -132,7 +134,6 @@ def _endpoint(run: Callable[..., Iterator[Any]], *given: Any) -> Callable[..., I
     answer = get_args(get_args(signature.return_annotation)[0])[-1]
     signature = signature.replace(parameters=inputs, return_annotation=answer)
 
-    @on_gpu
     @wraps(run)
     def endpoint(*values: Any) -> Iterator[Any]:
         record = Run("api")
@@ -196,31 +197,32 @@ def trace(
     limits.current.check_new_tokens(new_tokens)
     made = _policy(policy, budget, settings or {})
     record.under([made])
-    lm = record.load(model)
-    tokens = limits.current.encode(lm, text)
-    key = key_of(lm, tokens, [settings_of(made)], positions=positions, max_new_tokens=new_tokens)
 
     def compute() -> Iterator[Progress | TraceAnswer]:
-        reports = (
-            core.iter_generate(lm, tokens, made, max_new_tokens=new_tokens, positions=positions)
-            if new_tokens
-            else core.iter_replay(lm, tokens, made, positions=positions)
-        )
-        for report in reports:
-            yield _progress(record, report)
+        for report in reading:
+            yield _progress(record, report.done, report.total)
         stored = Stored((report.traces[0],))
-        store.put(key, stored)
+        store.put(request.key, stored)
         yield answer(stored)
 
     def answer(stored: Stored) -> TraceAnswer:
         return trace_answer(stored.traces[0], file)
 
-    yield from in_turn(record, store, key, answer, compute, WAITING)
+    with closing(record.using(model, _read, made, new_tokens, text, positions)) as reading:
+        request = next(reading)
+        yield from in_turn(record, store, request.key, answer, compute, WAITING)
 
 
-def _progress(record: Run, report: Any) -> Progress:
-    record.tokens = report.done
-    return Progress(done=report.done, total=report.total)
+def _read(lm: "LanguageModel", *wanted: Any) -> Iterator[Any]:
+    """The request, and then the reports of its run."""
+    request = explore_run.requested(lm, *wanted)
+    yield request
+    yield from explore_run.reports(lm, request)
+
+
+def _progress(record: Run, done: int, total: int) -> Progress:
+    record.tokens = done
+    return Progress(done=done, total=total)
 
 
 def trace_answer(trace: Trace, file: bool) -> TraceAnswer:
@@ -277,19 +279,24 @@ def compare(
     pairs = list(zip(policies, budgets * len(policies), strict=False))
     record.policies = pairs
     limits.current.check_budgets(budgets)
-    lm = record.load(model)
-    tokens = limits.current.encode(lm, text)
-    key = key_of(lm, tokens, [contender_settings(*pair) for pair in pairs], beside_full=True)
 
     def compute() -> Iterator[Progress | CompareAnswer]:
-        chosen = [contender(lm, tokens, *pair) for pair in pairs]
-        for report in core.iter_compare(lm, tokens, chosen):
-            yield _progress(record, report)
-        stored = Stored.of(report.comparison)
-        store.put(key, stored)
+        for report in reading:
+            done, total, stored = report
+            yield _progress(record, done, total)
+        store.put(request.key, stored)
         yield compare_answer(stored)
 
-    yield from in_turn(record, store, key, compare_answer, compute, WAITING)
+    with closing(record.using(model, _compared, text, pairs)) as reading:
+        request = next(reading)
+        yield from in_turn(record, store, request.key, compare_answer, compute, WAITING)
+
+
+def _compared(lm: "LanguageModel", text: str, pairs: list[tuple[str, int]]) -> Iterator[Any]:
+    """The request, and then the reports of its comparison."""
+    request = comparing.requested(lm, text, 0, pairs)
+    yield request
+    yield from comparing.reports(lm, request)
 
 
 def compare_answer(stored: Stored) -> CompareAnswer:
@@ -322,11 +329,10 @@ def sweep(
     """
     record.policies = [(key, budget) for key in policies for budget in budgets]
     limits.current.check_budgets(budgets)
-    lm = record.load(model)
-    for report in core.iter_sweep(lm, limits.current.encode(lm, text), policies, budgets):
-        yield _progress(record, report)
+    for report in record.using(model, swept, text, policies, budgets):
+        yield _progress(record, report.done, report.total)
     yield SweepAnswer(
-        model=lm.model_id,
+        model=model,
         points=[asdict(point) for point in points(report.records)],
         sentences=budget_sentences(report.records),
         left_out=report.left_out,

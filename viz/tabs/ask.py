@@ -11,8 +11,8 @@ import gradio as gr
 import core
 from core.errors import UserError
 from core.evidence import fate
-from core.haystack import FACT, QUESTION, hide
-from core.policies import make_policy
+from core.haystack import FACT, QUESTION, Haystack, hide
+from core.policies import Policy, make_policy
 from core.trace import Trace
 from viz.answer_cards import Given, answers_html
 from viz.answer_figures import evidence_figure, evidence_layers_figure
@@ -25,7 +25,7 @@ from viz.story_cards import CSS
 from viz.tabs import limits
 from viz.tabs.buttons import starting, stopping
 from viz.tabs.contenders import contenders, pairs
-from viz.tabs.models import ALONE, QUIETLY, language_model
+from viz.tabs.models import ALONE, QUIETLY, with_model
 from viz.tabs.needle import needle_matrix
 from viz.tabs.runs import Run, a_run
 from viz.tabs.uploads import text_of
@@ -33,6 +33,7 @@ from viz.translations import language
 from viz.words import named, policy_name, say
 
 if TYPE_CHECKING:
+    from core import LanguageModel
     from core.ask import Answer, Prompt
 
 EVIDENCE = 'in smaller letters: "Buy more matches."'
@@ -151,12 +152,11 @@ def run_ask(
     limits.current.check_text(document + question)
     policies = [make_policy(key, budget) for key, budget in pairs(chosen)]
     yield status("Loading the model …"), *nothing
-    lm = run.load(model)
     run.under(policies)
-    prompt = core.ask.prompt_of(lm, document, question)
-    limits.current.check_tokens(len(prompt.tokens))
+    answering = run.using(model, answered, document, question, policies)
+    prompt = next(answering)
     evidence = evidence if evidence is not None and evidence.document == document else None
-    for report in core.ask.iter_ask(lm, prompt, policies):
+    for report in answering:
         run.tokens = report.done
         answers = report.answers
         is_reading = report.done < len(prompt.tokens)
@@ -168,6 +168,14 @@ def run_ask(
     asked = Asked(run_id, document, prompt, answers)
     yield skip, asked, *show_asked(asked, document, evidence, reference)
     yield status("Done in {seconds:.1f} s.", "done", seconds=time.monotonic() - started), *nothing
+
+
+def answered(lm: "LanguageModel", document: str, question: str, policies: list[Policy]) -> Iterator[Any]:
+    """The prompt, and then the reports of its answers."""
+    prompt = core.ask.prompt_of(lm, document, question)
+    limits.current.check_tokens(len(prompt.tokens))
+    yield prompt
+    yield from core.ask.iter_ask(lm, prompt, policies)
 
 
 def show_asked(asked: Asked | None, document: str, evidence: Evidence | None, reference: str) -> list[Any]:
@@ -267,10 +275,15 @@ def open_document(file: str) -> tuple[Any, str]:
         return gr.skip(), status(str(e), "error")
 
 
+def hidden(lm: "LanguageModel", depth: float, length: int) -> Iterator[Haystack]:
+    """One: the needle in the chronicle."""
+    yield hide(lm, depth, length)
+
+
 def hide_fact(model: str, depth: int, length: int) -> tuple[Any, ...]:
     """The needle in the chronicle: document, question, reference, evidence, what is marked, status."""
     try:
-        hay = hide(language_model(model), depth / 100, int(length))
+        (hay,) = with_model(model, hidden, depth / 100, int(length))
     except UserError as e:
         return *[gr.skip()] * 5, status(str(e), "error")
     told = status("A sentence with a number stands at {depth} % of the text. Press Ask.", depth=depth)

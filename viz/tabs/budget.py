@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from pandas import DataFrame
@@ -25,6 +25,9 @@ from viz.tabs.runs import Run, a_run, time_left
 from viz.tabs.uploads import text_of
 from viz.translations import language
 from viz.words import named
+
+if TYPE_CHECKING:
+    from core import LanguageModel
 
 SWEEP_COLUMNS = ["policy", "budget", "perplexity", "tokens", "tokens per second"]
 
@@ -94,10 +97,8 @@ def run_sweep(
     text = text_of(file) if file else text
     limits.current.check_text(text)
     yield status("Loading the model …"), skip, skip, skip
-    lm = run.load(model)
     run.policies = [(key, size) for key in keys for size in sizes]
-    tokens = limits.current.encode(lm, text)
-    for report in core.iter_sweep(lm, tokens, keys, sizes):
+    for report in run.using(model, swept, text, keys, sizes):
         run.tokens = report.done
         line = time_left(report.done, report.total, started)
         if len(report.records) == drawn:
@@ -114,6 +115,11 @@ def run_sweep(
     seconds = time.monotonic() - started
     done = status("Done: {tokens:,} tokens in {seconds:.1f} s.", "done", tokens=report.total, seconds=seconds)
     yield done, skip, skip, skip
+
+
+def swept(lm: "LanguageModel", text: str, keys: list[str], sizes: list[int]) -> Iterator[Any]:
+    """The reports of a sweep over the text."""
+    yield from core.iter_sweep(lm, limits.current.encode(lm, text), keys, sizes)
 
 
 def sweep_rows(curves: list[Point], language: Language = "en") -> list[list[Any]]:

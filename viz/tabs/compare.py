@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,8 @@ import gradio as gr
 from pandas import DataFrame
 
 import core
-from core.costs import Comparison, costs, delta_nll, forgotten_share, most_missed
-from core.policies import Oracle, Policy
+from core.costs import Comparison, ForgottenAttention, costs, delta_nll, forgotten_share, most_missed
+from core.policies import Oracle
 from core.trace import Tokens, Trace
 from core.trace_store import Stored, TraceStore, key_of
 from viz.comparison_map import ComparisonMap
@@ -25,7 +26,7 @@ from viz.tables import in_english, table_in
 from viz.tabs import limits
 from viz.tabs.buttons import starting, stopping
 from viz.tabs.contenders import contender, contender_settings, contenders, pairs
-from viz.tabs.models import ALONE, QUIETLY, language_model
+from viz.tabs.models import ALONE, QUIETLY, with_model
 from viz.tabs.runs import Run, a_run
 from viz.tabs.stored import BEFORE, GOING_ON, in_turn, look_up
 from viz.translations import language
@@ -123,6 +124,15 @@ def request_of(lm: "LanguageModel", text: str, new_tokens: int, *chosen: Any) ->
     wanted = pairs(chosen)
     limits.current.check_budgets(budget for _, budget in wanted)
     limits.current.check_new_tokens(new_tokens)
+    return requested(lm, text, new_tokens, wanted)
+
+
+def requested(lm: "LanguageModel", text: str, new_tokens: int, wanted: list[tuple[str, int]]) -> Request:
+    """A request with its tokens and its key.
+
+    Raises:
+        UserError: the text cannot be read.
+    """
     tokens = limits.current.encode(lm, text)
     settings = [contender_settings(*pair) for pair in wanted]
     key = key_of(lm, tokens, settings, beside_full=not new_tokens, max_new_tokens=new_tokens)
@@ -143,21 +153,26 @@ def run_compare(
 ) -> Iterator[tuple[Any, ...]]:
     """Read or write under several policies in lockstep: maps, status, costs, traces, and what was missed."""
     yield line("Loading the model …")
-    lm = record.load(model)
-    request = request_of(lm, text, new_tokens, *chosen)
-    record.policies = request.pairs
-    compute = partial(computed, record, store, lm, request)
-    yield from in_turn(record, store, request.key, from_store, compute, line(GOING_ON))
+    with closing(record.using(model, read, text, new_tokens, *chosen)) as reading:
+        request = next(reading)
+        record.policies = request.pairs
+        compute = partial(computed, record, store, reading, request)
+        yield from in_turn(record, store, request.key, from_store, compute, line(GOING_ON))
 
 
-def computed(record: Run, store: TraceStore, lm: "LanguageModel", request: Request) -> Iterator[tuple[Any, ...]]:
-    """Do the comparison and store it."""
-    started = time.monotonic()
+def read(lm: "LanguageModel", *controls: Any) -> Iterator[Any]:
+    """The request, and then the reports of its comparison."""
+    request = request_of(lm, *controls)
+    yield request
+    yield from reports(lm, request)
+
+
+def computed(record: Run, store: TraceStore, reading: Iterator[Any], request: Request) -> Iterator[tuple[Any, ...]]:
+    """Let the reading that has told its request go on, and store the comparison."""
+    started, run_id = time.monotonic(), uuid.uuid4().hex
     if any(key == Oracle.key for key, _ in request.pairs):
         yield line("The oracle looks ahead: it reads the whole text first …")
-    policies = [contender(lm, request.tokens, *pair) for pair in request.pairs]
-    run_id = uuid.uuid4().hex
-    for done, total, stored in reports(lm, request, policies):
+    for done, total, stored in reading:
         record.tokens = done
         picture, table, traces, hint = shown(stored, run_id, total)
         yield picture, status("{done:,} of {total:,} tokens", done=done, total=total), table, traces, hint
@@ -176,8 +191,9 @@ def from_store(stored: Stored) -> tuple[Any, ...]:
     return picture, status(["Done.", BEFORE, "The speed is that of then."], "done"), table, traces, hint
 
 
-def reports(lm: "LanguageModel", request: Request, policies: list[Policy]) -> Iterator[tuple[int, int, Stored]]:
+def reports(lm: "LanguageModel", request: Request) -> Iterator[tuple[int, int, Stored]]:
     """How far, how much there is, and the comparison so far: all read the text, or each writes on in its own way."""
+    policies = [contender(lm, request.tokens, *pair) for pair in request.pairs]
     if request.new_tokens:
         for written in core.iter_generate(lm, request.tokens, policies, max_new_tokens=request.new_tokens):
             yield written.done, written.total, Stored(tuple(written.traces))
@@ -225,13 +241,18 @@ def export(traces: list[Trace] | None, table: DataFrame) -> Any:
     return gr.update(value=write_comparison(traces, costs), visible=True)
 
 
+def forgotten_by(lm: "LanguageModel", trace: Trace, query: int) -> Iterator[ForgottenAttention]:
+    """One: how much of the full model's attention at a step falls on tokens that the trace no longer has."""
+    yield from core.forgotten_attention(lm, [trace], query)
+
+
 def show_missed(model: str, traces: list[Trace] | None, event: gr.EventData) -> str:
     """Which evicted tokens the full model attends to most when it predicts the token that was clicked."""
     index, query = int(event.policy), int(event.position) - 1
     if not traces or not 0 <= index < len(traces) or not 0 <= query < len(traces[index]):
         return ""
     trace = traces[index]
-    (forgotten,) = core.forgotten_attention(language_model(model), [trace], query)
+    (forgotten,) = with_model(model, forgotten_by, trace, query)
     share = float(forgotten_share(forgotten).mean())
     own = language()
 

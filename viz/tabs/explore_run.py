@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from viz.tabs import limits
 from viz.tabs.panels import FULL_PERPLEXITY, what_to_see, whole
 from viz.tabs.policy_controls import SETTINGS
 from viz.tabs.runs import Run, a_run
-from viz.tabs.stored import BEFORE, GOING_ON, full_perplexity, in_turn, look_up
+from viz.tabs.stored import BEFORE, GOING_ON, full_perplexity, in_turn, look_up, read_in_full
 
 if TYPE_CHECKING:
     from core import LanguageModel
@@ -64,6 +65,15 @@ def request_of(
     policy = make_policy(key, None if key == "full" else budget, **own)
     limits.current.check_budgets([policy.budget or 0])
     limits.current.check_new_tokens(new_tokens)
+    return requested(lm, policy, new_tokens, text, positions)
+
+
+def requested(lm: "LanguageModel", policy: Policy, new_tokens: int, text: str, positions: Positions) -> Request:
+    """A request with its tokens and its key.
+
+    Raises:
+        UserError: the text cannot be read.
+    """
     tokens = limits.current.encode(lm, text)
     key = key_of(lm, tokens, [settings_of(policy)], positions=positions, max_new_tokens=new_tokens)
     return Request(tokens, policy, positions, new_tokens, key)
@@ -94,20 +104,30 @@ def run(
     Yields the map's payload, the findings, the status, the trace, and the panels' contents.
     """
     yield line("Loading the model …")
-    lm = record.load(model)
-    request = request_of(lm, policy, budget, new_tokens, text, positions, *settings)
-    record.under([request.policy])
-    compute = partial(computed, record, store, lm, request, row)
-    shown = partial(from_store, key=request.key, row=row)
-    yield from in_turn(record, store, request.key, shown, compute, line(GOING_ON))
+    with closing(record.using(model, read, policy, budget, new_tokens, text, positions, *settings)) as reading:
+        request = next(reading)
+        record.under([request.policy])
+        compute = partial(computed, record, store, reading, request, row)
+        shown = partial(from_store, key=request.key, row=row)
+        yield from in_turn(record, store, request.key, shown, compute, line(GOING_ON))
+
+
+def read(lm: "LanguageModel", *controls: Any) -> Iterator[Any]:
+    """The request; the reports of its run; None, for there are no more; and what `read_in_full` yields."""
+    request = request_of(lm, *controls)
+    yield request
+    for report in reports(lm, request):
+        yield report
+    yield None
+    yield from read_in_full(lm, report.traces[0].tokens)
 
 
 def computed(
-    record: Run, store: TraceStore, lm: "LanguageModel", request: Request, row: tuple[int, int]
+    record: Run, store: TraceStore, reading: Iterator[Any], request: Request, row: tuple[int, int]
 ) -> Iterator[tuple[Any, ...]]:
-    """Do the run and store it."""
+    """Let the reading that has told its request go on, and store what it gives."""
     skip, run_id, started = gr.skip(), uuid.uuid4().hex, time.monotonic()
-    for report in reports(lm, request):
+    for report in iter(partial(next, reading), None):
         trace = report.traces[0]
         record.tokens = len(trace)
         doing = READING if report.done < len(request.tokens) else WRITING
@@ -118,9 +138,8 @@ def computed(
     seconds = time.monotonic() - started
     comparing = "{tokens:,} tokens in {seconds:.1f} s. Comparing with the full model …"
     yield line(comparing, tokens=len(trace), seconds=seconds)
-    stored = Stored((trace,))
-    if lm.context_length is None or len(trace) <= lm.context_length:
-        stored = Stored((trace,), {FULL_PERPLEXITY: np.array(full_perplexity(store, lm, trace.tokens))})
+    beside = full_perplexity(store, reading)
+    stored = Stored((trace,), {} if beside is None else {FULL_PERPLEXITY: np.array(beside)})
     key = request.key if store.put(request.key, stored) else None
     picture, found, *rest = whole(stored, key, row, run_id)
     yield picture, found, done(trace, "Done: {tokens:,} tokens in {seconds:.1f} s.", seconds=seconds), *rest

@@ -2,7 +2,7 @@
 
 import gc
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import core
 from core.errors import UnknownModel
 from core.registry import MODELS
 from viz.tabs import limits
+from viz.tabs.zero_gpu import on_gpu
 
 if TYPE_CHECKING:
     from core import LanguageModel
@@ -78,6 +79,21 @@ resident = ResidentModels()
 def language_model(model: str) -> "LanguageModel":
     """The model, loaded at its first use, see `ResidentModels.get`."""
     return resident.get(model)
+
+
+def with_model(model: str, use: Callable[..., Iterator[Any]], *values: Any) -> Iterator[Any]:
+    """What `use(lm, *values)` yields, with the model of that name; see `on_gpu` for what it may be and do.
+
+    Whatever the page and the endpoints ask of a model goes this way, for the model may be in another process.
+
+    Raises:
+        UserError: the model cannot be had, see `ResidentModels.get`; or as `on_gpu`.
+    """
+    return on_gpu(_with_model, model, use, *values)
+
+
+def _with_model(model: str, use: Callable[..., Iterator[Any]], *values: Any) -> Iterator[Any]:
+    return use(language_model(model), *values)
 
 
 QUIETLY: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}

@@ -60,9 +60,8 @@ def run_matrix(run: Run, model: str, lengths: list[int], *chosen: Any) -> Iterat
     if not lengths:
         raise BadInput("Choose at least one length.")
     limits.current.check_tokens(max(lengths))
-    lm = run.load(model)
     run.under(policies)
-    for report in core.needle.iter_needle(lm, policies, DEPTHS, sorted(lengths)):
+    for report in run.using(model, core.needle.iter_needle, policies, DEPTHS, sorted(lengths)):
         run.tokens = report.done
         line = time_left(report.done, report.total, started)
         if len(report.results) == shown:

@@ -1,14 +1,14 @@
 """What Explore shows of a run: its map, its findings, the life of one row and that of one token."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 import core
 from core import metrics
 from core.policies import make_policy
-from core.trace import Trace
+from core.trace import Floats, Trace
 from core.trace_store import Stored
 from viz.figures import head_figure, token_figure
 from viz.findings import findings, findings_html
@@ -16,8 +16,11 @@ from viz.lesson_words import Language
 from viz.markup import in_both, paragraphs
 from viz.payload import payload, window_at
 from viz.sentences import life, why
-from viz.tabs.models import language_model
+from viz.tabs.models import with_model
 from viz.translations import language
+
+if TYPE_CHECKING:
+    from core import LanguageModel
 
 FULL_PERPLEXITY = "full_perplexity"
 """The name under which the store has it, beside a trace."""
@@ -86,10 +89,14 @@ def show_row(trace: Trace | None, row: tuple[int, int], by_attention: bool) -> I
         return
     yield head_figure(trace, *row, language=language())
     if by_attention:
-        lm = language_model(trace.model_id)
-        policy = make_policy(trace.policy.key, trace.policy.budget, **trace.policy.settings)
-        attention = core.attention_of(lm, trace.tokens, policy, *row, positions=trace.positions)
+        (attention,) = with_model(trace.model_id, attention_in, trace, row)
         yield head_figure(trace, *row, attention, language())
+
+
+def attention_in(lm: "LanguageModel", trace: Trace, row: tuple[int, int]) -> Iterator[Floats]:
+    """One: the attention that a row of the trace paid, as `core.attention_of` finds it."""
+    policy = make_policy(trace.policy.key, trace.policy.budget, **trace.policy.settings)
+    yield core.attention_of(lm, trace.tokens, policy, *row, positions=trace.positions)
 
 
 def show_window(trace: Trace | None, event: gr.EventData) -> Any:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import gradio as gr
 
-from core.errors import NumericalError, OutOfMemory, UserError
+from core.errors import GpuUnavailable, NumericalError, OutOfMemory, UserError
 from core.policies import Policy
 from viz.markup import status
 from viz.tabs import limits
-from viz.tabs.models import language_model
+from viz.tabs.models import with_model
 
 if TYPE_CHECKING:
     from core import LanguageModel
@@ -49,12 +49,13 @@ class Run:
     began: float = field(default_factory=time.monotonic)
     _loaded: float | None = None
 
-    def load(self, model: str) -> "LanguageModel":
-        """The model; the run's time counts from when it is there."""
+    def using(self, model: str, use: Callable[..., Iterator[Any]], *values: Any) -> Iterator[Any]:
+        """What `use(lm, *values)` yields, see `with_model`; the run's time counts from when the model is there."""
         self.model = model
-        lm = language_model(model)
-        self._loaded = time.monotonic()
-        return lm
+        with closing(with_model(model, _once_loaded, use, *values)) as steps:
+            next(steps)
+            self._loaded = time.monotonic()
+            yield from steps
 
     def under(self, policies: Sequence[Policy]) -> None:
         """Note the policies."""
@@ -66,7 +67,8 @@ class Run:
 
     def broke(self, error: Exception) -> None:
         """Note that it ended so: refused for what its user asked, or failed."""
-        refused = isinstance(error, UserError) and not isinstance(error, OutOfMemory | NumericalError)
+        ours = OutOfMemory | NumericalError | GpuUnavailable
+        refused = isinstance(error, UserError) and not isinstance(error, ours)
         self.outcome = "refused" if refused else "failed"
 
     def log(self) -> None:
@@ -87,6 +89,11 @@ class Run:
                 }
             )
         )
+
+
+def _once_loaded(lm: "LanguageModel", use: Callable[..., Iterator[Any]], *values: Any) -> Iterator[Any]:
+    yield None
+    yield from use(lm, *values)
 
 
 def a_run(tab: str, *, outputs: int, line: int) -> Callable[[Handler], Handler]:

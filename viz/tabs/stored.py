@@ -11,7 +11,7 @@ import core
 from core import metrics
 from core.errors import UserError
 from core.policies import make_policy, settings_of
-from core.trace import Tokens
+from core.trace import Tokens, Trace
 from core.trace_store import Stored, TraceStore, key_of
 from viz.tabs import models
 from viz.tabs.runs import Run
@@ -102,12 +102,25 @@ def in_turn(
             yield shown(stored)
 
 
-def full_perplexity(store: TraceStore, lm: "LanguageModel", tokens: Tokens) -> float:
-    """Of the model that forgets nothing, on these tokens."""
+def read_in_full(lm: "LanguageModel", tokens: Tokens) -> Iterator[str | Trace]:
+    """How the model reads these tokens when it forgets nothing: the key of that in the store, and then the trace.
+
+    Nothing if they are more than it was trained to read.
+    """
+    if lm.context_length is not None and len(tokens) > lm.context_length:
+        return
     full = make_policy("full")
-    key = key_of(lm, tokens, [settings_of(full)])
+    yield key_of(lm, tokens, [settings_of(full)])
+    yield core.replay(lm, tokens, full)
+
+
+def full_perplexity(store: TraceStore, reading: Iterator[Any]) -> float | None:
+    """What `read_in_full` finds, which need not read if that is stored; None if it yields nothing."""
+    key = next(reading, None)
+    if key is None:
+        return None
     stored = store.get(key)
     if stored is None:
-        stored = Stored((core.replay(lm, tokens, full),))
+        stored = Stored((next(reading),))
         store.put(key, stored)
     return metrics.perplexity(stored.traces[0])

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -149,12 +150,12 @@ def run_write(
     lines = prompts_in(prompts)
     policies = [make_policy(key, budget) for key, budget in pairs(chosen)]
     yield status("Loading the model …"), skip, skip
-    lm = run.load(model)
     run.under(policies)
     alone = len(lines) == 1
     if not alone:
         yield skip, note("A batch of stories is not shown here, so that you can judge it blind, below."), skip
-    for report in core.writing.iter_stories(lm, lines, policies, seed=int(seed or 0), **sampling):
+    writing = partial(core.writing.iter_stories, seed=int(seed or 0), **sampling)
+    for report in run.using(model, writing, lines, policies):
         run.tokens = max(run.tokens, report.done)
         doing = status(
             "Writing: {done:,} of at most {most:,} tokens"
