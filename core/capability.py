@@ -3,24 +3,45 @@
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from core import batch
-from core.errors import UnsupportedModel
+from core.errors import UnsupportedModel, UserError
 from core.policies import Full
 from core.rotary import LateRotation, Rotary
 from core.run import Run
+from core.weights import not_numbers
 
 if TYPE_CHECKING:
     from core.models import LanguageModel
 
+MOST_LAYERS = 1000
+
 
 def check_layers(config: Any) -> None:
-    """Refuse a configuration with layers that hold no multi-state.
+    """Refuse a configuration of a model that does not write text, or with layers that hold no multi-state.
 
     Raises:
-        UnsupportedModel: it has.
+        UnsupportedModel: it is one.
     """
-    strange = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
+    if getattr(config, "is_encoder_decoder", False) or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise UnsupportedModel(
+            f"transformers has no decoder-only language model of the type {config.model_type}. Choose a model of "
+            "another architecture."
+        )
+    text = config.get_text_config()
+    if not hasattr(text, "num_attention_heads"):
+        raise UnsupportedModel(
+            f"The configuration of this {config.model_type} model names no attention heads, so it holds no multi-state "
+            "as the policies need. Choose a model of another architecture."
+        )
+    layers = getattr(text, "num_hidden_layers", 0)
+    if not 1 <= layers <= MOST_LAYERS:
+        raise UnsupportedModel(
+            f"Its config.json says that this {config.model_type} model has {layers} layers; from 1 to {MOST_LAYERS} "
+            "are possible. Correct it, or choose another model."
+        )
+    strange = set(getattr(text, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
     if strange:
         raise UnsupportedModel(
             f"This {config.model_type} model has layers of the kind {', '.join(sorted(strange))}, which hold no "
@@ -31,23 +52,96 @@ def check_layers(config: Any) -> None:
 def check_attention(lm: "LanguageModel") -> None:
     """Refuse a model unless, under the full policy, our attention gives what its own eager attention gives.
 
+    Ours reads the text in two pieces, the model's own reads it at once: so it shows, too, if anything but the
+    multi-state would have to go from one piece to the next.
+
     Raises:
-        UnsupportedModel: it does not.
+        UnsupportedModel: it does not, or cannot read a text at all.
+        NumericalError: its numbers overflow in float16.
+        DamagedModel: its output is not a number.
     """
-    ids = _probe(lm)
-    count = ids.shape[1]
-    lm.model.set_attn_implementation("eager")
-    with torch.inference_mode():
-        expected = lm.model(ids, use_cache=False).logits.float()
-    lm.model.set_attn_implementation(batch.ATTENTION)
-    found = _output(lm, ids, range(count))
+    ids = _probe(lm, 9)
+    states = _Witness(lm, ids.shape[1])
+    try:
+        lm.model.set_attn_implementation("eager")
+        with torch.inference_mode():
+            expected = lm.model(ids, use_cache=False).logits.float()
+        lm.model.set_attn_implementation(batch.ATTENTION)
+        found = _output(states, ids, [range(8), range(8, 9)])
+    except (UserError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as e:  # whatever an architecture may stumble on when it is run in this way
+        raise UnsupportedModel(
+            f"{_named(lm)} cannot read a text under our attention ({type(e).__name__}: {e}). Choose another "
+            "architecture."
+        ) from e
+    if not (expected.logsumexp(dim=-1).isfinite().all() and found.logsumexp(dim=-1).isfinite().all()):
+        raise not_numbers(lm.model.dtype)
     # eager attention takes its softmax in float32 and its logits in the model's own precision
     off = (found - expected).abs().max().item()
     if not off <= _tolerance(lm, expected):
         raise UnsupportedModel(
-            f"{lm.model_id} ({lm.model.config.model_type}) does not give the same output under our attention as under "
-            f"its own (they differ by {off:.2g}), so a picture of it would be fiction. Choose another architecture."
+            f"{_named(lm)} does not give the same output under our attention as under its own (they differ by "
+            f"{off:.2g}), so a picture of it would be fiction. Choose another architecture."
         )
+    _check_windows(lm, states.windows)
+
+
+def _check_windows(lm: "LanguageModel", told: list[int | None]) -> None:
+    """Refuse a model that has sliding windows but does not tell them: beyond them, our attention would not be its own.
+
+    A text long enough to see it in the output would take long to read.
+
+    Args:
+        lm: the model.
+        told: for every layer, the window that our attention was told.
+
+    Raises:
+        UnsupportedModel: it is one.
+    """
+    window, limit = getattr(lm.config, "sliding_window", None), lm.context_length
+    if not window or (limit is not None and window >= limit):
+        return
+    kinds = getattr(lm.config, "layer_types", None) or ["sliding_attention"] * lm.n_layers
+    if any(kind == "sliding_attention" and own is None for kind, own in zip(kinds, told, strict=True)):
+        raise UnsupportedModel(
+            f"{_named(lm)} has a sliding window of {window:,} tokens that it does not tell its attention, so a picture "
+            "of a longer text would be fiction. Choose another architecture."
+        )
+
+
+class _Witness(batch.Batch):
+    """A multi-state for one run under the full policy that notes what the attention of its layers is told.
+
+    Attributes:
+        windows: the sliding window of every layer at its first call.
+
+    Raises:
+        UnsupportedModel: keys and values are not of the same length.
+    """
+
+    def __init__(self, lm: "LanguageModel", tokens: int, late: LateRotation | None = None) -> None:
+        run = Run(Full(), layers=lm.n_layers, kv_heads=lm.n_kv_heads, capacity=tokens, prompt_length=tokens)
+        super().__init__(lm, [run], late=late)
+        self.windows: list[int | None] = []
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scaling: float,
+        window: int | None,
+    ) -> torch.Tensor:
+        if value.shape != key.shape:
+            raise UnsupportedModel(
+                f"{_named(self.lm)} has keys of {key.shape[-1]} numbers and values of {value.shape[-1]}; the rows of a "
+                "multi-state here hold as many of each. Choose another architecture."
+            )
+        if len(self.windows) < self.layers:
+            self.windows.append(window)
+        return super().attend(layer, query, key, value, scaling, window)
 
 
 def check_rotary(lm: "LanguageModel", rotary: Rotary) -> None:
@@ -58,32 +152,38 @@ def check_rotary(lm: "LanguageModel", rotary: Rotary) -> None:
     Raises:
         UnsupportedModel: it is not.
     """
-    ids = _probe(lm)
-    chunk = range(5, 5 + ids.shape[1])
-    expected = _output(lm, ids, chunk)
-    off = (_output(lm, ids, chunk, LateRotation(rotary, "in-cache")) - expected).abs().max().item()
+    ids = _probe(lm, 8)
+    chunks = [range(5, 13)]
+    expected = _output(_Witness(lm, 13), ids, chunks)
+    found = _output(_Witness(lm, 13, LateRotation(rotary, "in-cache")), ids, chunks)
+    off = (found - expected).abs().max().item()
     if not off <= _tolerance(lm, expected):
         raise UnsupportedModel(
-            f"{lm.model_id} ({lm.model.config.model_type}) does not give the same output when its rows are numbered "
-            f"in the multi-state and none is evicted (it differs by {off:.2g}), so a picture of it would be fiction. "
+            f"{_named(lm)} does not give the same output when its rows are numbered in the multi-state and none is "
+            f"evicted (it differs by {off:.2g}), so a picture of it would be fiction. "
             'Use positions="original", or choose another architecture.'
         )
 
 
-def _probe(lm: "LanguageModel") -> torch.Tensor:
-    """(1, 8) ids from all over the vocabulary.
+def _probe(lm: "LanguageModel", count: int) -> torch.Tensor:
+    """(1, count) ids from all over the vocabulary.
 
     Neighbours would not do: the first of a vocabulary are often reserved, and from a run of tokens that it was never
     trained on SmolLM2 makes something else at every rounding.
     """
-    ids = (2 * torch.arange(8, device=lm.device) + 1) * lm.vocabulary_size // 16
+    ids = (2 * torch.arange(count, device=lm.device) + 1) * lm.vocabulary_size // (2 * count)
     return ids[None]
 
 
-def _output(lm: "LanguageModel", ids: torch.Tensor, chunk: range, late: LateRotation | None = None) -> torch.Tensor:
-    """The logits of tokens at these positions, with nothing before them, under the full policy."""
-    run = Run(Full(), layers=lm.n_layers, kv_heads=lm.n_kv_heads, capacity=chunk.stop, prompt_length=chunk.stop)
-    return batch.Batch(lm, [run], late=late).read(ids, chunk).float()
+def _output(states: batch.Batch, ids: torch.Tensor, chunks: list[range]) -> torch.Tensor:
+    """The logits of tokens at the positions of these chunks, with nothing before them."""
+    first = chunks[0].start
+    read = (states.read(ids[:, chunk.start - first : chunk.stop - first], chunk) for chunk in chunks)
+    return torch.cat(list(read), dim=1).float()
+
+
+def _named(lm: "LanguageModel") -> str:
+    return f"{lm.model_id} ({lm.model.config.model_type})"
 
 
 def _tolerance(lm: "LanguageModel", logits: torch.Tensor) -> float:
