@@ -7,7 +7,6 @@ as all ids of a byte-level tokenizer do (GPT-2, Llama 3, Qwen) and the byte toke
 for one thing: at the beginning of a text, a tokenizer may leave out the space that it puts before every word.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -31,10 +30,9 @@ class Pieces:
         self._backend = tokenizer.backend_tokenizer
         self._added = {id_: token.content for id_, token in tokenizer.added_tokens_decoder.items()}
         self.special = frozenset(tokenizer.all_special_ids)
-        said = json.loads(self._backend.to_str())
-        decoder, before = json.dumps(said["decoder"]), json.dumps(said["pre_tokenizer"])
-        self._byte_level = '"ByteLevel"' in (before if said["decoder"] is None else decoder)
-        self._byte_fallback = '"ByteFallback"' in decoder
+        decoder, splitter = self._backend.decoder, self._backend.pre_tokenizer
+        self._byte_level = "ByteLevel(" in repr(splitter if decoder is None else decoder)
+        self._byte_fallback = "ByteFallback(" in repr(decoder)
         self._bytes = cache(self._bytes_of)
         self._texts = cache(self._texts_of)
 
@@ -80,9 +78,9 @@ class Pieces:
         """Which characters of the text each id stands for, and whether it only continues a character.
 
         An id takes what it decodes to if that comes next in the text. Else the tokenizer has changed the text before
-        it looked it up (lower case, unknown words), and what it says of the id's span counts; white space that it
-        leaves out of all spans goes to the id that follows. The spans alone would not do: a space that is put before a
-        text claims the text's first character.
+        it looked it up (lower case, composed accents, unknown words), and what it says of the id's span counts. Of what
+        it leaves out of all spans, white space goes to the id that follows, anything else (an accent) to the one
+        before. The spans alone would not do: a space that is put before a text claims the text's first character.
 
         Args:
             text: what was encoded.
@@ -96,16 +94,20 @@ class Pieces:
         continued: list[bool] = []
         decoded, continues = self.decoded(ids, begins=False)
         end, fresh = 0, True
-        for id_, piece, continues_, (begin, stop) in zip(ids, decoded, continues, spans, strict=True):
+        for i, (id_, piece, continues_, (begin, stop)) in enumerate(zip(ids, decoded, continues, spans, strict=True)):
             start = end
             if self._is_new(id_, begin, stop):
                 continues_ = False
             else:
                 candidates = [piece, *self._texts(id_)[1:]] if fresh and self._bytes(id_) is None else [piece]
                 found = next((candidate for candidate in candidates if text.startswith(candidate, end)), None)
-                end = max(end, stop) if found is None else end + len(found)
                 if found is None:
+                    rest = (spans[j] for j in range(i + 1, len(spans)))
+                    left_out = text[stop : next((b for b, s in rest if stop <= b < s), len(text))]
+                    end = max(end, stop + len(_before_space(left_out)))
                     continues_ = start == end and begin < start
+                else:
+                    end += len(found)
                 fresh = id_ in self._added
             places.append((start, end))
             continued.append(continues_)
@@ -141,6 +143,10 @@ class Pieces:
             if twice.startswith(alone):
                 return twice[len(alone) :], alone
         return name, name
+
+
+def _before_space(text: str) -> str:
+    return "" if text[:1].isspace() else "".join(text.split(maxsplit=1)[:1])
 
 
 def _spelled(bytes_: bytes) -> str:

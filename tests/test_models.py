@@ -11,9 +11,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from gguf import GGUFWriter
 from huggingface_hub.errors import GatedRepoError
-from tokenizers import pre_tokenizers
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -32,6 +30,7 @@ from core import MODELS, load_model, make_policy, replay
 from core.errors import BadInput, GatedModel, HubUnreachable, UnknownModel, UnsupportedModel
 from core.loading import _explained
 from core.registry import DEFAULT_MODEL
+from tests.gguf_files import write_gguf
 
 SMALL = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 
@@ -191,39 +190,6 @@ def test_layers_without_keys_and_values_are_refused_by_name(tmp_path: Path) -> N
         load_model(str(tmp_path))
 
 
-def write_gguf(file: Path) -> None:
-    """A model of the embedded one's kind with one small layer, whose tokens are bytes."""
-    tokens = ["<|endoftext|>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "th"]
-    gguf = GGUFWriter(file, "llama")
-    gguf.add_block_count(1)
-    gguf.add_context_length(128)
-    gguf.add_embedding_length(32)
-    gguf.add_feed_forward_length(48)
-    gguf.add_head_count(4)
-    gguf.add_head_count_kv(2)
-    gguf.add_layer_norm_rms_eps(1e-5)
-    gguf.add_rope_freq_base(10000.0)
-    gguf.add_rope_dimension_count(8)
-    gguf.add_vocab_size(len(tokens))
-    gguf.add_tokenizer_model("gpt2")
-    gguf.add_tokenizer_pre("smollm")
-    gguf.add_token_list(tokens)
-    gguf.add_token_types([3] + [1] * (len(tokens) - 1))
-    gguf.add_token_merges(["t h"])
-    gguf.add_bos_token_id(0)
-    gguf.add_eos_token_id(0)
-    rng = np.random.default_rng(0)
-    shapes = {"attn_q": (32, 32), "attn_k": (16, 32), "attn_v": (16, 32), "attn_output": (32, 32)}
-    shapes |= {"ffn_gate": (48, 32), "ffn_up": (48, 32), "ffn_down": (32, 48), "attn_norm": (32,), "ffn_norm": (32,)}
-    shapes = {"token_embd": (len(tokens), 32), "output_norm": (32,)} | {f"blk.0.{n}": s for n, s in shapes.items()}
-    for name, shape in shapes.items():
-        gguf.add_tensor(f"{name}.weight", rng.normal(size=shape).astype(np.float32))
-    gguf.write_header_to_file()
-    gguf.write_kv_data_to_file()
-    gguf.write_tensors_to_file()
-    gguf.close()
-
-
 def test_a_killed_conversion_leaves_nothing_that_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package, home = tmp_path / MODELS[DEFAULT_MODEL].package, tmp_path / "home"
     package.mkdir()
@@ -239,11 +205,14 @@ load_model(dtype="float32", device="cpu")
     environment = os.environ | {"HF_HOME": str(home), "PYTHONPATH": str(tmp_path)}
     assert subprocess.run([sys.executable, "-c", killed], env=environment).returncode == -signal.SIGKILL
     cache = home / "multi-state"
-    assert list(cache.glob("*.part-*/*.safetensors")) and not [path for path in cache.iterdir() if "small" in path.name]
+    assert list(cache.glob("*.part-*/*.safetensors"))
+    earlier = cache / f"{DEFAULT_MODEL}-small"  # as an earlier version called what it had converted
+    earlier.mkdir()
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(home))
     assert load_model(dtype="float32", device="cpu").n_layers == 1
-    assert not list(cache.glob("*.part-*")) and [path for path in cache.iterdir() if "small" in path.name]
+    (converted,) = (path for path in cache.iterdir() if path.is_dir())
+    assert (converted / "model.safetensors").is_file() and converted != earlier
 
 
 TEXTS = [

@@ -1,0 +1,139 @@
+"""What a GGUF file says of its model and tokenizer and transformers would not hear.
+
+transformers converts weights and vocabulary, but it passes over whatever it has no place for: scaled rotary
+embeddings, tensors of other names, and for most vocabularies the rule by which a text is split before its words are
+looked up. The model would run and be another one. So such a file is put right where we know how, else refused by name.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, normalizers, pre_tokenizers
+from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
+from transformers.integrations.gguf import read_gguf_metadata
+from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor, get_gguf_hf_weights_map
+
+from core.errors import BadInput, UnsupportedModel
+
+OTHERWISE = "Load the original model, with its weights as safetensors."
+
+
+def gguf_in(directory: Path) -> Path | None:
+    """The GGUF file of a directory that has no safetensors; None if there is none to load.
+
+    Raises:
+        BadInput: there are several.
+    """
+    found = sorted(directory.glob("*.gguf"))
+    if not found or any(directory.glob("*.safetensors")):
+        return None
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found)
+        raise BadInput(f"There are several GGUF files in {directory}: {names}. Choose one: give the path of the file.")
+    return found[0]
+
+
+def check_metadata(file: Path) -> None:
+    """Refuse a file that says something of the model that transformers does not read.
+
+    Raises:
+        UnsupportedModel: it does; the message names it.
+    """
+    metadata, _ = read_gguf_metadata(str(file))
+    architecture = metadata["general.architecture"]
+    own = {key.partition(".")[2]: value for key, value in metadata.items() if key.startswith(f"{architecture}.")}
+    read = next((known for name, known in GGUF_CONFIG_MAPPING.items() if _plain(name) == _plain(architecture)), None)
+    if read is None:
+        return  # transformers reads all of it or refuses the architecture
+    usual = _usual(own)
+    unread = [key for key, value in own.items() if read.get(key) is None and usual.get(key) != value]
+    if unread:
+        said = ", ".join(f"{architecture}.{key} = {own[key]}" for key in unread)
+        raise UnsupportedModel(
+            f"{file.name} says {said}, which transformers does not read from a GGUF, so the model would be another "
+            f"one. {OTHERWISE}"
+        )
+
+
+def _usual(own: dict[str, Any]) -> dict[str, Any]:
+    """What need not be read, since the model is so in any case."""
+    head_size = own.get("embedding_length", 0) // (own.get("attention.head_count") or 1)
+    sizes = ("attention.key_length", "attention.value_length", "rope.dimension_count")
+    return dict.fromkeys(sizes, head_size) | {
+        "rope.scaling.type": "none",
+        "rope.scaling.factor": 1.0,
+        "attention.causal": True,
+    }
+
+
+def _plain(name: str) -> str:
+    return name.replace("-", "").replace("_", "")
+
+
+def check_tensors(file: Path, model: Any) -> None:
+    """Refuse a file with tensors that the model, as it was loaded from it, has no place for.
+
+    Raises:
+        UnsupportedModel: it has some; the message names them.
+    """
+    metadata, names = read_gguf_metadata(str(file))
+    processor = TENSOR_PROCESSORS.get(metadata["general.architecture"], TensorProcessor)(config={})
+    unread = sorted(set(names) - set(get_gguf_hf_weights_map(model, processor)))
+    if unread:
+        more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
+        raise UnsupportedModel(
+            f"{file.name} has tensors that transformers does not read from a GGUF ({', '.join(unread[:3])}{more}), so "
+            f"the model would be another one. {OTHERWISE}"
+        )
+
+
+def mend_tokenizer(file: Path, tokenizer: Tokenizer) -> None:
+    """Make the tokenizer that transformers has converted split a text as the file says.
+
+    Raises:
+        UnsupportedModel: in a way that is not known here.
+    """
+    metadata, _ = read_gguf_metadata(str(file))
+    kind, split = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre")
+    if kind == "gpt2":
+        if split not in SPLITS:
+            raise UnsupportedModel(
+                f"{file.name} splits a text by the rule {split!r} before it looks its words up, which is not known "
+                f"here; known are {', '.join(SPLITS)}. {OTHERWISE}"
+            )
+        SPLITS[split](tokenizer)
+    elif kind != "llama" or metadata.get("tokenizer.ggml.add_space_prefix") is False:
+        how = "puts no space before a text" if kind == "llama" else f"has a vocabulary of the kind {kind!r}"
+        raise UnsupportedModel(f"{file.name} {how}, which is not known to be converted rightly. {OTHERWISE}")
+
+
+def _as_converted(tokenizer: Tokenizer) -> None:
+    """As GPT-2 splits, which transformers takes for a rule that it does not know."""
+
+
+def _digits_apart(tokenizer: Tokenizer) -> None:
+    """Every digit by itself, then as GPT-2: the pre-tokenizer in the tokenizer.json of SmolLM2 and StarCoder."""
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+
+
+def _whole_words_first(tokenizer: Tokenizer) -> None:
+    """Llama 3: transformers sets the rule, but not that a word of the vocabulary is taken without any merges."""
+    tokenizer.model.ignore_merges = True
+
+
+def _composed(tokenizer: Tokenizer) -> None:
+    """Qwen 2: transformers sets the rule, but not that a letter and its accent become one character."""
+    tokenizer.normalizer = normalizers.NFC()
+
+
+SPLITS: dict[str, Callable[[Tokenizer], None]] = {
+    "gpt-2": _as_converted,
+    "smollm": _digits_apart,
+    "starcoder": _digits_apart,
+    "llama-bpe": _whole_words_first,
+    "qwen2": _composed,
+}
+"""By `tokenizer.ggml.pre`: what is left to do for a byte-level vocabulary."""
