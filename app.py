@@ -15,9 +15,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-# Before torch is loaded: threads that wait actively make two processes on the same cores many times slower than one.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 import gradio as gr
 from gradio.route_utils import API_PREFIX
 from huggingface_hub.constants import HF_HOME

@@ -7,8 +7,9 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-# As in app.py, whose process computes beside the tests'.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Before torch is loaded: several workers compute, and the apps that they start; more threads than cores keep each other
+# from working.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
