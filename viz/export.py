@@ -21,14 +21,20 @@ COLUMNS = (
     "runner_up_importance",
     "attention_received",
     "generated",
+    "sliding_window",
 )
 
 
 def write_csv(trace: Trace, file: TextIO) -> None:
-    """One line per decider and token; empty where there is nothing to say: no KV head, never evicted."""
+    """One line per decider and token; empty where there is nothing to say: no KV head, never evicted, no window.
+
+    ``sliding_window`` is how far back the model itself looks in this layer, see `Trace.sliding_windows`: of a row that
+    is further from the query it sees nothing.
+    """
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
     layers, groups, n = trace.evicted_at.shape
+    windows = trace.sliding_windows or (0,) * layers
     for layer in range(layers):
         for group in range(groups):
             for position in range(n):
@@ -45,6 +51,7 @@ def write_csv(trace: Trace, file: TextIO) -> None:
                         f"{trace.runner_up_importance[where]:.6g}" if gone else "",
                         f"{trace.attention_received[where]:.6g}",
                         int(position >= trace.prompt_length),
+                        windows[layer] or "",
                     )
                 )
 

@@ -44,6 +44,11 @@ WORDS: dict[Language, dict[str, Finding]] = {
             "{steps:.0f} steps",
             "is how long {token} (token {position}) is held on average: the longest of all that do not open the text.",
         ),
+        "sight": Finding(
+            "{window:,} tokens",
+            "is how far back {some} of {all} layers of this model look by themselves: {unseen:,} of the rows kept at "
+            "the end are out of the model's sight.",
+        ),
     },
     "zh": {
         "perplexity": Finding("{own:.1f}", "困惑度：平均每个词元让模型有多意外。"),
@@ -59,6 +64,10 @@ WORDS: dict[Language, dict[str, Finding]] = {
         ),
         "longest": Finding(
             "{steps:.0f} 步", "是{token}（词元 {position}）的平均保留时间：除了文本开头的词元，它保留得最久。"
+        ),
+        "sight": Finding(
+            "{window:,} 个词元",
+            "是这个模型 {all} 层中的 {some} 层自身最多回看的长度：保留到最后的行中，有 {unseen:,} 行模型看不到。",
         ),
     },
 }
@@ -84,6 +93,10 @@ def findings(trace: Trace, full_perplexity: float | None = None, language: Langu
         perplexity.filled(own=metrics.perplexity(trace), full=full_perplexity),
         words["rows"].filled(kept=kept, read=layers * groups * n, evicted=evicted),
     ]
+    unseen = int((trace.kept(last) & ~trace.in_sight(last)).sum())
+    if unseen:
+        looking = [window for window in trace.sliding_windows if window]
+        found.append(words["sight"].filled(window=max(looking), some=len(looking), all=layers, unseen=unseen))
     if not evicted:
         return [*found, words["all_fits"]]
     found.append(words["old"].filled(share=metrics.not_recent_share(trace, last), budget=trace.policy.budget))

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from core.trace import Floats, Ints, Trace
+from core.trace import NEVER, Floats, Ints, Positions, Trace
 
 Payload: TypeAlias = dict[str, Any]
 MarkKind: TypeAlias = Literal["evidence", "question"]
@@ -87,7 +87,8 @@ def payload(
         JavaScript's strings. `special` and `continued` are (n,) bytes. Steps, positions, `prompt_length` and the marks'
         `start` and `end` count from `start`, the first position of the window; `total` is the number of columns, and
         `whole` that of all tokens. `older`, where the window does not begin at 0, tells how many rows from before it
-        each decider still holds, as `_held_before` returns it.
+        each decider still holds, as `_held_before` returns it, and `older_seen` how many of those the model's own
+        sliding window does not hide, where that is known. `sliding_windows` is (layers,), 0 for none.
 
     Raises:
         ValueError: a window or a mark that lies outside the trace, or a mark of no known kind.
@@ -212,6 +213,7 @@ def _policy_of(trace: Trace, shown: range, marks: Sequence[Mark]) -> Payload:
     evicted_at = trace.evicted_at[:, :, shown.start : shown.stop]
     steps = range(shown.start, shown.start + evicted_at.shape[-1])
     before = trace.evicted_at[:, :, : shown.start].reshape(layers * groups, -1)
+    windows = np.array(trace.sliding_windows or [0] * layers)
     return {
         "policy": trace.policy.label,
         "scope": trace.policy.scope,
@@ -221,6 +223,8 @@ def _policy_of(trace: Trace, shown: range, marks: Sequence[Mark]) -> Payload:
         "groups": groups,
         "evicted_at": _integers(np.minimum(evicted_at, steps.stop) - steps.start),
         "older": _held_before(before, steps) if steps.start else None,
+        "older_seen": _seen_before(before, np.repeat(windows, groups), trace.positions, steps) if steps.start else None,
+        "sliding_windows": _integers(windows),
         "marks": [_mark(mark, before, steps) for mark in marks],
     }
 
@@ -235,6 +239,17 @@ def _mark(mark: Mark, before: Ints, steps: range) -> Payload:
         "end": mark.positions.stop - steps.start,
         "older": _held_before(older, steps) if older.size else None,
     }
+
+
+def _seen_before(evicted_at: Ints, windows: NDArray[Any], positions: Positions, steps: range) -> Payload | None:
+    """As `_held_before`, of those rows that are in the sight of the model, whose windows (holders,) are given.
+
+    None if there is no window, or if it counts other distances than those in the text.
+    """
+    if not windows.any() or positions != "original":
+        return None
+    reach = np.where(windows > 0, windows, NEVER - steps.start)[:, None]
+    return _held_before(np.minimum(evicted_at, np.arange(steps.start) + reach), steps)
 
 
 def _held_before(evicted_at: Ints, steps: range) -> Payload:

@@ -27,7 +27,9 @@ _HTML, _CSS = template("retention_map.html"), static("retention_map.css")
 # What all maps share; each builds on those before it.
 SCRIPTS = (
     "words.js",
+    "letters.js",
     "traces.js",
+    "sight.js",
     "sentences.js",
     "colours.js",
     "pixels.js",

@@ -5,6 +5,7 @@ import numpy as np
 from core import metrics
 from core.trace import NEVER, Trace
 from viz.lesson_words import Language
+from viz.words import isolated
 
 SENTENCES: dict[Language, dict[str, str]] = {
     "en": {
@@ -15,6 +16,7 @@ SENTENCES: dict[Language, dict[str, str]] = {
         "held": "{who} still holds {token} at the end (step {last}), {age} steps after reading it.",
         "forgot": "{who} forgot {token} while reading {reading} (step {step}): {reason}.",
         "forgot_itself": "{who} forgot {token} while reading itself (step {step}): {reason}.",
+        "out_of_sight": " The model itself looks back at most {window} tokens here: at that step it no longer saw it.",
         "none": "none",
         "life_layer": (
             "Token {position}, {token}: kept for {mean:.0f} of {steps} steps on average; still held at the end by "
@@ -23,6 +25,9 @@ SENTENCES: dict[Language, dict[str, str]] = {
         "life_kv_head": (
             "Token {position}, {token}: kept for {mean:.0f} of {steps} steps on average; still held at the end by "
             "{kept} of {deciders} KV heads."
+        ),
+        "life_out_of_sight": (
+            " In {hidden} of those it is out of sight: the model itself looks back at most {window} tokens."
         ),
     },
     "zh": {
@@ -33,6 +38,7 @@ SENTENCES: dict[Language, dict[str, str]] = {
         "held": "{who}到最后（第 {last} 步）仍保留着{token}，距读入已有 {age} 步。",
         "forgot": "{who}在读{reading}时（第 {step} 步）淘汰了{token}：{reason}。",
         "forgot_itself": "{who}一读到{token}（第 {step} 步）就把它淘汰了：{reason}。",
+        "out_of_sight": "模型自身在这里最多回看 {window} 个词元：在那一步，模型已经看不到它。",
         "none": "无",
         "life_layer": (
             "词元 {position}，{token}：在 {steps} 步中平均保留 {mean:.0f} 步；到最后，{deciders} 层中仍有 {kept} "
@@ -42,6 +48,7 @@ SENTENCES: dict[Language, dict[str, str]] = {
             "词元 {position}，{token}：在 {steps} 步中平均保留 {mean:.0f} 步；到最后，{deciders} 个 KV 头中仍有 {kept} "
             "个保留着它。"
         ),
+        "life_out_of_sight": "其中 {hidden} 个虽保留着它，模型却看不到：模型自身最多回看 {window} 个词元。",
     },
 }
 
@@ -79,7 +86,7 @@ def quoted(trace: Trace, position: int, language: Language = "en") -> str:
             return say["part_of_character"]
         return say["part"].format(token=quoted(trace, position - 1, language))
     piece = tokens.pieces[position].replace("\n", "⏎")
-    return f"“{piece if len(piece) <= 24 else piece[:23] + '…'}”"
+    return f"“{isolated(piece if len(piece) <= 24 else piece[:23] + '…')}”"
 
 
 def decider(trace: Trace, layer: int, group: int, language: Language = "en") -> str:
@@ -92,12 +99,15 @@ def why(trace: Trace, layer: int, group: int, position: int, language: Language 
     say, last = SENTENCES[language], len(trace) - 1
     told = {"who": decider(trace, layer, group, language), "token": quoted(trace, position, language)}
     evicted_at = int(trace.evicted_at[layer, group, position])
+    unseen = ""
+    if not trace.in_sight(min(evicted_at, last))[layer, group, position]:
+        unseen = say["out_of_sight"].format(window=trace.sliding_windows[layer])
     if evicted_at == NEVER:
-        return say["held"].format(**told, last=last, age=last - position)
+        return say["held"].format(**told, last=last, age=last - position) + unseen
     told |= {"step": str(evicted_at), "reason": _reason(trace, layer, group, position, language)}
     if evicted_at == position:
         return say["forgot_itself"].format(**told)
-    return say["forgot"].format(**told, reading=quoted(trace, evicted_at, language))
+    return say["forgot"].format(**told, reading=quoted(trace, evicted_at, language)) + unseen
 
 
 def _reason(trace: Trace, layer: int, group: int, position: int, language: Language) -> str:
@@ -116,12 +126,16 @@ def _reason(trace: Trace, layer: int, group: int, position: int, language: Langu
 
 def life(trace: Trace, position: int, language: Language = "en") -> str:
     """A token's life over all deciders."""
-    evicted_at = trace.evicted_at[..., position]
-    return SENTENCES[language][f"life_{trace.policy.scope}"].format(
+    say, kept = SENTENCES[language], trace.evicted_at[..., position] == NEVER
+    told = say[f"life_{trace.policy.scope}"].format(
         position=position,
         token=quoted(trace, position, language),
         mean=float(metrics.lifespan(trace)[..., position].mean()),
         steps=len(trace) - position,
-        kept=int((evicted_at == NEVER).sum()),
-        deciders=evicted_at.size,
+        kept=int(kept.sum()),
+        deciders=kept.size,
     )
+    hidden = int((kept & ~trace.in_sight(len(trace) - 1)[..., position]).sum())
+    if not hidden:
+        return told
+    return told + say["life_out_of_sight"].format(window=max(trace.sliding_windows), hidden=hidden)

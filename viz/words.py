@@ -1,5 +1,6 @@
 """Our words in the language of the page: English stands in the code and is the key under which the Chinese is found."""
 
+import unicodedata
 from typing import Any
 
 from core.trace import PolicySettings
@@ -7,10 +8,24 @@ from viz.figure_words import COUNTED, FIGURE_WORDS, NAMES
 from viz.lesson_words import Language
 from viz.status_words import STATUS_WORDS
 
+TURNING = {"R", "AL", "LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+"""Unicode's classes of letters that read from right to left, and of signs that change the direction of others."""
+
 
 def say(language: Language, template: str, **values: Any) -> str:
-    """A text of ours in this language, with these values in its holes."""
+    """A text of ours in this language, with these values in its holes, texts among them `isolated`."""
+    values = {name: isolated(value) if isinstance(value, str) else value for name, value in values.items()}
     return ((STATUS_WORDS.get(template) or FIGURE_WORDS[template]) if language == "zh" else template).format(**values)
+
+
+def isolated(text: str) -> str:
+    """The same for a sentence of ours: what reads from right to left in it does not turn round what stands beside it.
+
+    Without U+2068 and U+2069 around it an Arabic word takes a number that follows to its other side. A text without
+    letters that read from right to left, and without signs that turn others round, stays as it is.
+    """
+    turning = any(unicodedata.bidirectional(character) in TURNING for character in text)
+    return f"\u2068{text}\u2069" if turning else text
 
 
 def named(name: str, language: Language) -> str:

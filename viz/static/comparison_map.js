@@ -5,14 +5,15 @@ const ComparisonMap = (() => {
   const { say, amount, translate } = Words;
   const { decode, floats, noCounts, moveCounts, keepersIn, isKept, olderTotal, inText } = Traces;
   const { percent, counted, capitalised, tokenName, placeName, deciderName, policyName, stepName } = Sentences;
-  const { cellHistory, shareStory, markStory, alternative, olderStory, olderLegend } = Sentences;
-  const { mix, packed, level, readPalette, setTints, setTint } = Colours;
+  const { cellHistory, shareStory, markStory, alternative, olderStory, olderLegend, unseenStory } = Sentences;
+  const { canHide, unseenTotal } = Sight;
+  const { mix, packed, readPalette, setTints, setTint } = Colours;
   const { spread } = Pixels;
   const { clamp, isNarrow, margins, makeScene, rowsOf } = Scenes;
   const { retention, makeScratch, drawScene } = Painter;
   const { StepControl, WindowControl, MarkKeys, TextPane, Viewport, Pointer } = Controls;
-  const { oncePerFrame, fitted, setText, toggleHelp } = Controls;
-  const { Picture, STATES } = Pictures;
+  const { lookOf, oncePerFrame, fitted, setText, toggleHelp } = Controls;
+  const { Picture, statesOf } = Pictures;
 
   const WORST = 3; // nats: a token that costs more has the last tint
   const COST_LEVELS = 8; // tints on each side of no difference
@@ -126,10 +127,11 @@ const ComparisonMap = (() => {
     const own = stepOf(trace, step);
     const older = olderTotal(trace, own) / trace.rows;
     const kept = counts.total / trace.rows + older;
+    const hidden = unseenTotal(trace, own) / trace.rows;
     const told = {
       rows: amount(mean(kept), "row"),
       share: percent(kept, inText(trace, own) + 1),
-      older: olderStory(trace, mean(older)),
+      older: olderStory(trace, mean(older)) + unseenStory(hidden, mean(hidden)),
     };
     if (trace.groups > 1) return say("{rows} per KV head ({share} of those read){older}", told);
     return say("{rows} per layer ({share} of those read){older}", told);
@@ -304,7 +306,9 @@ const ComparisonMap = (() => {
       this.policy = policy;
       const per = rowsPerLayer(a, b, this.comparison.collapsed);
       const longer = a.length < b.length ? b : a;
-      this.trace = { ...longer, groups: per, rows: longer.layers * per, pieces: commonPieces(a, b), older: null };
+      const own = { groups: per, rows: longer.layers * per, pieces: commonPieces(a, b) };
+      // What is kept is compared, not what is seen.
+      this.trace = { ...longer, ...own, older: null, slidingWindows: [] };
     }
 
     pixels({ palette }, span, width, height) {
@@ -349,6 +353,7 @@ const ComparisonMap = (() => {
       this.words = find(".cm-words");
       this.marks = new MarkKeys(find(".rm-marks"));
       this.olderKey = find(".rm-key-older");
+      this.unseenKey = find(".rm-key-unseen");
       this.alternative = find(".rm-alternative");
       this.changed = oncePerFrame(() => this.runs && root.isConnected && this.draw());
       this.steps = new StepControl(root, this.changed);
@@ -467,6 +472,7 @@ const ComparisonMap = (() => {
       for (const pane of this.panes) this.fillPane(pane);
       this.part.setTrace(runs);
       this.marks.setMarks(runs.traces[0].marks);
+      this.unseenKey.hidden = !runs.traces.some(canHide);
       this.olderKey.hidden = runs.start === 0;
       this.olderKey.querySelector(".rm-older-from").textContent = olderLegend(runs);
       this.setRows();
@@ -526,7 +532,7 @@ const ComparisonMap = (() => {
     looks(pane) {
       const { trace, counts } = this.panels[this.policyOf(pane)];
       if (this.by.value === "cost") return (position) => "cost" + costLevel(trace.deltaNll[position]);
-      return (position) => level(counts.keepers[position], trace.rows);
+      return lookOf(trace, stepOf(trace, this.steps.step), counts);
     }
 
     drawSteps() {
@@ -710,7 +716,8 @@ const ComparisonMap = (() => {
       if (!(key in moves) || (!panel && !pane)) return false;
       const [down, right] = this.cross ? moves[key] : [0, 0];
       const from = this.cross || { layer: 0, group: 0, per: 1, position: this.steps.step };
-      const position = clamp(from.position + right, 0, this.runs.length - 1);
+      const onwards = pane && pane.readsFromRight(from.position) ? -right : right;
+      const position = clamp(from.position + onwards, 0, this.runs.length - 1);
       if (pane) this.point(this.columnAt(position));
       else {
         const row = (panel.crossHere(from).row || 0) + down;
@@ -756,7 +763,7 @@ const ComparisonMap = (() => {
       const picture = new Picture(panels[0].scene(2));
       const title = this.title.textContent + " · " + this.stepName();
       picture.addText(title, { bold: true, size: picture.font + 3 });
-      picture.addLegend([...STATES, ...runs.traces[0].marks.map(({ kind, label }) => ({ mark: kind, text: label }))]);
+      picture.addLegend([...statesOf(runs.traces), ...runs.traces[0].marks.map(({ kind, label }) => ({ mark: kind, text: label }))]);
       for (const panel of panels) {
         picture.addText(policyName(panel.trace), { bold: true });
         picture.addText(keptStory(panel.trace, steps.step, panel.counts));

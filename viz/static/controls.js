@@ -3,7 +3,10 @@ const Controls = (() => {
   "use strict";
 
   const { say } = Words;
+  const { join, isFromRight, readsFromRight } = Letters;
   const { goesOn } = Traces;
+  const { unseen } = Sight;
+  const { level } = Colours;
   const { windowName } = Sentences;
   const { clamp, zoomed, moved, toColumn, toRow, rowsOf } = Scenes;
 
@@ -153,6 +156,28 @@ const Controls = (() => {
     }
   }
 
+  // Of tokens that are no text of their own but continue a character: they stand behind it.
+  const continues = ({ continued, pieces }, position) => continued[position] && pieces[position] === "";
+
+  // The texts around such a token.
+  function around(trace, position) {
+    let [before, after] = [position, position];
+    while (before > 0 && continues(trace, before)) before--;
+    while (after < trace.length && continues(trace, after)) after++;
+    return { before: trace.pieces[before], after: trace.pieces[after] || "", behind: after - position };
+  }
+
+  function joins(trace, position) {
+    const { before, after } = around(trace, position);
+    return join(before, after);
+  }
+
+  // Which place above the end of its character it has: to the left, or to the right where that is where it stands.
+  function placeOf(trace, position) {
+    const { before, behind } = around(trace, position);
+    return isFromRight(before) ? behind - 1 : -behind;
+  }
+
   // The tokens of one trace as they stand in the text, each with a tint.
   class TextPane {
     // `box` becomes the pane. `onPoint(position or null)` and `onClick(position)` hear of the pointer.
@@ -207,24 +232,29 @@ const Controls = (() => {
       span.textContent = piece;
       const kinds = {
         "rm-special": trace.special[position],
-        "rm-continued": trace.continued[position] && piece === "",
+        "rm-continued": continues(trace, position),
+        "rm-joined": continues(trace, position) && joins(trace, position),
         "rm-newline": piece.includes("\n"),
         "rm-generated": position >= trace.promptLength,
       };
       span.className = ["rm-t", ...Object.keys(kinds).filter((kind) => kinds[kind])].join(" ");
+      if (kinds["rm-joined"]) span.style.setProperty("--rm-place", placeOf(trace, position));
       this.spans.push(span);
       this.shown.push(null);
       return span;
     }
 
-    // `lookOf(position)` names the tint of a token that has been read; `pointed` is a position or null.
+    // `lookOf(position)` names the tint of a token that has been read, with "unseen" after it where those that keep it
+    // do not see it; `pointed` is a position or null.
     draw(step, lookOf, pointed) {
       const { spans, shown } = this;
       for (let position = 0; position < spans.length; position++) {
-        const look = position > step ? "unread" : lookOf(position);
+        const look = position > step ? "unread" : String(lookOf(position));
         if (shown[position] === look) continue;
         shown[position] = look;
-        spans[position].dataset.kept = look;
+        const [tint, unseen] = look.split(" ");
+        spans[position].dataset.kept = tint;
+        spans[position].classList.toggle("rm-unseen", Boolean(unseen));
       }
       this.mark("current", "rm-current", spans[step]);
       this.mark("pointed", "rm-pointed", pointed === null ? null : spans[pointed]);
@@ -247,11 +277,29 @@ const Controls = (() => {
       if (!seen) box.scrollTop = offsetTop - box.clientHeight / 2;
     }
 
+    // Whether its line is read from right to left, as the browser takes it, too: special tokens do not count.
+    readsFromRight(position) {
+      const { pieces, special } = this.trace;
+      const plain = pieces.map((piece, at) => (special[at] ? "" : piece));
+      const before = plain.slice(0, position).join("");
+      const [after] = plain.slice(position).join("").split("\n", 1);
+      return readsFromRight(before.slice(before.lastIndexOf("\n") + 1) + after);
+    }
+
     // The lines may have moved.
     resized() {
       this.scrolledTo = null;
     }
   }
+
+  // How a text looks that is coloured by how many deciders keep each token; as TextPane.draw takes it.
+  const lookOf = (trace, step, { keepers }) => {
+    const { of } = unseen(trace, step);
+    return (position) => {
+      const hidden = of[position] > 0 && of[position] === keepers[position];
+      return level(keepers[position], trace.rows) + (hidden ? " unseen" : "");
+    };
+  };
 
   // The part of a map that is shown: columns x0 … x1, rows y0 … y1.
   class Viewport {
@@ -432,6 +480,6 @@ const Controls = (() => {
 
   return {
     ...{ StepControl, WindowControl, MarkKeys, TextPane, Viewport, Pointer },
-    ...{ oncePerFrame, fitted, setText, toggleHelp },
+    ...{ lookOf, oncePerFrame, fitted, setText, toggleHelp },
   };
 })();

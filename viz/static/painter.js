@@ -4,6 +4,7 @@ const Painter = (() => {
 
   const { say } = Words;
   const { inText, olderIn, mostOlder } = Traces;
+  const { unseenRuns } = Sight;
   const { shortName } = Sentences;
   const { mix, css } = Colours;
   const { rasterise } = Pixels;
@@ -146,16 +147,20 @@ const Painter = (() => {
   }
 
   function paint(context, item, scene) {
-    if (item.box) paintBox(context, item);
+    if (item.box) paintBox(context, item, scene);
     else if (item.path) paintPath(context, item);
     else if (item.line) paintLine(context, item, scene);
     else if (item.triangle) paintTriangle(context, item, scene);
     else paintText(context, item, scene);
   }
 
-  function paintBox(context, { box: [x, y, width, height], fill, stroke }) {
+  function paintBox(context, { box: [x, y, width, height], fill, stroke, hatched }, { palette }) {
     context.fillStyle = css(fill);
     context.fillRect(x, y, width, height);
+    if (hatched) {
+      context.fillStyle = hatch(context, palette.paper);
+      context.fillRect(x, y, width, height);
+    }
     if (!stroke) return;
     context.strokeStyle = css(stroke);
     context.strokeRect(x + 0.5, y + 0.5, width - 1, height - 1);
@@ -201,6 +206,47 @@ const Painter = (() => {
     context.restore();
   }
 
+  // ---- What is held, but out of the model's sight, is hatched -------------------------------------------------------
+
+  const HATCH = { size: 6, width: 2, lines: [[-1, 1, 1, -1], [0, 6, 6, 0], [5, 7, 7, 5]] };
+
+  function hatch(context, colour) {
+    const { size, width, lines } = HATCH;
+    const tile = Object.assign(document.createElement("canvas"), { width: size, height: size });
+    const inside = tile.getContext("2d");
+    inside.strokeStyle = css(colour);
+    inside.lineWidth = width;
+    for (const [x1, y1, x2, y2] of lines) {
+      inside.moveTo(x1, y1);
+      inside.lineTo(x2, y2);
+    }
+    inside.stroke();
+    return context.createPattern(tile, "repeat");
+  }
+
+  // [x, y, width, height] of the cells to be hatched, neighbours together.
+  function unseenBoxes(scene) {
+    const { trace, step, collapsed } = scene;
+    const { y0, y1, column0, column1 } = spanOf(scene);
+    const boxes = [];
+    for (let row = y0; row < y1; row++) {
+      const y = toY(scene, row);
+      for (const [from, end] of unseenRuns(trace, step, row, collapsed ? trace.groups : 1, column0, column1)) {
+        boxes.push([toX(scene, from), y, (end - from) * cellWidth(scene), cellHeight(scene)]);
+      }
+    }
+    return boxes;
+  }
+
+  function drawUnseen(context, scene) {
+    const boxes = unseenBoxes(scene);
+    if (!boxes.length) return;
+    context.fillStyle = hatch(context, scene.palette.paper);
+    context.beginPath();
+    for (const box of boxes) context.rect(...box);
+    context.fill();
+  }
+
   // ---- The map on a canvas ------------------------------------------------------------------------------------------
 
   const retention = (scene, span, width, height, memo) =>
@@ -229,6 +275,7 @@ const Painter = (() => {
     context.clip();
     context.imageSmoothingEnabled = false;
     context.drawImage(canvas, x, y, across, down);
+    drawUnseen(context, scene);
     drawSeparators(context, scene);
     context.restore();
   }
@@ -279,5 +326,5 @@ const Painter = (() => {
     context.restore();
   }
 
-  return { axes, paint, textWidth, THICK, DASHES, retention, makeScratch, drawScene };
+  return { axes, paint, textWidth, THICK, DASHES, HATCH, unseenBoxes, retention, makeScratch, drawScene };
 })();

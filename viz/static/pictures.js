@@ -3,9 +3,10 @@ const Pictures = (() => {
   "use strict";
 
   const { say } = Words;
+  const { canHide } = Sight;
   const { css, packed } = Colours;
   const { toX, toY, cellWidth, cellHeight, spanOf } = Scenes;
-  const { axes, paint, textWidth, THICK, DASHES, makeScratch, drawScene } = Painter;
+  const { axes, paint, textWidth, THICK, DASHES, HATCH, unseenBoxes, makeScratch, drawScene } = Painter;
 
   const MARGIN = 14;
   // Where a line may end: after a space, and in Chinese after every character that no punctuation follows.
@@ -40,7 +41,7 @@ const Pictures = (() => {
       return lines.map((line) => line.trimEnd());
     }
 
-    // `keys` are {text, colour} for cells, or {text, mark} for a mark of this kind.
+    // `keys` are {text, colour} for cells, hatched where they say so, or {text, mark} for a mark of this kind.
     addLegend(keys) {
       const line = this.font * 1.6;
       let x = MARGIN;
@@ -57,10 +58,10 @@ const Pictures = (() => {
       this.height += Math.round(line) + 2;
     }
 
-    sample({ colour, mark }, x, y) {
+    sample({ colour, hatched, mark }, x, y) {
       const { palette } = this;
       if (mark) return { path: [[x, y], [x + 14, y]], stroke: palette[mark], dashed: mark === "question" };
-      return { box: [x, y - 7, 13, 13], fill: palette[colour], stroke: palette.faint };
+      return { box: [x, y - 7, 13, 13], fill: palette[colour], stroke: palette.faint, hatched };
     }
 
     // `pixels` colours the cells, as in Painter.makeScratch.
@@ -97,6 +98,7 @@ const Pictures = (() => {
       svg.append(node("rect", { width: "100%", height: "100%", fill: css(palette.paper) }));
       svg.append(...items.map((item) => nodeOf(item, this)));
       maps.forEach(({ scene, scratch, y }, i) => svg.append(svgMap(scene, scratch.pixels, y, "plot" + i)));
+      if (svg.querySelector("[fill='url(#hatch)']")) svg.append(hatchOf(palette));
       return new XMLSerializer().serializeToString(svg);
     }
 
@@ -129,7 +131,8 @@ const Pictures = (() => {
     if (item.box) {
       const [x, y, width, height] = item.box;
       const look = { fill: css(item.fill), stroke: item.stroke ? css(item.stroke) : "none" };
-      return node("rect", { x, y, width, height, ...look });
+      const box = node("rect", { x, y, width, height, ...look });
+      return item.hatched ? group(box, hatched(item.box)) : box;
     }
     if (item.path) {
       const look = { fill: "none", stroke: css(item.stroke), "stroke-width": THICK };
@@ -145,6 +148,22 @@ const Pictures = (() => {
     const look = { "font-size": item.size || font, "font-weight": item.bold ? 600 : 400, "xml:space": "preserve" };
     const turn = item.angle ? { transform: "rotate(" + item.angle + " " + item.x + " " + item.y + ")" } : {};
     return node("text", { ...at, ...look, ...turn }, item.text);
+  }
+
+  function group(...nodes) {
+    const all = node("g", {});
+    all.append(...nodes);
+    return all;
+  }
+
+  const hatched = ([x, y, width, height]) => node("rect", { x, y, width, height, fill: "url(#hatch)" });
+
+  function hatchOf({ paper }) {
+    const { size, width, lines } = HATCH;
+    const pattern = node("pattern", { id: "hatch", width: size, height: size, patternUnits: "userSpaceOnUse" });
+    const d = lines.map(([x1, y1, x2, y2]) => `M${x1} ${y1}L${x2} ${y2}`).join("");
+    pattern.append(node("path", { d, stroke: css(paper), "stroke-width": width }));
+    return pattern;
   }
 
   function svgMap(scene, pixels, y, id) {
@@ -172,6 +191,7 @@ const Pictures = (() => {
         if (colour !== paper) cells.append(svgRun(scene, span, x, end, y, colour));
       }
     }
+    cells.append(...unseenBoxes(scene).map(hatched));
     return cells;
   }
 
@@ -192,12 +212,17 @@ const Pictures = (() => {
 
   const fileName = (words) => words.join(" ").toLowerCase().replace(/[^a-z0-9+]+/g, "-");
 
-  const STATES = [
-    { text: say("kept"), colour: "kept" },
-    { text: say("just evicted"), colour: "fresh" },
-    { text: say("evicted"), colour: "evicted" },
-    { text: say("not read yet"), colour: "paper" },
-  ];
+  // The legend of the cells of these traces.
+  function statesOf(traces) {
+    const unseen = { text: say("held, but out of the model's sight"), colour: "kept", hatched: true };
+    return [
+      { text: say("kept"), colour: "kept" },
+      ...(traces.some(canHide) ? [unseen] : []),
+      { text: say("just evicted"), colour: "fresh" },
+      { text: say("evicted"), colour: "evicted" },
+      { text: say("not read yet"), colour: "paper" },
+    ];
+  }
 
-  return { Picture, STATES, fileName };
+  return { Picture, statesOf, fileName };
 })();

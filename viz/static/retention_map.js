@@ -7,12 +7,13 @@ const RetentionMap = (() => {
   const { decode, noCounts, moveCounts, olderIn, mostOlder, inText } = Traces;
   const { number, counted, tokenName, deciderName, policyName, stepName, cellStory, tokenStory, stepStory } = Sentences;
   const { markStory, alternative, olderLegend } = Sentences;
-  const { level, readPalette, setTints } = Colours;
+  const { canHide } = Sight;
+  const { readPalette, setTints } = Colours;
   const { clamp, isNarrow, margins, makeScene } = Scenes;
   const { retention, makeScratch, drawScene } = Painter;
   const { StepControl, WindowControl, MarkKeys, TextPane, Viewport, Pointer } = Controls;
-  const { oncePerFrame, fitted, setText, toggleHelp } = Controls;
-  const { Picture, STATES, fileName } = Pictures;
+  const { lookOf, oncePerFrame, fitted, setText, toggleHelp } = Controls;
+  const { Picture, statesOf, fileName } = Pictures;
 
   const titleOf = (trace) => policyName(trace) + " · " + trace.model;
 
@@ -69,6 +70,7 @@ const RetentionMap = (() => {
       this.collapse = find(".rm-collapse");
       this.marks = new MarkKeys(find(".rm-marks"));
       this.olderKey = find(".rm-key-older");
+      this.unseenKey = find(".rm-key-unseen");
       this.changed = oncePerFrame(() => this.trace && root.isConnected && this.draw());
       this.steps = new StepControl(root, () => this.onStep());
       this.part = new WindowControl(root, (position) => onEvent("window", { position, run: this.trace.run }));
@@ -155,6 +157,7 @@ const RetentionMap = (() => {
       this.title.textContent = titleOf(trace);
       this.part.setTrace(trace);
       this.marks.setMarks(trace.marks);
+      this.unseenKey.hidden = !canHide(trace);
       this.olderKey.hidden = !trace.older;
       this.olderKey.querySelector(".rm-older-from").textContent = olderLegend(trace);
       this.olderKey.querySelector(".rm-older-most").textContent = number(mostOlder(trace));
@@ -171,7 +174,7 @@ const RetentionMap = (() => {
       const { step } = this.steps;
       moveCounts(trace, counts, step);
       this.drawSteps();
-      this.text.draw(step, (position) => level(counts.keepers[position], trace.rows), cross && cross.position);
+      this.text.draw(step, lookOf(trace, step, counts), cross && cross.position);
       this.drawMap();
       this.marks.draw(trace.marks.map((mark) => markStory(trace, mark, step, counts)));
       setText(this.readout, this.story());
@@ -362,7 +365,8 @@ const RetentionMap = (() => {
       if (!(key in moves) || (target !== this.canvas && !reading)) return false;
       const [down, right] = this.cross ? moves[key] : [0, 0];
       const from = this.crossOrStep();
-      const position = clamp(from.position + right, 0, this.trace.length - 1);
+      const onwards = reading && this.text.readsFromRight(from.position) ? -right : right;
+      const position = clamp(from.position + onwards, 0, this.trace.length - 1);
       const row = reading ? null : clamp((from.row || 0) + down, 0, this.viewport.size.rows - 1);
       this.point({ row, position });
       this.viewport.reveal(this.cross);
@@ -418,7 +422,7 @@ const RetentionMap = (() => {
       const picture = new Picture(scene);
       picture.addText(titleOf(trace) + " · " + stepName(trace, scene.step), { bold: true, size: scene.font + 3 });
       const marks = trace.marks.map((mark) => ({ mark: mark.kind, text: markStory(trace, mark, scene.step, counts) }));
-      picture.addLegend([...STATES, ...marks]);
+      picture.addLegend([...statesOf([trace]), ...marks]);
       picture.addMap(scene, retention);
       return picture;
     }

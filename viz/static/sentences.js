@@ -3,7 +3,9 @@ const Sentences = (() => {
   "use strict";
 
   const { say, amount } = Words;
+  const { isolated } = Letters;
   const { FADE, isKept, isAttended, keepersIn, evictedDuring, markState, olderTotal, inText, goesOn } = Traces;
+  const { hiddenBefore, isUnseen, unseen, unseenIn, unseenTotal } = Sight;
 
   const number = (value) => value.toLocaleString("en");
   const inPercent = (share) => say("{share}\u00a0%", { share });
@@ -14,16 +16,18 @@ const Sentences = (() => {
 
   function tokenName(trace, position) {
     const piece = trace.pieces[position];
-    if (!trace.continued[position]) return "“" + visible(piece) + "”";
+    if (!trace.continued[position]) return quoted(piece);
     let first = position;
     while (first > 0 && trace.continued[first]) first--;
-    return say("more of {token}", { token: "“" + visible(trace.pieces[first]) + "”" });
+    return say("more of {token}", { token: quoted(trace.pieces[first]) });
   }
+
+  const quoted = (piece) => "“" + isolated(visible(piece)) + "”";
 
   function shortName(trace, position, longest) {
     if (trace.continued[position]) return "…";
     const characters = Array.from(visible(trace.pieces[position]).trim() || "␣");
-    return characters.length > longest ? characters.slice(0, longest - 1).join("") + "…" : characters.join("");
+    return isolated(characters.length > longest ? characters.slice(0, longest - 1).join("") + "…" : characters.join(""));
   }
 
   // The token with its place and the marks that it lies in.
@@ -50,12 +54,26 @@ const Sentences = (() => {
 
   function cellHistory(trace, step, layer, group, position) {
     if (position > step) return say("not read yet");
-    if (group === null) return keptBy(keepersIn(trace, step, layer, position), counted(trace.groups, "KV head"));
-    const end = trace.evictedAt[(layer * trace.groups + group) * trace.length + position];
+    if (group === null) {
+      const kept = keptBy(keepersIn(trace, step, layer, position), counted(trace.groups, "KV head"));
+      return kept + unseenStory(unseenIn(trace, step, layer, position));
+    }
+    const row = layer * trace.groups + group;
+    const end = trace.evictedAt[row * trace.length + position];
+    if (isUnseen(trace, step, row, position)) {
+      const back = counted(trace.slidingWindows[layer], "token");
+      const story = fate(trace, step, row, position, end);
+      return say("{story} · out of the model's sight: this layer looks back at most {back}", { story, back });
+    }
+    return fate(trace, step, row, position, end);
+  }
+
+  function fate(trace, step, row, position, end) {
     if (end === trace.length) return goesOn(trace) ? say("kept to the end of this window") : say("kept to the end");
     const when = endOfLife(trace, step, position, end);
     if (isKept(step, position, end)) return say("kept now · will be evicted {when}", { when });
-    if (isAttended(step, position, end)) return say("seen for the last time, then just evicted {when}", { when });
+    const seen = isAttended(step, position, end) && position >= hiddenBefore(trace, step, row);
+    if (seen) return say("seen for the last time, then just evicted {when}", { when });
     return step - end < FADE ? say("just evicted {when}", { when }) : say("evicted {when}", { when });
   }
 
@@ -72,8 +90,13 @@ const Sentences = (() => {
   // Of a token: by how many deciders it is kept after the step.
   function shareStory(trace, step, position, count) {
     if (position > step) return say("not read yet");
-    return keptBy(count, trace.groups > 1 ? counted(trace.rows, "KV head") : counted(trace.layers, "layer"));
+    const kept = keptBy(count, trace.groups > 1 ? counted(trace.rows, "KV head") : counted(trace.layers, "layer"));
+    return kept + unseenStory(unseen(trace, step).of[position]);
   }
+
+  // How many of the keepers, or of the rows kept, do not see it; nothing where all do, or where it is not known.
+  const unseenStory = (count, shown = count && number(count)) =>
+    count ? say(", {count} of them out of the model's sight", { count: shown }) : "";
 
   const tokenStory = (trace, step, position, count) =>
     capitalised(placeName(trace, position)) + " · " + shareStory(trace, step, position, count);
@@ -90,7 +113,7 @@ const Sentences = (() => {
       kept: number(kept),
       read: number(read),
       share: percent(kept, read),
-      older: olderStory(trace, number(older)),
+      older: olderStory(trace, number(older)) + unseenStory(unseenTotal(trace, step)),
       evicted: number(evicted),
     });
   }
@@ -139,6 +162,6 @@ const Sentences = (() => {
   return {
     ...{ number, percent, counted, capitalised, tokenName, shortName, placeName, deciderName, policyName, stepName },
     ...{ windowName, cellStory, cellHistory, shareStory, tokenStory, stepStory, olderStory, olderLegend, markStory },
-    ...{ alternative },
+    ...{ unseenStory, alternative },
   };
 })();

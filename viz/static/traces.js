@@ -40,6 +40,8 @@ const Traces = (() => {
       evictedAt,
       ...evictionsByStep(evictedAt, payload.length),
       older: decodeHeld(payload.older),
+      olderSeen: decodeHeld(payload.older_seen),
+      slidingWindows: integers(payload.sliding_windows),
       marks: payload.marks.map((mark) => ({ ...mark, older: decodeHeld(mark.older) })),
     };
   }

@@ -37,6 +37,7 @@ const Words = (() => {
     kept: "保留",
     "just evicted": "刚被淘汰",
     evicted: "已淘汰",
+    "held, but out of the model's sight": "仍保留，但模型看不到",
     "not read yet": "尚未读到",
     "in the text: kept by": "文本中，保留它的层或头：",
     none: "无",
@@ -88,6 +89,9 @@ const Words = (() => {
     "kept to the end of this window": "保留到这一段的末尾",
     "kept now · will be evicted {when}": "现在保留 · {when}淘汰",
     "evicted {when}": "{when}已淘汰",
+    "{story} · out of the model's sight: this layer looks back at most {back}":
+      "{story} · 模型看不到它：这一层最多回看 {back}",
+    ", {count} of them out of the model's sight": "，其中 {count} 个模型看不到",
     "just evicted {when}": "{when}刚被淘汰",
     "seen for the last time, then just evicted {when}": "最后一次被关注，{when}随即淘汰",
     "at once, at step {step}": "读入当步（第 {step} 步）",
