@@ -16,8 +16,7 @@ from safetensors import SafetensorError, safe_open
 from core.errors import DamagedModel, NumericalError, UnsupportedModel
 
 INDEX = "model.safetensors.index.json"
-# Masks that old checkpoints keep beside the weights, under names that not every class declares.
-MASKS = ("attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias")
+MASK = ".masked_bias"  # how the name ends of what hides later tokens; GPT-2's class does not say that it has no use
 
 
 def check_files(directory: Path) -> None:
@@ -68,11 +67,12 @@ def check_whole(model: Any, info: dict[str, Any]) -> None:
         DamagedModel: they do not match, or hold a number that is none.
         NumericalError: they hold a number too great for float16.
     """
-    kind, saved_as = type(model).__name__, ", ".join(model.config.architectures or ["an unknown class"])
+    said = model.config.architectures
+    kind, saved_as = type(model).__name__, said[0] if isinstance(said, list) and said else "an unknown class"
     if missing := info["missing_keys"]:
         raise DamagedModel(
-            f"The weights lack {_named(missing)} of {kind}; they were saved as {saved_as}. Download them again, or "
-            "choose a model that was saved whole and to write text."
+            f"The weights lack {_named(missing)} of {kind}; they were saved as {saved_as}. Download the model again, "
+            "or choose one that was saved whole and to write text."
         )
     if mismatched := info["mismatched_keys"]:
         name, found, expected = min(mismatched)
@@ -80,10 +80,10 @@ def check_whole(model: Any, info: dict[str, Any]) -> None:
             f"The tensor {name} has the shape {tuple(found)} where config.json says {tuple(expected)}. "
             "Take the config.json that came with the weights."
         )
-    if unexpected := [name for name in info["unexpected_keys"] if not name.endswith(MASKS)]:
+    if unexpected := [name for name in info["unexpected_keys"] if not name.endswith(MASK)]:
         raise DamagedModel(
             f"The weights have {_named(unexpected)}, which {kind} does not use; they were saved as {saved_as}. "
-            "Download them again, or choose a model that was saved to write text."
+            "Download the model again, or choose one that was saved to write text."
         )
     _check_numbers(model)
 
