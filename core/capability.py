@@ -15,11 +15,18 @@ from core.weights import not_numbers
 if TYPE_CHECKING:
     from core.models import LanguageModel
 
-MOST_LAYERS = 1000
+# What a configuration may say at most; beyond it is a slip, which would cost hours or all the memory to find out.
+MOST = {
+    "num_hidden_layers": 1_000,
+    "num_attention_heads": 10_000,
+    "num_key_value_heads": 10_000,
+    "hidden_size": 1_000_000,
+    "vocab_size": 10_000_000,
+}
 
 
 def check_layers(config: Any) -> None:
-    """Refuse a configuration of a model that does not write text, or with layers that hold no multi-state.
+    """Refuse a configuration of a model that does not write text, of impossible size, or with layers of other kinds.
 
     Raises:
         UnsupportedModel: it is one.
@@ -35,12 +42,13 @@ def check_layers(config: Any) -> None:
             f"The configuration of this {config.model_type} model names no attention heads, so it holds no multi-state "
             "as the policies need. Choose a model of another architecture."
         )
-    layers = getattr(text, "num_hidden_layers", 0)
-    if not 1 <= layers <= MOST_LAYERS:
-        raise UnsupportedModel(
-            f"Its config.json says that this {config.model_type} model has {layers} layers; from 1 to {MOST_LAYERS} "
-            "are possible. Correct it, or choose another model."
-        )
+    for name, most in MOST.items():
+        said = getattr(text, name, None)
+        if said is not None and not 1 <= said <= most:
+            raise UnsupportedModel(
+                f"The configuration of this {config.model_type} model says that {name} is {said}; from 1 to {most} is "
+                "possible. Take the config.json that came with the weights."
+            )
     strange = set(getattr(text, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
     if strange:
         raise UnsupportedModel(

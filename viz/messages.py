@@ -8,6 +8,7 @@ import re
 from functools import cache
 
 from viz.lesson_words import Language
+from viz.model_messages import MODEL_MESSAGES
 
 PARTS = {
     # what a limit counts, and what to do about it
@@ -156,6 +157,7 @@ MESSAGES = {
     "{file}: This trace has schema {schema}; this version reads schema {ours}. Save it again with a matching version "
     "of the app.": "{file}：这个轨迹的格式是 {schema}，本版本读取格式 {ours}。请用匹配的版本重新保存。",
     # models
+    **MODEL_MESSAGES,
     "{model} is not among the models of this app. Choose one from the menu; who runs the app can offer another with "
     "--model, or any with --any-model.": (
         "{model} 不在本应用的模型之中。请从菜单中选择；运行本应用的人可以用 --model 提供另一个，或用 --any-model 允许任"
