@@ -16,9 +16,10 @@ import numpy as np
 from core.engine import LONGEST_CHUNK, REPORT_EVERY, iter_replay
 from core.errors import BadInput, UnknownPolicy
 from core.growing_csv import check_continues
-from core.policies import Full, Policy, check_whole, make_policy
+from core.policies import Full, Policy, make_policy
 from core.records import BASELINE, FULL, LABELS, Reading, Record
 from core.trace import Tokens
+from core.whole_numbers import whole
 
 if TYPE_CHECKING:
     from core.models import LanguageModel
@@ -179,8 +180,7 @@ def plan_sweep(
 
 def _curves(policies: Sequence[str], budgets: Sequence[int]) -> tuple[list[tuple[str, int | None]], list[str]]:
     """Every policy with every budget that it can have, in order, and sentences about the others."""
-    for budget in budgets:
-        check_whole("budget", budget, 1)
+    budgets = [whole("budget", budget, 1) for budget in budgets]
     finite = [key for key in dict.fromkeys(policies) if key not in (FULL, BASELINE)]
     refused: dict[tuple[str, int], BadInput] = {}
     for key in finite:
@@ -203,7 +203,7 @@ def _windows(lm: "LanguageModel", name: str, tokens: Tokens, window: int | None)
         raise BadInput(f"{name} has fewer than two tokens: there is nothing to predict.")
     length = lm.context_length or len(tokens)
     if window is not None:
-        check_whole("window", window, 2)
+        window = whole("window", window, 2)
         if lm.context_length is not None and window > lm.context_length:
             raise BadInput(f"A window of {window:,} tokens is more than the {lm.context_length:,} of {lm.model_id}.")
         length = window

@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.batch import Batch, Watch
-from core.errors import BadInput, NumericalError
+from core.errors import BadInput, NumericalError, OutOfMemory
 from core.policies import Ints, Policy
-from core.prompt import check_chunk, check_prompt
+from core.prompt import check_prompt
 from core.rotary import LateRotation
 from core.run import FREE, Run
 from core.sampling import Sampler
 from core.trace import Positions, Prefill, Tokens, Trace
+from core.whole_numbers import whole
 
 if TYPE_CHECKING:
     from core.models import LanguageModel
@@ -109,7 +110,7 @@ def replay(
         NumericalError: the model's output, or an importance, is not a number.
         OutOfMemory: the run does not fit.
     """
-    check_chunk(chunk)
+    chunk = whole("chunk", chunk, 1)
     tokens = lm.as_tokens(tokens)
     batch = start_reading(
         lm, tokens, [policy], chunk=chunk, prefill=prefill, positions=positions, beyond_context=beyond_context
@@ -166,8 +167,7 @@ class _Writers:
         policies = list(policies) if isinstance(policies, Sequence) else [policies]
         if not policies:
             raise BadInput("Choose at least one policy.")
-        if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 1:
-            raise BadInput(f"The number of new tokens must be a whole number of at least 1, not {max_new_tokens!r}.")
+        max_new_tokens = whole("The number of new tokens", max_new_tokens, 1)
         self.lm = lm
         self.tokens = lm.to_continue(lm.as_tokens(tokens))
         self.total = len(self.tokens) + max_new_tokens
@@ -244,7 +244,7 @@ def generate(
     Raises:
         BadInput, TextTooLong, UnsupportedModel, NumericalError, OutOfMemory: as `replay`.
     """
-    check_chunk(chunk)
+    chunk = whole("chunk", chunk, 1)
     writers = _Writers(
         lm, tokens, policies, max_new_tokens, temperature, top_p, seed, chunk, prefill, positions, beyond_context
     )
@@ -342,18 +342,24 @@ def _started(
 ) -> Batch:
     """Runs with room for `total` tokens that are about to read these."""
     check_prompt(lm, tokens, total, policies, chunk, prefill, positions, beyond_context)
-    runs = [
-        Run(
-            policy,
-            layers=lm.n_layers,
-            kv_heads=lm.n_kv_heads,
-            capacity=total,
-            prompt_length=len(tokens),
-            prefill=prefill,
-            numbering=positions,
-        )
-        for policy in policies
-    ]
+    try:
+        runs = [
+            Run(
+                policy,
+                layers=lm.n_layers,
+                kv_heads=lm.n_kv_heads,
+                capacity=total,
+                prompt_length=len(tokens),
+                prefill=prefill,
+                numbering=positions,
+            )
+            for policy in policies
+        ]
+    except MemoryError as e:  # what a run keeps a record in is there before its first token
+        raise OutOfMemory(
+            f"Reading {total:,} tokens under {len(policies)} policies does not fit the memory. Shorten the text, "
+            "choose fewer policies or a smaller model."
+        ) from e
     return Batch(lm, runs, late=_late(lm, positions))
 
 

@@ -21,6 +21,7 @@ from core.growing_csv import check_continues
 from core.policies import Full, make_policy
 from core.records import FULL, LABELS
 from core.trace import Prefill, Tokens
+from core.whole_numbers import whole
 from core.zeroscrolls import TASKS, Example, prompt_of
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def _plan(
     curves = [(FULL, None)] + [(key, budget) for budget in dict.fromkeys(budgets) for key in finite]
     for key, budget in curves[1:]:
         make_policy(key, budget)
-    new_tokens = TASKS[task].new_tokens if new_tokens is None else new_tokens
+    new_tokens = TASKS[task].new_tokens if new_tokens is None else whole("new_tokens", new_tokens, 1)
     dtype = str(lm.model.dtype).removeprefix("torch.")
     plan = []
     for example in examples:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 from core.errors import BadInput
 from core.evidence import Fate
 from core.trace import PolicySettings
+from core.whole_numbers import whole
 
 if TYPE_CHECKING:
     from core.models import LanguageModel
@@ -64,8 +66,9 @@ def hide(lm: "LanguageModel", depth: float, length: int) -> Haystack:
     Raises:
         BadInput: a depth outside 0 … 1, or a length that the chronicle does not have or that leaves no room for it.
     """
-    if not 0 <= depth <= 1:
-        raise BadInput(f"The depth must be from 0 (the beginning) to 1 (the end), not {depth}.")
+    if not isinstance(depth, Real) or not 0 <= depth <= 1:
+        raise BadInput("The depth must be a number from 0 (the beginning) to 1 (the end).")
+    length = whole("The text's length", length, 0)
     text = CHRONICLE.read_text(encoding="utf-8")
     ends = [0] + [sentence.end() for sentence in SENTENCE.finditer(text)]
     tokens = np.searchsorted(lm.encode(text).offsets[:, 0], ends)  # in front of each of these characters

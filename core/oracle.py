@@ -10,6 +10,7 @@ from core.engine import LONGEST_CHUNK, read_chunks, start_reading
 from core.errors import TextTooLong
 from core.policies import Floats, Full, Ints, Oracle
 from core.trace import Tokens
+from core.whole_numbers import whole
 
 if TYPE_CHECKING:
     from core.models import LanguageModel
@@ -31,6 +32,7 @@ def foresee(lm: "LanguageModel", tokens: Tokens | Sequence[int], budget: int) ->
         TextTooLong: more tokens than that, or than the model's context.
         BadInput, NumericalError, OutOfMemory: as `replay`.
     """
+    budget = whole("budget", budget, 1)
     tokens = lm.as_tokens(tokens)
     n = len(tokens)
     if n > LONGEST_FORESIGHT:

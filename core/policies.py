@@ -3,7 +3,8 @@
 A policy returns an importance for every row; the engine evicts the lowest, ties to the oldest. A policy holds
 settings, never the state of a run: what it must remember from step to step lives in `memory`, which the engine
 owns, one number per slot that is zero when a new row takes the slot. To add one, write a class like those below and
-name it in `POLICIES`; the menus, the sliders and the tests read it from there.
+name it in `POLICIES`; the menus, the sliders and the tests read it from there. A setting is a whole number, whose field
+says from which "minimum" to which "maximum", and, if it is the policy's own, how far its "slider" goes.
 """
 
 from dataclasses import dataclass, field, fields
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from core.errors import BadInput, UnknownPolicy
 from core.trace import PolicySettings, Scope
+from core.whole_numbers import MOST_SEED, MOST_TOKENS, whole
 
 Ints: TypeAlias = NDArray[np.integer[Any]]
 Floats: TypeAlias = NDArray[np.floating[Any]]
@@ -64,20 +66,13 @@ class Policy(Protocol):
 
     def __post_init__(self) -> None:
         for setting in fields(self):  # type: ignore[arg-type]
-            if setting.metadata:
-                check_whole(setting.name, getattr(self, setting.name), setting.metadata["minimum"])
-
-
-def check_whole(name: str, value: Any, minimum: int) -> None:
-    """Raise BadInput unless the value is a whole number of at least the minimum."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise BadInput(f"{name} must be a whole number of at least {minimum}, not {value!r}.")
-    if value < minimum:
-        raise BadInput(f"{name} must be at least {minimum}, not {value}.")
+            if of := setting.metadata:
+                value = whole(setting.name, getattr(self, setting.name), of["minimum"], of["maximum"])
+                object.__setattr__(self, setting.name, value)
 
 
 def _budget() -> Any:
-    return field(metadata={"label": "Multi-state size (budget)", "minimum": 1})
+    return field(metadata={"label": "Multi-state size (budget)", "minimum": 1, "maximum": MOST_TOKENS})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +125,8 @@ class WindowPlusI(Policy):
             "label": "Sink tokens (i)",
             "info": "The first i tokens are never evicted.",
             "minimum": 0,
-            "maximum": 16,
+            "maximum": MOST_TOKENS,
+            "slider": 16,
         },
     )
 
@@ -217,7 +213,13 @@ class Random(Policy):
     budget: int = _budget()
     seed: int = field(
         default=0,
-        metadata={"label": "Seed", "info": "Another seed evicts other tokens.", "minimum": 0, "maximum": 999},
+        metadata={
+            "label": "Seed",
+            "info": "Another seed evicts other tokens.",
+            "minimum": 0,
+            "maximum": MOST_SEED,
+            "slider": 999,
+        },
     )
 
     def importance(self, step: Step, memory: Floats) -> Floats:

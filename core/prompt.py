@@ -10,6 +10,7 @@ from core.errors import BadInput, TextTooLong
 from core.policies import Oracle, Policy
 from core.rotary import rotary_embedding
 from core.trace import Positions, Prefill, Tokens
+from core.whole_numbers import whole
 
 if TYPE_CHECKING:
     from core.models import LanguageModel
@@ -35,7 +36,7 @@ def check_prompt(
         at_once = len(tokens) if prefill == "one-shot" else 0
         _check_beyond(lm, lm.context_length, total, at_once, policies, positions, beyond_context)
     if chunk is not None:
-        check_chunk(chunk)
+        whole("chunk", chunk, 1)
     for policy in policies:
         if isinstance(policy, Oracle):
             _check_foresight(lm, policy, tokens, total)
@@ -81,8 +82,3 @@ def _check_foresight(lm: "LanguageModel", oracle: Oracle, tokens: Tokens, total:
             f"This oracle foresaw another text, or the same under {oracle.model_id}. Call foresee for this model and "
             "this text."
         )
-
-
-def check_chunk(chunk: int) -> None:
-    if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
-        raise BadInput(f"chunk must be a whole number of at least 1, not {chunk!r}.")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 VERSION = 1
 """Goes up whenever a run gives another trace than it did before: then the traces of before are not found again."""
 
-MEGABYTES = 500
+MEGABYTES, MOST_MEGABYTES = 500, 10**9
 SHARE = 16  # no entry is larger than this part of the store, so that one does not drive out all others
 PATIENCE = 5.0  # seconds for another process that is writing
 OPENING = 60.0  # and for one that is opening the store
@@ -139,11 +139,11 @@ class TraceStore:
             megabytes: what it may take on the disk, in 10⁶ bytes.
 
         Raises:
-            BadInput: less than 1 MB.
+            BadInput: less than 1 MB, or more than `MOST_MEGABYTES`.
             StoreUnavailable: the directory cannot be written.
         """
-        if not megabytes >= 1:
-            raise BadInput(f"The store needs at least 1 MB, not {megabytes:g}.")
+        if not 1 <= megabytes <= MOST_MEGABYTES:
+            raise BadInput(f"The store may take from 1 to {MOST_MEGABYTES:,} MB, not {megabytes:g}.")
         self.directory = Path(directory)
         self._limit = int(megabytes * 1e6)
         try:

@@ -15,6 +15,7 @@ from core.engine import iter_generate
 from core.errors import BadInput
 from core.policies import Full, Policy
 from core.stories import Telling, stories
+from core.whole_numbers import MOST_SEED, whole
 
 if TYPE_CHECKING:
     from core.models import LanguageModel
@@ -67,7 +68,7 @@ def iter_stories(
         Progress; every prompt's last report is `finished`.
 
     Raises:
-        BadInput: no prompt or policy.
+        BadInput: no prompt or policy, or a seed that leaves none for the last prompt.
         BadInput, TextTooLong, NumericalError, OutOfMemory: as `generate`.
         UnsupportedModel: as `turn`.
     """
@@ -75,6 +76,7 @@ def iter_stories(
         raise BadInput("Write a story prompt first.")
     if not policies:
         raise BadInput("Choose at least one policy.")
+    seed = whole("seed", seed, 0, MOST_SEED - len(prompts) + 1)
     read = [turn(lm, prompt)[0] for prompt in prompts]
     for index, (prompt, tokens) in enumerate(zip(prompts, read, strict=True)):
         reports = iter_generate(

@@ -23,6 +23,10 @@ PARTS = {
     "Choose a smaller file": "请选择较小的文件",
     # what a number of a policy is called
     "budget": "预算",
+    "n_sink": "汇点词元数",
+    "seed": "随机种子",
+    "The number of new tokens": "续写的词元数",
+    "The text's length": "文本的长度",
     "Short context": "短上下文",
     # where runs come from
     "press Run in Explore": "请在“探索”中按“运行”",
@@ -78,10 +82,10 @@ MESSAGES = {
     "{policy} with a budget of {budget} is chosen twice. Change one of the two.": (
         "选了两次 {policy}（预算 {budget}）。请改动其中一个。"
     ),
-    "{name} must be a whole number of at least {least}, not {value}.": (
-        "{name}应是不小于 {least} 的整数，而不是 {value}。"
+    "{name} must be a whole number from {least} to {most}.": "{name}应是 {least} 到 {most} 之间的整数。",
+    "The temperature must be 0 (greedy) or a number from {coldest} to {hottest}.": (
+        "温度应是 0（总取最可能的词元），或 {coldest} 到 {hottest} 之间的数。"
     ),
-    "{name} must be at least {least}, not {value}.": "{name}至少应为 {least}，而不是 {value}。",
     "{sinks} sink tokens leave no room for recent ones in a budget of {budget}: raise the budget above {above}, or "
     "spare fewer.": (
         "预算 {budget} 放下 {sinks} 个汇点词元后，没有余地留给新近的词元：请把预算提高到 {above} 以上，或减少汇点词元。"

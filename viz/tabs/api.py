@@ -192,8 +192,6 @@ def trace(
         evicted_at[layer][group][token], the step after which the token was evicted, or 2147483647 for never; the
         tokens' pieces of text, their nll in nats, the perplexity, and the rest of `TraceAnswer`.
     """
-    if new_tokens < 0:
-        raise BadInput(f"new_tokens must be at least 0, not {new_tokens}.")
     limits.current.check_new_tokens(new_tokens)
     made = _policy(policy, budget, settings or {})
     record.under([made])

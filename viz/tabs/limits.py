@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from core.errors import BadInput, TextTooLong
 from core.texts import without_mark
 from core.trace import Tokens
+from core.whole_numbers import whole
 from viz.lesson_words import Language
 from viz.words import say
 
@@ -81,9 +82,9 @@ class Limits:
         """Refuse to write too much.
 
         Raises:
-            BadInput: these are too many.
+            BadInput: these are too many, or no number of tokens.
         """
-        self._check("max_new_tokens", n, "Ask for fewer")
+        self._check("max_new_tokens", whole("The number of new tokens", n, 0), "Ask for fewer")
 
     def check_budgets(self, budgets: Iterable[int]) -> None:
         """Refuse a budget that is too large.

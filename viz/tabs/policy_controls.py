@@ -42,7 +42,7 @@ def policy_controls() -> tuple[gr.Dropdown, gr.Slider, gr.Slider, list[gr.Slider
     settings = [
         gr.Slider(
             setting.metadata["minimum"],
-            setting.metadata["maximum"],
+            setting.metadata["slider"],
             value=setting.default,
             step=1,
             label=setting.metadata["label"],
