@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unicodedata import decimal
 
 import numpy as np
 
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 NEEDLE = "The secret number of the clockmaker is 7394."
 QUESTION = "What is the secret number of the clockmaker?"
 FACT = "7394"
+MARKS, SPACES = ",.'’٬，．", " \u00a0\u2009\u202f"  # that people put between thousands
+WRITTEN = re.compile(
+    rf"(?<![a-z_\d])(?<!\d[{MARKS}])"  # it begins here
+    rf"(?:{FACT}|{FACT[:-3]}[{MARKS}]{FACT[-3:]}|{FACT[:-3]}[{SPACES}]{FACT[-3:]}(?![{SPACES}]\d{{3}}(?!\d)))"
+    rf"(?![a-z_\d])(?![{MARKS}]\d)",  # and ends here
+    re.IGNORECASE,
+)
 CHRONICLE = Path(__file__).parent / "chronicle.txt"
 SENTENCE = re.compile(r"\S.*?[.!?]\"?(?:\s+|$)", re.DOTALL)
 
@@ -85,5 +93,9 @@ def hide(lm: "LanguageModel", depth: float, length: int) -> Haystack:
 
 
 def contains_fact(answer: str) -> bool:
-    """Whether the fact stands in the answer, not as a part of a longer number."""
-    return re.search(rf"(?<!\w){FACT}(?!\w)", answer) is not None
+    """Whether the fact stands in the answer, not as a part of a longer number or of a word in Latin letters.
+
+    As people write it: in the digits of any script, the thousands perhaps set off by a comma, a point, an apostrophe
+    or a space. Scripts without spaces between words may have a letter next to it.
+    """
+    return WRITTEN.search(re.sub(r"\d", lambda digit: str(decimal(digit[0])), answer)) is not None

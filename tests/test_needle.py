@@ -63,9 +63,26 @@ def test_texts_that_there_are_not_are_refused(lm):
             hide(lm, 0.5, length)
 
 
-def test_the_fact_is_found_as_a_whole():
-    assert contains_fact("It is 7394.") and contains_fact("“7394”") and contains_fact("7394")
-    assert not contains_fact("73945") and not contains_fact("17394") and not contains_fact("7,394")
+@pytest.mark.parametrize("number", ["7394", "7,394", "7.394", "7'394", "7’394", "7 394", "7\u00a0394", "7\u202f394"])
+def test_the_fact_is_found_as_people_write_it(number):
+    for answer in ("{}", "It is {}.", "“{}”", "No.{}, of course", "5 or {}, 100 or 6", "密码是{}。", "{}입니다"):
+        assert contains_fact(answer.format(number)), answer
+        for zero in "٠۰०０":  # the digits of other scripts stand in a row, too
+            there = str.maketrans({str(i): chr(ord(zero) + i) for i in range(10)})
+            assert contains_fact(answer.format(number.translate(there))), answer
+    assert contains_fact("٧٬٣٩٤") and contains_fact("７，３９４")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *("73945", "73941", "17394", "17,394", "1.7394", "7,394,000", "7394,000", "7394.5", "7.394,50", "7 394 000"),
+        *("17 394", "7,39,4", "73,94", "7,3940", "7 3940", "7 , 394", "7,\n394", "7  394", "x7394", "7394b", "7_394"),
+        *("٧٬٣٩٤٬٠٠٠", "１７３９４", "7395", ""),
+    ],
+)
+def test_another_number_is_not_the_fact(answer):
+    assert not contains_fact(answer)
 
 
 # ---- the test
