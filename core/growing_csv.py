@@ -2,6 +2,7 @@
 
 import csv
 import io
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, fields
 from os import PathLike
@@ -24,7 +25,8 @@ class GrowingCsv(Generic[R]):
     """The records of one dataclass, whose fields are the columns: str, int or float, the last two perhaps None.
 
     A run that was killed leaves at most half a line at its end, which is cut off when the file is opened again. A
-    file that is no such CSV is refused and left as it is. Text must be without line breaks.
+    file that is no such CSV is refused and left as it is. Text must be without line breaks. A new file begins with a
+    byte order mark, without which Excel does not take it for UTF-8; one without it goes on as it is.
 
     Attributes:
         records: all that are in the file.
@@ -39,7 +41,7 @@ class GrowingCsv(Generic[R]):
         hints = get_type_hints(kind)
         names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
         self._kind = kind
-        self._header = _line(names)
+        self._header = BOM_UTF8 + _line(names)
         self._parsers = [PARSERS[hints[name]] for name in names]
         try:
             self._file: BinaryIO = open(path, "ab+")  # noqa: SIM115 (closed by `close`)
@@ -56,9 +58,8 @@ class GrowingCsv(Generic[R]):
         content = self._file.read()
         whole = content[: content.rfind(b"\n") + 1]
         try:
-            if not (whole or self._header).startswith(self._header) or not (whole or self._header.startswith(content)):
-                raise ValueError("another header")
-            lines = io.StringIO(whole[len(self._header) :].decode(), newline="")
+            header = self._header_of(whole, content)
+            lines = io.StringIO(whole[len(header) :].decode(), newline="")
             records = [self._parsed(values) for values in csv.reader(lines)]
         except (ValueError, csv.Error) as e:
             raise BadInput(f"{path} is a file of another kind. Choose another file.") from e
@@ -66,6 +67,13 @@ class GrowingCsv(Generic[R]):
         if not whole:
             self._write(self._header)
         return records
+
+    def _header_of(self, whole: bytes, content: bytes) -> bytes:
+        """The header of these whole lines, with or without mark; raise ValueError if they and the rest have another."""
+        for header in (self._header, self._header.removeprefix(BOM_UTF8)):
+            if whole.startswith(header) or (not whole and header.startswith(content)):
+                return header
+        raise ValueError("another header")
 
     def _parsed(self, values: list[str]) -> R:
         """Raise ValueError unless these are the values of a record."""

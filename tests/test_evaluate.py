@@ -365,7 +365,7 @@ def test_the_command_prints_the_table_and_goes_on(directory, lm, examples, tmp_p
     assert printed.out.splitlines() == table(expected)
     assert len(printed.err.splitlines()) == len(expected) == 15
     assert "a1, Full: " in printed.err and "c3, Window, budget 20: " in printed.err
-    with out.open(newline="", encoding="utf-8") as rows:
+    with out.open(newline="", encoding="utf-8-sig") as rows:
         assert [row["answer"] for row in csv.DictReader(rows)] == [one.answer for one in expected]
     assert main(command(directory, file, out, task="squality")) == 0
     assert capsys.readouterr() == (printed.out, "")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from codecs import BOM_UTF8
 from dataclasses import astuple, replace
 from functools import partial
 from importlib import import_module
@@ -269,22 +270,26 @@ def test_records_survive_the_file_to_the_last_digit(tmp_path):
     write(path, ODD[:2])
     write(path, ODD[2:])
     assert read(path) == ODD
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         header, *rows = csv.reader(file)
+    assert path.read_bytes().startswith(BOM_UTF8)
+    assert header[0] == "model"
     assert header[-6:] == ["policy", "budget", "tokens", "nll_sum", "perplexity", "seconds"]
     assert [row[5:7] for row in rows] == [["full", ""], ["tova", "64"], ["h2o", "64"]]
 
 
-def test_a_file_cut_anywhere_loses_at_most_its_half_line(tmp_path):
+@pytest.mark.parametrize("mark", [BOM_UTF8, b""], ids=["marked", "as before"])
+def test_a_file_cut_anywhere_loses_at_most_its_half_line(tmp_path, mark):
     path = tmp_path / "sweep.csv"
     write(path, ODD)
-    whole = path.read_bytes()
+    whole = mark + path.read_bytes().removeprefix(BOM_UTF8)
     for n in range(len(whole)):
         path.write_bytes(whole[:n])
         kept = max(whole[:n].count(b"\n") - 1, 0)
         assert read(path) == ODD[:kept]
         write(path, ODD[kept:])
-        assert path.read_bytes() == whole
+        began = b"\n" in whole[:n]  # else the file is begun anew, with a mark
+        assert path.read_bytes() == (whole if began else BOM_UTF8 + whole.removeprefix(BOM_UTF8))
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,11 @@ COLUMNS = (
 )
 
 
+def table_file(path: Path) -> TextIO:
+    """Open a table (.csv) to write it, in UTF-8 with a byte order mark: without it Excel reads it as something else."""
+    return path.open("w", encoding="utf-8-sig", newline="")
+
+
 def write_csv(trace: Trace, file: TextIO) -> None:
     """One line per decider and token; empty where there is nothing to say: no KV head, never evicted, no window.
 
@@ -68,7 +73,7 @@ def write_files(trace: Trace) -> list[str]:
     """Write the trace (.npz), the table (.csv) and the page (.html); returns their paths."""
     folder = new_folder()
     table, page = (folder / f"{_name(trace)}.{kind}" for kind in ("csv", "html"))
-    with table.open("w", encoding="utf-8", newline="") as text:
+    with table_file(table) as text:
         write_csv(trace, text)
     page.write_text(standalone_html(trace), encoding="utf-8")
     return [write_trace(trace, folder), str(table), str(page)]
@@ -78,21 +83,23 @@ def write_comparison(traces: Sequence[Trace], costs: DataFrame) -> list[str]:
     """Write the table of costs (.csv) and every trace (.npz); returns their paths."""
     folder = new_folder()
     table = folder / "comparison.csv"
-    costs.to_csv(table, index=False)
+    with table_file(table) as text:
+        costs.to_csv(text, index=False)
     return [str(table), *(write_trace(trace, folder) for trace in traces)]
 
 
 def write_table(rows: DataFrame, name: str) -> str:
     """Write a table as `name`.csv; returns its path."""
     path = new_folder() / f"{name}.csv"
-    rows.to_csv(path, index=False)
+    with table_file(path) as text:
+        rows.to_csv(text, index=False)
     return str(path)
 
 
 def write_rows(rows: Sequence[dict[str, Any]], name: str) -> Path:
     """Write rows as they are, with all digits, as `name`.csv; returns its path."""
     path = new_folder() / f"{name}.csv"
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with table_file(path) as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

@@ -255,7 +255,7 @@ def test_a_run_can_be_taken_away(page: Page, tmp_path: Path, open_page: Callable
         download.value.save_as(saved[kind])
     example = first_trace()
     assert (Trace.load(saved["npz"]).evicted_at == example.evicted_at).all()
-    with saved["csv"].open(encoding="utf-8", newline="") as file:
+    with saved["csv"].open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == example.evicted_at.size
     assert "".join(row["token"] for row in rows if row["layer"] == "0") == EXAMPLES[0].text
@@ -301,7 +301,7 @@ def test_policies_are_compared_side_by_side(page: Page, tmp_path: Path) -> None:
     with page.expect_download() as download:
         links.first.click()
     download.value.save_as(tmp_path / "costs.csv")
-    with (tmp_path / "costs.csv").open(encoding="utf-8", newline="") as file:
+    with (tmp_path / "costs.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["policy"] for row in rows] == policies
     assert float(rows[0]["ΔNLL (nats)"]) == 0 < float(rows[3]["ΔNLL (nats)"])

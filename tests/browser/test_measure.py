@@ -135,7 +135,7 @@ def test_a_table_sorts_numbers_as_numbers_and_can_be_taken_away(page: Page) -> N
     with page.expect_download() as download:
         page.locator("#measure-csv").click()
     assert download.value.suggested_filename == "first-tokens.csv"
-    with Path(download.value.path()).open(encoding="utf-8", newline="") as file:
+    with Path(download.value.path()).open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["token"] for row in rows] == list(TOVA.tokens.pieces[:26])
     assert [float(row["mean steps kept"]) for row in rows] == ordered.tolist()

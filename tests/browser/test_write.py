@@ -189,7 +189,7 @@ def exported(page: Page, folder: Path) -> list[dict[str, str]]:
     with page.expect_download() as download:
         page.locator("#judge-files a[download]").first.click()
     download.value.save_as(folder / "votes.csv")
-    with (folder / "votes.csv").open(encoding="utf-8", newline="") as file:
+    with (folder / "votes.csv").open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
 
 

@@ -9,7 +9,7 @@ import gradio as gr
 from core.errors import BadInput, UserError
 from core.judge import Judge
 from core.votes import Verdict, VoteStore, full_comes_first
-from viz.export import new_folder
+from viz.export import new_folder, table_file
 from viz.markup import note, status
 from viz.story_cards import CSS, pair_html
 from viz.story_figures import tally_figure
@@ -166,10 +166,12 @@ def _export(store: VoteStore) -> None:
     button = gr.Button("Export the votes", elem_id="judge-export", min_width=180, scale=0)
     files = gr.Files(label="All votes (.csv)", elem_id="judge-files", visible=False, height=110)
 
-    def export() -> Any:
-        path = new_folder() / "votes.csv"
-        with path.open("w", encoding="utf-8", newline="") as file:
-            store.export(file)
-        return gr.update(value=[str(path)], visible=True)
+    button.click(lambda: gr.update(value=[export_votes(store)], visible=True), None, files, **QUIETLY)
 
-    button.click(export, None, files, **QUIETLY)
+
+def export_votes(store: VoteStore) -> str:
+    """Write all votes as votes.csv; returns its path."""
+    path = new_folder() / "votes.csv"
+    with table_file(path) as file:
+        store.export(file)
+    return str(path)
