@@ -30,14 +30,12 @@ from torch import Tensor, nn
 from core.errors import UnsupportedModel
 from core.policies import Floats, Ints
 from core.text_length import FIXED, kinds_of
-from core.trace import Positions
+from core.trace import LONGEST_GAP, Positions
 
 if TYPE_CHECKING:
     from core.models import LanguageModel
 
 Distances: TypeAlias = NDArray[Any]  # whole numbers in-cache, else real
-
-LONGEST_GAP = 10
 
 
 class Rotary:

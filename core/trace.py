@@ -161,7 +161,8 @@ class Trace:
         if not self.sliding_windows:
             return attended
         windows = np.array(self.sliding_windows)[:, None, None]
-        return attended & ((windows == 0) | (_distances(attended, step, self.positions) < windows))
+        seen: Bools = attended & ((windows == 0) | (_distances(attended, step, self.positions) < windows))
+        return seen
 
     def _check(self, step: int) -> None:
         if not 0 <= step < len(self):
