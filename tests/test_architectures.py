@@ -70,3 +70,13 @@ def test_a_window_that_hides_nothing_is_no_reason(tmp_path: Path) -> None:
     config = tiny_config("phimoe")
     config.sliding_window = config.max_position_embeddings
     assert isinstance(config, PhimoeConfig) and load(saved(config, tmp_path))
+
+
+def test_the_readme_says_the_same() -> None:
+    """Of the types that it names."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    section = readme.partition("## What is refused")[2].partition("\n## ")[0]
+    runs, _, refused = section.partition("refused, because")
+    known = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    assert known & set(re.findall(r"`([\w-]+)`", runs)) <= set(RUNS)
+    assert known & set(re.findall(r"`([\w-]+)`", refused)) <= set(REASONS)
