@@ -15,7 +15,6 @@ from traces import random_trace
 from core import survival
 from core.policies import make_policy, settings_of
 from viz.tabs.measure import OF_ALL_RUNS, OF_ONE_RUN, measure_tab
-from viz.tabs.uploads import MOST_BYTES
 
 TOVA = random_trace(1, layers=5)
 HEADS = replace(
@@ -166,7 +165,7 @@ def test_saved_traces_and_files_that_are_none(page: Page, tmp_path: Path) -> Non
     words, other, large = (tmp_path / f"{name}.npz" for name in ("words", "other", "large"))
     words.write_text("hello")
     np.savez(other, hello=np.arange(3))
-    np.savez_compressed(large, evicted_at=np.zeros(MOST_BYTES // 8 + 1))
+    np.savez_compressed(large, evicted_at=np.zeros(100_000_000 // 8 + 1))
     page.locator("#measure-files").get_by_label("Clear").click()
     expect(status(page)).to_contain_text("choose some .npz files")
     for file, message in ((words, "words.npz: This"), (other, "other.npz: This"), (large, "at most 100 MB")):
