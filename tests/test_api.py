@@ -3,9 +3,11 @@
 import ast
 import asyncio
 import json
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -172,6 +174,23 @@ def test_mistakes_are_told_in_words(client: Client, talker, endpoint: str, wrong
     with pytest.raises(AppError, match=told) as refusal:
         client.predict(**{"text": TEXT, "model": talker.model_id} | wrong, api_name=endpoint)
     assert "Reference" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("budget", "seed", "told"),
+    [("NaN", "0", "budget: .*integer"), ("4", "1e999", "seed: .*integer"), ("4", str(2**64), "seed must be")],
+)
+def test_numbers_that_only_a_hand_can_write_are_refused_in_words(
+    address: str, talker, budget: str, seed: str, told: str
+) -> None:
+    url = f"{address}gradio_api/call/trace"
+    settings = f'{{"seed": {seed}}}, "original", {json.dumps(talker.model_id)}, false'
+    body = f'{{"data": [{json.dumps(TEXT)}, "random", {budget}, 0, {settings}]}}'
+    with urlopen(Request(url, body.encode(), {"content-type": "application/json"})) as asked:
+        event = json.load(asked)["event_id"]
+    with urlopen(f"{url}/{event}") as answer:
+        said = answer.read().decode()
+    assert re.search(told, said) and "Reference" not in said and "Traceback" not in said, said
 
 
 def test_a_run_reports_and_ends_when_nobody_waits_for_it(client: Client, talker) -> None:
