@@ -2,18 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from core.chat import chats, turn
 from core.engine import iter_generate
 from core.errors import BadInput
 from core.evidence import passage_of
+from core.models import LanguageModel
 from core.policies import Full, Policy
 from core.texts import without_mark
 from core.trace import Prefill, Tokens, Trace
-
-if TYPE_CHECKING:
-    from core.models import LanguageModel
 
 CHUNK = 64  # tokens of the document per forward pass
 MAX_NEW_TOKENS = 64  # an answer of a sentence or two
@@ -78,7 +75,7 @@ class AskProgress:
     answers: list[Answer]
 
 
-def prompt_of(lm: "LanguageModel", document: str, question: str) -> Prompt:
+def prompt_of(lm: LanguageModel, document: str, question: str) -> Prompt:
     """The document, then the question, in the model's chat format if it has one, else with an open "Answer:".
 
     What the user wrote is text: a control token spelled out in it is read as the characters it is spelled with.
@@ -106,7 +103,7 @@ def prompt_of(lm: "LanguageModel", document: str, question: str) -> Prompt:
 
 
 def iter_ask(
-    lm: "LanguageModel",
+    lm: LanguageModel,
     prompt: Prompt | Tokens,
     policies: Sequence[Policy],
     *,
@@ -128,7 +125,7 @@ def iter_ask(
 
 
 def ask(
-    lm: "LanguageModel",
+    lm: LanguageModel,
     prompt: Prompt | Tokens,
     policies: Sequence[Policy],
     *,
@@ -155,7 +152,7 @@ def ask(
     return last.answers
 
 
-def answer_of(lm: "LanguageModel", trace: Trace) -> Answer:
+def answer_of(lm: LanguageModel, trace: Trace) -> Answer:
     """What a trace has written so far."""
     written = trace.tokens[trace.prompt_length :]
     pieces = [piece for piece, special in zip(written.pieces, written.special, strict=True) if not special]

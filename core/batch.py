@@ -10,7 +10,7 @@ This is the only file that knows transformers' `AttentionInterface`. It needs no
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -20,13 +20,11 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from core.errors import OutOfMemory, UnsupportedModel
+from core.models import LanguageModel
 from core.policies import Floats, Ints
 from core.rotary import Distances, LateLogits, LateRotation
 from core.run import FREE, VANISHING, Run
 from core.text_length import text_of
-
-if TYPE_CHECKING:
-    from core.models import LanguageModel
 
 Watch: TypeAlias = Callable[[int, range, list[Ints], Tensor], None]
 """Takes a layer, a chunk, the positions of the columns per run, (groups, columns), and the attention, (runs, KV heads,
@@ -55,7 +53,7 @@ class Batch:
     """
 
     def __init__(
-        self, lm: "LanguageModel", runs: list[Run], watch: Watch | None = None, late: LateRotation | None = None
+        self, lm: LanguageModel, runs: list[Run], watch: Watch | None = None, late: LateRotation | None = None
     ) -> None:
         self.lm = lm
         self.runs = runs

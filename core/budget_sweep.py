@@ -9,20 +9,18 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from core.engine import LONGEST_CHUNK, REPORT_EVERY, iter_replay
 from core.errors import BadInput, UnknownPolicy
 from core.growing_csv import check_continues
+from core.models import LanguageModel
 from core.policies import Full, Policy, make_policy
 from core.records import BASELINE, FULL, LABELS, Reading, Record
 from core.trace import Tokens
 from core.whole_numbers import whole
-
-if TYPE_CHECKING:
-    from core.models import LanguageModel
 
 Text: TypeAlias = Tokens | Sequence[int]
 
@@ -62,7 +60,7 @@ class Plan:
 
 
 def iter_sweep(
-    lm: "LanguageModel",
+    lm: LanguageModel,
     documents: Text | Mapping[str, Text],
     policies: Sequence[str],
     budgets: Sequence[int],
@@ -90,7 +88,7 @@ def iter_sweep(
         reported = time.monotonic()
 
 
-def iter_reading(lm: "LanguageModel", reading: Reading, tokens: Tokens) -> Iterator[Record]:
+def iter_reading(lm: LanguageModel, reading: Reading, tokens: Tokens) -> Iterator[Record]:
     """Read one window under one policy with one budget.
 
     Yields the record of as much as has been read, several times a second; the last is the whole window's.
@@ -112,7 +110,7 @@ def iter_reading(lm: "LanguageModel", reading: Reading, tokens: Tokens) -> Itera
 
 
 def sweep(
-    lm: "LanguageModel",
+    lm: LanguageModel,
     documents: Text | Mapping[str, Text],
     policies: Sequence[str],
     budgets: Sequence[int],
@@ -150,7 +148,7 @@ def sweep(
 
 
 def plan_sweep(
-    lm: "LanguageModel",
+    lm: LanguageModel,
     documents: Text | Mapping[str, Text],
     policies: Sequence[str],
     budgets: Sequence[int],
@@ -198,7 +196,7 @@ def _curves(policies: Sequence[str], budgets: Sequence[int]) -> tuple[list[tuple
     return curves, [f"{LABELS[key]} is left out with budget {budget}: {e}" for (key, budget), e in refused.items()]
 
 
-def _windows(lm: "LanguageModel", name: str, tokens: Tokens, window: int | None) -> list[Tokens]:
+def _windows(lm: LanguageModel, name: str, tokens: Tokens, window: int | None) -> list[Tokens]:
     if len(tokens) < 2:
         raise BadInput(f"{name} has fewer than two tokens: there is nothing to predict.")
     length = lm.context_length or len(tokens)

@@ -1,19 +1,18 @@
 """Whether a model's attention can be replaced faithfully, tried on a few tokens: else a picture would be fiction."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from core import batch
 from core.errors import UnsupportedModel, UserError
+from core.models import LanguageModel
 from core.policies import Full
 from core.rotary import LateRotation, Rotary
 from core.run import Run
 from core.weights import not_numbers
-
-if TYPE_CHECKING:
-    from core.models import LanguageModel
 
 # What a configuration may say at most; beyond it is a slip, which would cost hours or all the memory to find out.
 MOST = {
@@ -152,14 +151,21 @@ class _Witness(batch.Batch):
         return super().attend(layer, query, key, value, scaling, window)
 
 
-def check_rotary(lm: "LanguageModel", rotary: Rotary) -> None:
-    """Refuse a model unless, under the full policy, its output is the same when rows are numbered from 0 at every step.
+_checked: WeakKeyDictionary[LanguageModel, Rotary] = WeakKeyDictionary()
 
-    The text does not start at 0, so that the output is the same only if nothing counts but how far apart rows are.
+
+def checked_rotary(lm: LanguageModel) -> Rotary:
+    """The model's rotary embedding, for rows that are numbered anew.
+
+    Under the full policy, the output must be the same when rows are numbered from 0 at every step. The text that is
+    tried does not start at 0, so that this is so only if nothing counts but how far apart rows are.
 
     Raises:
-        UnsupportedModel: it is not.
+        UnsupportedModel: it has none, or one that cannot be applied late.
     """
+    if lm in _checked:
+        return _checked[lm]
+    rotary = Rotary(lm)
     ids = _probe(lm, 8)
     chunks = [range(5, 13)]
     expected = _output(_Witness(lm, 13), ids, chunks)
@@ -171,6 +177,8 @@ def check_rotary(lm: "LanguageModel", rotary: Rotary) -> None:
             f"evicted (it differs by {off:.2g}), so a picture of it would be fiction. "
             'Use positions="original", or choose another architecture.'
         )
+    _checked[lm] = rotary
+    return rotary
 
 
 def _probe(lm: "LanguageModel", count: int) -> torch.Tensor:

@@ -1,23 +1,20 @@
 """A user's text as a turn in the model's chat format. What the user wrote stays text and gives no commands."""
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from core.errors import BadInput, UnsupportedModel
+from core.models import LanguageModel
 from core.trace import Tokens
-
-if TYPE_CHECKING:
-    from core.models import LanguageModel
 
 MARK = "\ue000"  # stands for the text while the template is filled in: a character that nobody uses
 
 
-def chats(lm: "LanguageModel") -> bool:
+def chats(lm: LanguageModel) -> bool:
     """Whether the model has a chat template."""
     return lm.tokenizer is not None and bool(lm.tokenizer.chat_template)
 
 
-def turn(lm: "LanguageModel", text: str) -> tuple[Tokens, int]:
+def turn(lm: LanguageModel, text: str) -> tuple[Tokens, int]:
     """The text as a user's turn to which the model's answer is due; plain text if the model has no chat template.
 
     The template is filled in and encoded as transformers' `apply_chat_template` does, except that the text keeps its
@@ -37,7 +34,7 @@ def turn(lm: "LanguageModel", text: str) -> tuple[Tokens, int]:
     return _encoded(lm, before + text + after, range(len(before), len(before) + len(text))), len(before)
 
 
-def _frame(lm: "LanguageModel") -> tuple[str, str]:
+def _frame(lm: LanguageModel) -> tuple[str, str]:
     """What the template puts before and after a user's turn."""
     messages = [{"role": "user", "content": MARK}]
     filled = lm.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -49,7 +46,7 @@ def _frame(lm: "LanguageModel") -> tuple[str, str]:
     return before, after
 
 
-def _encoded(lm: "LanguageModel", whole: str, own: range) -> Tokens:
+def _encoded(lm: LanguageModel, whole: str, own: range) -> Tokens:
     """Encode it all, without control tokens among the characters of `own`, which are the user's.
 
     A control token is found only where it is whole. So wherever one is found in the user's text, the text is cut after

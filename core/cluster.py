@@ -12,25 +12,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from core.budget_sweep import SweepProgress, Text, iter_reading, plan_sweep
 from core.errors import ClusterError, OutOfMemory, UserError
 from core.loading import load_model
+from core.models import LanguageModel
 from core.records import LABELS, Reading, Record
 from core.trace import Tokens
-
-if TYPE_CHECKING:
-    from core.models import LanguageModel
 
 ATTEMPTS = 3  # of a reading, or of loading the model, before a worker that dies at it is no accident
 BESIDE_THE_WEIGHTS = 2**30  # bytes that a worker needs for its libraries and for what it computes
 
 
 def iter_cluster_sweep(
-    lm: "LanguageModel",
+    lm: LanguageModel,
     documents: Text | Mapping[str, Text],
     policies: Sequence[str],
     budgets: Sequence[int],
@@ -97,7 +95,7 @@ class _Task:
 class _Crew:
     """The workers of a sweep. One that has not loaded the model is given no reading, so none waits for a machine."""
 
-    def __init__(self, ray: Any, lm: "LanguageModel", readings: Sequence[tuple[Reading, Tokens]], first: int) -> None:
+    def __init__(self, ray: Any, lm: LanguageModel, readings: Sequence[tuple[Reading, Tokens]], first: int) -> None:
         self.ray = ray
         self.readings = readings
         self._waiting = deque(_Task(i) for i in range(first, len(readings)))
@@ -168,7 +166,7 @@ def _given_up(reading: Reading | None, error: Exception) -> ClusterError:
     )
 
 
-def _shares(ray: Any, lm: "LanguageModel") -> tuple[int, dict[str, int]]:
+def _shares(ray: Any, lm: LanguageModel) -> tuple[int, dict[str, int]]:
     """How many workers the cluster has room for, and what each asks of Ray."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if gpus := int(sum(machine.get("GPU", 0) for machine in machines)):

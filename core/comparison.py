@@ -6,7 +6,6 @@ The logits of a chunk are compared and thrown away, so a long text takes no more
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,11 +16,9 @@ from core.batch import Batch
 from core.costs import Comparison, ForgottenAttention
 from core.engine import LONGEST_CHUNK, REPORT_EVERY, read_chunks, start_reading
 from core.errors import BadInput
+from core.models import LanguageModel
 from core.policies import Full, Ints, Policy
 from core.trace import Bools, Floats, Positions, Tokens, Trace
-
-if TYPE_CHECKING:
-    from core.models import LanguageModel
 
 CHUNK = 128  # tokens, fewer than a replay's: the logits of all runs are there at once
 
@@ -36,7 +33,7 @@ class ComparisonProgress:
 
 
 def iter_compare(
-    lm: "LanguageModel",
+    lm: LanguageModel,
     tokens: Tokens | Sequence[int],
     policies: Sequence[Policy],
     *,
@@ -69,7 +66,7 @@ def iter_compare(
 
 
 def compare(
-    lm: "LanguageModel",
+    lm: LanguageModel,
     tokens: Tokens | Sequence[int],
     policies: Sequence[Policy],
     *,
@@ -124,7 +121,7 @@ def _comparison(batch: Batch, tokens: Tokens, kl: Floats, agrees: Bools, seconds
     )
 
 
-def forgotten_attention(lm: "LanguageModel", traces: Sequence[Trace], step: int) -> list[ForgottenAttention]:
+def forgotten_attention(lm: LanguageModel, traces: Sequence[Trace], step: int) -> list[ForgottenAttention]:
     """How much of the full model's attention at a step falls on tokens that a policy no longer has.
 
     Takes one replay of the full model up to that step.
@@ -150,7 +147,7 @@ def forgotten_attention(lm: "LanguageModel", traces: Sequence[Trace], step: int)
     ]
 
 
-def _check_traces(lm: "LanguageModel", traces: Sequence[Trace]) -> None:
+def _check_traces(lm: LanguageModel, traces: Sequence[Trace]) -> None:
     if not traces:
         raise BadInput("Choose at least one policy.")
     for trace in traces:
@@ -160,7 +157,7 @@ def _check_traces(lm: "LanguageModel", traces: Sequence[Trace]) -> None:
             raise BadInput("These traces are of different texts: give traces of one text.")
 
 
-def _full_attention(lm: "LanguageModel", tokens: Tokens, step: int) -> Floats:
+def _full_attention(lm: LanguageModel, tokens: Tokens, step: int) -> Floats:
     """(layers, KV heads, step + 1): what the full model's query at that step pays to each token."""
     layers: list[Floats] = []
 

@@ -13,7 +13,6 @@ own (Mistral) gives rows beyond it no attention; they stay in the multi-state un
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,7 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.batch import Batch, Watch
+from core.capability import checked_rotary
 from core.errors import BadInput, NumericalError, OutOfMemory
+from core.models import LanguageModel
 from core.policies import Ints, Policy
 from core.prompt import check_prompt
 from core.rotary import LateRotation
@@ -29,9 +30,6 @@ from core.run import FREE, Run
 from core.sampling import Sampler
 from core.trace import Positions, Prefill, Tokens, Trace
 from core.whole_numbers import whole
-
-if TYPE_CHECKING:
-    from core.models import LanguageModel
 
 REPORT_EVERY = 0.25  # seconds between two reports of progress
 LONGEST_CHUNK = 256
@@ -48,7 +46,7 @@ class Progress:
 
 
 def iter_replay(
-    lm: "LanguageModel",
+    lm: LanguageModel,
     tokens: Tokens | Sequence[int],
     policy: Policy,
     *,
@@ -73,7 +71,7 @@ def iter_replay(
 
 
 def replay(
-    lm: "LanguageModel",
+    lm: LanguageModel,
     tokens: Tokens | Sequence[int],
     policy: Policy,
     *,
@@ -121,7 +119,7 @@ def replay(
 
 
 def iter_generate(
-    lm: "LanguageModel",
+    lm: LanguageModel,
     tokens: Tokens | Sequence[int],
     policies: Policy | Sequence[Policy],
     *,
@@ -152,7 +150,7 @@ class _Writers:
 
     def __init__(
         self,
-        lm: "LanguageModel",
+        lm: LanguageModel,
         tokens: Tokens | Sequence[int],
         policies: Policy | Sequence[Policy],
         max_new_tokens: int,
@@ -207,7 +205,7 @@ class _Writers:
 
 
 def generate(
-    lm: "LanguageModel",
+    lm: LanguageModel,
     tokens: Tokens | Sequence[int],
     policies: Policy | Sequence[Policy],
     *,
@@ -255,7 +253,7 @@ def generate(
 
 
 def attention_of(
-    lm: "LanguageModel",
+    lm: LanguageModel,
     tokens: Tokens | Sequence[int],
     policy: Policy,
     layer: int,
@@ -308,7 +306,7 @@ def attention_of(
 
 
 def start_reading(
-    lm: "LanguageModel",
+    lm: LanguageModel,
     tokens: Tokens,
     policies: Sequence[Policy],
     *,
@@ -331,7 +329,7 @@ def start_reading(
 
 
 def _started(
-    lm: "LanguageModel",
+    lm: LanguageModel,
     tokens: Tokens,
     policies: Sequence[Policy],
     total: int,
@@ -363,8 +361,8 @@ def _started(
     return Batch(lm, runs, late=_late(lm, positions))
 
 
-def _late(lm: "LanguageModel", positions: Positions) -> LateRotation | None:
-    return None if positions == "original" else LateRotation(lm.rotary, positions)
+def _late(lm: LanguageModel, positions: Positions) -> LateRotation | None:
+    return None if positions == "original" else LateRotation(checked_rotary(lm), positions)
 
 
 def read_chunks(batch: Batch, tokens: Tokens, chunk: int | None) -> Iterator[tuple[range, Tensor]]:
@@ -419,7 +417,7 @@ def _check_number(total: Tensor) -> None:
         )
 
 
-def _traces(lm: "LanguageModel", runs: list[Run], tokens: Tokens, written: list[list[int]]) -> list[Trace]:
+def _traces(lm: LanguageModel, runs: list[Run], tokens: Tokens, written: list[list[int]]) -> list[Trace]:
     traces = []
     for run, new in zip(runs, written or [[]] * len(runs), strict=True):
         so_far = lm.continued(tokens, new) if new else tokens

@@ -11,21 +11,18 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 from core.answers import Rouge, f1, rouge
 from core.ask import answer_of
 from core.engine import LONGEST_CHUNK, iter_generate
 from core.errors import BadInput
 from core.growing_csv import check_continues
+from core.models import LanguageModel
 from core.policies import Full, make_policy
 from core.records import FULL, LABELS
 from core.trace import Prefill, Tokens
 from core.whole_numbers import whole
 from core.zeroscrolls import TASKS, Example, prompt_of
-
-if TYPE_CHECKING:
-    from core.models import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ class EvaluateProgress:
 
 
 def iter_evaluate(
-    lm: "LanguageModel",
+    lm: LanguageModel,
     task: str,
     examples: Sequence[Example],
     policies: Sequence[str],
@@ -122,7 +119,7 @@ def iter_evaluate(
 
 
 def evaluate(
-    lm: "LanguageModel",
+    lm: LanguageModel,
     task: str,
     examples: Sequence[Example],
     policies: Sequence[str],
@@ -157,7 +154,7 @@ def evaluate(
 
 
 def _plan(
-    lm: "LanguageModel",
+    lm: LanguageModel,
     task: str,
     examples: Sequence[Example],
     policies: Sequence[str],

@@ -11,11 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from core.capability import check_rotary
 from core.errors import BadInput
 from core.pieces import Pieces
 from core.registry import ModelSpec
-from core.rotary import Rotary
 from core.trace import Tokens
 
 
@@ -56,17 +54,6 @@ class LanguageModel:
     def context_length(self) -> int | None:
         """The most tokens the model was trained to read; None if its configuration does not say."""
         return getattr(self.config, "max_position_embeddings", None)
-
-    @cached_property
-    def rotary(self) -> Rotary:
-        """Its rotary embedding, for rows that are numbered anew; checked when first asked for.
-
-        Raises:
-            UnsupportedModel: it has none, or one that cannot be applied late.
-        """
-        rotary = Rotary(self)
-        check_rotary(self, rotary)
-        return rotary
 
     @cached_property
     def pieces(self) -> Pieces:

@@ -7,16 +7,13 @@ our own writing, and does not repeat itself.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from core.ask import Answer, Prompt, iter_ask, prompt_of
 from core.errors import BadInput
 from core.evidence import fate
 from core.haystack import QUESTION, Haystack, NeedleResult, contains_fact, hide
+from core.models import LanguageModel
 from core.policies import Policy
-
-if TYPE_CHECKING:
-    from core.models import LanguageModel
 
 NEW_TOKENS = 24  # room for a sentence with the fact in it
 
@@ -31,7 +28,7 @@ class NeedleProgress:
 
 
 def iter_needle(
-    lm: "LanguageModel", policies: Sequence[Policy], depths: Sequence[float], lengths: Sequence[int]
+    lm: LanguageModel, policies: Sequence[Policy], depths: Sequence[float], lengths: Sequence[int]
 ) -> Iterator[NeedleProgress]:
     """`needle` as a generator that reports progress after every text, and several times a second in each.
 
@@ -55,7 +52,7 @@ def iter_needle(
 
 
 def needle(
-    lm: "LanguageModel", policies: Sequence[Policy], depths: Sequence[float], lengths: Sequence[int]
+    lm: LanguageModel, policies: Sequence[Policy], depths: Sequence[float], lengths: Sequence[int]
 ) -> list[NeedleResult]:
     """Ask for the fact hidden at every depth of texts of every length, under every policy and the full model.
 

@@ -1,24 +1,21 @@
 """The ceiling: reads a text once under the full model, so that the oracle policy can know its future."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
 from core.engine import LONGEST_CHUNK, read_chunks, start_reading
 from core.errors import TextTooLong
+from core.models import LanguageModel
 from core.policies import Floats, Full, Ints, Oracle
 from core.trace import Tokens
 from core.whole_numbers import whole
 
-if TYPE_CHECKING:
-    from core.models import LanguageModel
-
 LONGEST_FORESIGHT = 2048  # tokens
 
 
-def foresee(lm: "LanguageModel", tokens: Tokens | Sequence[int], budget: int) -> Oracle:
+def foresee(lm: LanguageModel, tokens: Tokens | Sequence[int], budget: int) -> Oracle:
     """The oracle policy for this text, after one replay of the full model.
 
     Its table takes 2 · layers · n² bytes: 250 MB for 2,048 tokens and 30 layers.

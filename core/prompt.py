@@ -2,22 +2,20 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import numpy as np
 
 from core.errors import BadInput, TextTooLong
+from core.models import LanguageModel
 from core.policies import Oracle, Policy
 from core.rotary import rotary_embedding
 from core.trace import Positions, Prefill, Tokens
 from core.whole_numbers import whole
 
-if TYPE_CHECKING:
-    from core.models import LanguageModel
-
 
 def check_prompt(
-    lm: "LanguageModel",
+    lm: LanguageModel,
     tokens: Tokens,
     total: int,
     policies: Sequence[Policy],
@@ -43,7 +41,7 @@ def check_prompt(
 
 
 def _check_beyond(
-    lm: "LanguageModel",
+    lm: LanguageModel,
     limit: int,
     total: int,
     at_once: int,
@@ -71,7 +69,7 @@ def _check_beyond(
         raise TextTooLong(f"{too_long}As many as {rows:,} rows would be attended to at once. Lower the budget.")
 
 
-def _check_foresight(lm: "LanguageModel", oracle: Oracle, tokens: Tokens, total: int) -> None:
+def _check_foresight(lm: LanguageModel, oracle: Oracle, tokens: Tokens, total: int) -> None:
     if total > len(tokens):
         raise BadInput(
             "The oracle knows the future only of a text that is there: it can read, but it cannot write. Choose "

@@ -20,7 +20,7 @@ in which the rows stand where they are said to stand. Under a budget below the w
 """
 
 import sys
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -28,12 +28,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from core.errors import UnsupportedModel
+from core.models import LanguageModel
 from core.policies import Floats, Ints
 from core.text_length import FIXED, kinds_of
 from core.trace import LONGEST_GAP, Positions
-
-if TYPE_CHECKING:
-    from core.models import LanguageModel
 
 Distances: TypeAlias = NDArray[Any]  # whole numbers in-cache, else real
 
@@ -49,7 +47,7 @@ class Rotary:
         UnsupportedModel: the model has none, or one that cannot be told its positions late.
     """
 
-    def __init__(self, lm: "LanguageModel") -> None:
+    def __init__(self, lm: LanguageModel) -> None:
         embedding = rotary_embedding(lm.model)
         quarter = getattr(sys.modules[type(embedding).__module__], "rotate_half", None)
         if embedding is None or quarter is None:
@@ -93,7 +91,7 @@ def rotary_embedding(model: Any) -> Any:
     return next((module for name, module in model.named_modules() if name.split(".")[-1] == "rotary_emb"), None)
 
 
-def _no_rotary(lm: "LanguageModel") -> str:
+def _no_rotary(lm: LanguageModel) -> str:
     embeddings = [module for module in lm.model.modules() if isinstance(module, nn.Embedding)]
     why = "has no rotary embedding that we know"
     if any(embedding is not lm.model.get_input_embeddings() for embedding in embeddings):

@@ -9,16 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from core.errors import NumericalError
 from core.policies import Floats, Ints, Policy, Step, Tova, settings_of
+from core.rotary import LateLogits
 from core.trace import NEVER, Positions, Prefill, Tokens, Trace
-
-if TYPE_CHECKING:
-    from core.rotary import LateLogits
 
 FREE = -1  # the position of a slot that holds no row
 AS_GOOD_AS_EQUAL = 1e-6  # relative: two ways of adding up the same float32 numbers may differ by less
@@ -110,7 +108,7 @@ class Run:
         chunk: range,
         logits: Callable[[], Floats],
         attention: Floats | None,
-        late: "LateLogits | None" = None,
+        late: LateLogits | None = None,
     ) -> tuple[Ints, Ints]:
         """Go through the steps of a chunk in one layer, evicting at most one row per group and step.
 
@@ -162,7 +160,7 @@ class Run:
         live: Ints,
         logits: Callable[[], Floats],
         attention: Floats | None,
-        late: "LateLogits | None",
+        late: LateLogits | None,
     ) -> "_Walked":
         """By the shortest way that is exact."""
         if not self.policy.reads_attention and late is None:
@@ -196,7 +194,7 @@ class Run:
         chunk: range,
         live: Ints,
         softmax: "_SlotSoftmax | None",
-        late: "LateLogits | None",
+        late: LateLogits | None,
     ) -> "_Walked":
         """The light loop over the steps, for the groups of one layer or of several.
 

@@ -8,17 +8,14 @@ the same one. What differs between two stories comes from their policies.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from core.chat import turn
 from core.engine import iter_generate
 from core.errors import BadInput
+from core.models import LanguageModel
 from core.policies import Full, Policy
 from core.stories import Telling, stories
 from core.whole_numbers import MOST_SEED, whole
-
-if TYPE_CHECKING:
-    from core.models import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class WritingProgress:
 
 
 def iter_stories(
-    lm: "LanguageModel",
+    lm: LanguageModel,
     prompts: Sequence[str],
     policies: Sequence[Policy],
     *,

@@ -14,16 +14,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core.chat import chats, turn
 from core.errors import BadInput, TextTooLong
 from core.evidence import passage_of
+from core.models import LanguageModel
 from core.texts import read_text
 from core.trace import Tokens
-
-if TYPE_CHECKING:
-    from core.models import LanguageModel
 
 NO_EXPLANATION = " Do not provide any explanation."
 
@@ -120,7 +118,7 @@ class ExamplePrompt:
     omitted: int
 
 
-def prompt_of(lm: "LanguageModel", example: Example, task: Task, new_tokens: int) -> ExamplePrompt:
+def prompt_of(lm: LanguageModel, example: Example, task: Task, new_tokens: int) -> ExamplePrompt:
     """The prompt of an example that leaves room for `new_tokens` in the model's context.
 
     Raises:
@@ -145,7 +143,7 @@ def prompt_of(lm: "LanguageModel", example: Example, task: Task, new_tokens: int
     return ExamplePrompt(tokens, omitted)
 
 
-def _asked(lm: "LanguageModel", example: Example, task: Task) -> tuple[str, int]:
+def _asked(lm: LanguageModel, example: Example, task: Task) -> tuple[str, int]:
     """What is asked, and the character at which its query begins; 0 if that is unknown."""
     text, start = example.input, example.query_start or 0
     if not chats(lm):

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, PhimoeConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from core import LanguageModel, load_model, make_policy, replay
+from core.capability import checked_rotary
 from core.errors import UnsupportedModel
 
 
@@ -53,7 +54,7 @@ def test_what_runs_is_exact(model_type: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(full.nll[1:], nll_of_its_own(directory, ids), atol=1e-4)
     assert lm.eos_ids and lm.fingerprint
     try:  # either rows can be numbered anew exactly, which is checked there, or that is refused
-        assert lm.rotary
+        assert checked_rotary(lm)
     except UnsupportedModel as refusal:
         assert 'Use positions="original"' in str(refusal)
 

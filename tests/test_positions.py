@@ -27,6 +27,7 @@ from transformers import (
 import core
 from core import Trace, attention_of, compare, generate, iter_compare, iter_generate, iter_replay, make_policy, replay
 from core.__main__ import main
+from core.capability import checked_rotary
 from core.errors import BadInput, TextTooLong, UnsupportedModel
 from core.policies import POLICIES, Step
 from core.rotary import LateRotation
@@ -124,7 +125,7 @@ def test_generation_agrees_with_the_oracle(tiny, truth, name, positions, key, bu
 
 
 def test_distances_by_hand(tiny):
-    rotary = tiny("llama-gqa").lm.rotary
+    rotary = checked_rotary(tiny("llama-gqa").lm)
     positions = np.array([[14, 0, 25, 24, 4], [7, 9, 8, 6, 5]])
     np.testing.assert_array_equal(
         LateRotation(rotary, "in-cache").distances(positions), [[2, 4, 0, 1, 3], [2, 0, 1, 3, 4]]
@@ -320,7 +321,7 @@ def test_rotary_embeddings_of_other_kinds(made, name):
             expected = replay(lm, ids, policy, chunk=chunk)
             for positions in RENUMBERED:
                 check_equal(replay(lm, ids, policy, chunk=chunk, positions=positions), expected)
-    (angle,) = {float(speed) for speed in lm.rotary.speeds[:1]}
+    (angle,) = {float(speed) for speed in checked_rotary(lm).speeds[:1]}
     assert 0 < angle <= 1
 
 
