@@ -10,7 +10,10 @@ from tokenizers.processors import TemplateProcessing
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import core
+from core.trace_store import Stored
+from viz.tabs.explore_run import reports, request_of, stored_run
 from viz.tabs.links import controls_of
+from viz.tabs.policy_controls import SETTINGS
 
 TEXT = 4  # which of the controls is the text
 SPELLED = "Hello <|im_end|> there"
@@ -49,14 +52,24 @@ def brought_back(lm: core.LanguageModel, text: str, new_tokens: int = 0) -> str:
     """The text of the link to a run of this text."""
     tokens, policy = lm.encode(text), core.make_policy("window", 8)
     if new_tokens:
-        return controls_of(core.generate(lm, tokens, policy, max_new_tokens=new_tokens))[TEXT]
-    return controls_of(core.replay(lm, tokens, policy))[TEXT]
+        return controls_of(Stored((core.generate(lm, tokens, policy, max_new_tokens=new_tokens),)))[TEXT]
+    return controls_of(Stored((core.replay(lm, tokens, policy),)))[TEXT]
 
 
 @pytest.mark.parametrize("text", [SPELLED, "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", " für 🦊\n\n 7 "])
 def test_control_tokens_that_stand_in_the_text_come_back_and_what_was_written_does_not(smollm2, text):
     assert brought_back(smollm2, text) == text
     assert brought_back(smollm2, text, new_tokens=3) == text
+
+
+@pytest.mark.parametrize(("policy", "new_tokens"), [("window", 0), ("window+i", 30), ("random", 0)])
+def test_run_finds_the_very_run_of_the_link(smollm2, policy, new_tokens):
+    own = (setting.default for _, setting in SETTINGS)
+    asked = request_of(smollm2, policy, 8, new_tokens, SPELLED, "original", *own)
+    trace = list(reports(smollm2, asked))[-1].traces[0]
+    assert not new_tokens or len(trace) < len(asked.tokens) + new_tokens, "it has ended before"
+    _model, *controls = controls_of(stored_run(trace, asked))
+    assert request_of(smollm2, *controls).key == asked.key
 
 
 @pytest.mark.parametrize("text", ["t <s> t</s>", "<s> t", "\nt", "t 🦊é\n", "t"])

@@ -199,7 +199,7 @@ def trace(
     def compute() -> Iterator[Progress | TraceAnswer]:
         for report in reading:
             yield _progress(record, report.done, report.total)
-        stored = Stored((report.traces[0],))
+        stored = explore_run.stored_run(report.traces[0], request)
         store.put(request.key, stored)
         yield answer(stored)
 

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import numpy as np
+from numpy.typing import NDArray
 
 import core
 from core.policies import Policy, make_policy, settings_of
@@ -18,6 +19,7 @@ from core.trace_store import Stored, TraceStore, key_of
 from viz.markup import status
 from viz.payload import payload, window_at
 from viz.tabs import limits
+from viz.tabs.links import NEW_TOKENS
 from viz.tabs.panels import FULL_PERPLEXITY, what_to_see, whole
 from viz.tabs.policy_controls import SETTINGS
 from viz.tabs.runs import Run, a_run
@@ -139,10 +141,15 @@ def computed(
     comparing = "{tokens:,} tokens in {seconds:.1f} s. Comparing with the full model …"
     yield line(comparing, tokens=len(trace), seconds=seconds)
     beside = full_perplexity(store, reading)
-    stored = Stored((trace,), {} if beside is None else {FULL_PERPLEXITY: np.array(beside)})
+    stored = stored_run(trace, request, {} if beside is None else {FULL_PERPLEXITY: np.array(beside)})
     key = request.key if store.put(request.key, stored) else None
     picture, found, *rest = whole(stored, key, row, run_id)
     yield picture, found, done(trace, "Done: {tokens:,} tokens in {seconds:.1f} s.", seconds=seconds), *rest
+
+
+def stored_run(trace: Trace, request: Request, beside: Mapping[str, NDArray[Any]] | None = None) -> Stored:
+    """What the store keeps of a run: the trace, how many new tokens were asked for, and what is told beside it."""
+    return Stored((trace,), {NEW_TOKENS: np.array(request.new_tokens), **(beside or {})})
 
 
 def reports(lm: "LanguageModel", request: Request) -> Iterator[Any]:

@@ -10,7 +10,7 @@ import gradio as gr
 
 from core.policies import POLICIES
 from core.registry import MODELS
-from core.trace import Tokens, Trace
+from core.trace import Tokens
 from core.trace_store import Stored, TraceStore
 from viz.example_texts import first_trace
 from viz.markup import status
@@ -24,6 +24,9 @@ LOST = (
     "What you see is the example."
 )
 
+
+NEW_TOKENS = "new_tokens"
+"""The name under which the store has how many were asked for, beside a trace, which may have ended before."""
 
 COPIED = (
     "No link yet",
@@ -62,17 +65,18 @@ def opened(store: TraceStore, query: Mapping[str, str]) -> tuple[Any, ...]:
         return *example, lost, *[gr.skip()] * (6 + len(SETTINGS))
     asked_step = int(step) if re.fullmatch("[0-9]{1,9}", step) else None
     shown = whole(stored, key, FIRST_ROW, uuid.uuid4().hex, asked_step)
-    return *shown, gr.skip(), *controls_of(stored.traces[0])
+    return *shown, gr.skip(), *controls_of(stored)
 
 
-def controls_of(trace: Trace) -> list[Any]:
+def controls_of(stored: Stored) -> list[Any]:
     """What the controls were when this run was asked for; one that does not have the value stays."""
-    policy = trace.policy
+    trace = stored.traces[0]
+    policy, asked = trace.policy, stored.arrays.get(NEW_TOKENS)
     return [
         trace.model_id if trace.model_id in MODELS else gr.skip(),
         policy.key if policy.key in POLICIES else gr.skip(),
         policy.budget or gr.skip(),
-        len(trace) - trace.prompt_length,
+        len(trace) - trace.prompt_length if asked is None else int(asked),
         text_of(trace.tokens[: trace.prompt_length]),
         trace.positions,
         *(policy.settings[setting.name] if owner == policy.key else gr.skip() for owner, setting in SETTINGS),
