@@ -23,8 +23,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from core.errors import UserError
-from core.registry import DEFAULT_MODEL, MODELS
-from core.trace_store import MEGABYTES, TraceStore
+from core.model.registry import DEFAULT_MODEL, MODELS
+from core.store import MEGABYTES, TraceStore
 from viz.markup import bullets, in_both
 from viz.retention_map import static
 from viz.tabs import limits, models

@@ -1,12 +1,14 @@
-from . import ask, needle, writing
-from .budget_sweep import iter_sweep, sweep
-from .comparison import compare, forgotten_attention, iter_compare
-from .engine import Progress, attention_of, generate, iter_generate, iter_replay, replay
-from .loading import load_model
-from .models import LanguageModel
-from .oracle import foresee
+from .engine.foresight import foresee
+from .engine.replay import Progress, attention_of, generate, iter_generate, iter_replay, replay
+from .experiments import ask, needle, writing
+from .experiments.budget_sweep import iter_sweep, sweep
+from .experiments.comparison import compare, forgotten_attention, iter_compare
+from .experiments.records import budget_sentences
+from .loading.load import load_model
+from .measures.costs import costs
+from .model.language_model import LanguageModel
+from .model.registry import MODELS, ModelSpec
 from .policies import POLICIES, Policy, Step, make_policy
-from .registry import MODELS, ModelSpec
 from .trace import NEVER, Positions, Tokens, Trace
 
 __all__ = [
@@ -23,7 +25,9 @@ __all__ = [
     "Trace",
     "ask",
     "attention_of",
+    "budget_sentences",
     "compare",
+    "costs",
     "foresee",
     "forgotten_attention",
     "generate",

@@ -18,20 +18,20 @@ from typing import get_args
 import torch
 from transformers.utils import logging
 
-from core.budget_sweep import SweepProgress, iter_sweep
-from core.cluster import iter_cluster_sweep
-from core.engine import LONGEST_CHUNK, iter_generate, replay
+from core.engine.replay import LONGEST_CHUNK, iter_generate, replay
 from core.errors import BadInput, UserError
-from core.evaluate import EvaluateProgress, Evaluation, iter_evaluate, score_of, table
-from core.growing_csv import GrowingCsv
-from core.loading import load_model
-from core.metrics import perplexity
+from core.experiments.budget_sweep import SweepProgress, iter_sweep
+from core.experiments.cluster import iter_cluster_sweep
+from core.experiments.evaluate import EvaluateProgress, Evaluation, iter_evaluate, score_of, table
+from core.experiments.growing_csv import GrowingCsv
+from core.experiments.records import LABELS, Point, Record, budget_sentences, points
+from core.experiments.zeroscrolls import TASKS, read_examples
+from core.loading.load import load_model
+from core.measures.metrics import perplexity
+from core.model.registry import DEFAULT_MODEL
 from core.policies import POLICIES, make_policy
-from core.records import LABELS, Point, Record, budget_sentences, points
-from core.registry import DEFAULT_MODEL
 from core.texts import read_text
 from core.trace import Positions, Prefill
-from core.zeroscrolls import TASKS, read_examples
 
 STOPPED = 130  # what a shell reports for a command that Ctrl-C ended
 

@@ -151,8 +151,8 @@ class Trace:
     def in_sight(self, step: int) -> Bools:
         """(layers, groups, n): attended rows that the model's own sliding window does not hide from the query.
 
-        ``distance < window``, where the distance of a row is that of the positions told; see `core.rotary`. Without
-        such a window, the same as `attended`.
+        ``distance < window``, where the distance of a row is that of the positions told; see
+        `core.engine.rotation`. Without such a window, the same as `attended`.
 
         Raises:
             BadInput: the step is not in 0 … n - 1.
@@ -228,7 +228,7 @@ class Trace:
 def _distances(attended: Bools, step: int, positions: Positions) -> NDArray[Any]:
     """(layers, groups, n), or something that broadcasts to it: of each attended row to the query.
 
-    As `core.rotary` numbers the rows; of rows that are not attended it means nothing.
+    As `core.engine.rotation` numbers the rows; of rows that are not attended it means nothing.
     """
     position = np.arange(attended.shape[-1])
     if positions == "original":

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from traces import HOSTILE, random_trace, trace_of
 
-from core.evidence import Fate, fate, mean_share_kept, share_kept
-from core.haystack import NeedleResult
+from core.experiments.haystack import NeedleResult
+from core.measures.evidence import Fate, fate, mean_share_kept, share_kept
 from core.policies import make_policy, settings_of
 from core.trace import NEVER
 from viz.answer_figures import evidence_figure, evidence_layers_figure, needle_figure

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from core.answers import Rouge, f1, rouge, words
 from core.errors import BadInput
+from core.experiments.answers import Rouge, f1, rouge, words
 
 
 def test_words_are_squads():

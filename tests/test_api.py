@@ -20,10 +20,10 @@ from talkers import make_talker
 import app
 import core
 from core import Trace, foresee, generate, make_policy, replay
-from core.costs import costs
-from core.records import points
+from core.experiments.records import points
+from core.measures.costs import costs
+from core.store import TraceStore
 from core.trace import NEVER
-from core.trace_store import TraceStore
 from viz.tabs import explore_run, models
 from viz.tabs.models import ResidentModels
 from viz.tabs.policy_controls import SETTINGS
@@ -78,7 +78,7 @@ def test_trace_is_what_replay_finds(client: Client, talker, key: str, budget: in
     assert (answer["evicted_at"][0][0][-1] == NEVER) == (trace.evicted_at[0, 0, -1] == NEVER)
     assert answer["nll"][0] is None
     np.testing.assert_allclose(answer["nll"][1:], trace.nll[1:], rtol=1e-4)
-    assert answer["perplexity"] == pytest.approx(core.metrics.perplexity(trace), rel=1e-4)
+    assert answer["perplexity"] == pytest.approx(core.measures.metrics.perplexity(trace), rel=1e-4)
     assert (answer["pieces"], answer["prompt_length"]) == (list(trace.tokens.pieces), len(TEXT))
     assert (answer["policy"]["key"], answer["policy"]["budget"]) == (key, budget)
     assert answer["policy"]["settings"] == settings

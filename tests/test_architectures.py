@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, PhimoeConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from core import LanguageModel, load_model, make_policy, replay
-from core.capability import checked_rotary
+from core.engine.capability import checked_rotary
 from core.errors import UnsupportedModel
 
 

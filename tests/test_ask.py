@@ -8,9 +8,9 @@ from tokenizers.processors import TemplateProcessing
 from traces import trace_of
 
 from core import Trace, generate, load_model, make_policy
-from core.ask import answer_of, ask, iter_ask, prompt_of
-from core.chat import turn
 from core.errors import BadInput, TextTooLong, UnsupportedModel
+from core.experiments.ask import answer_of, ask, iter_ask, prompt_of
+from core.model.chat import turn
 from core.trace import NEVER
 
 DOCUMENT = "The keeper, Maud, lit the lamp.\nShe wrote “All well tonight” in the book – 海 🦊 – and slept."
@@ -182,7 +182,7 @@ def test_control_tokens_are_no_part_of_an_answer(chatty):
 
 
 def test_answers_stream(chatty, monkeypatch):
-    monkeypatch.setattr("core.engine.REPORT_EVERY", -1.0)
+    monkeypatch.setattr("core.engine.replay.REPORT_EVERY", -1.0)
     prompt = prompt_of(chatty, DOCUMENT, QUESTION)
     reports = list(iter_ask(chatty, prompt, POLICIES[:1], max_new_tokens=6))
     done = [report.done for report in reports]

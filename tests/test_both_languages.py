@@ -14,8 +14,8 @@ import pytest
 from traces import HOSTILE, random_trace, trace_of
 
 from core.policies import POLICIES, make_policy, settings_of
+from core.store import TraceStore
 from core.trace import NEVER, PolicySettings, Trace
-from core.trace_store import TraceStore
 from tests.writers import writer_model
 from viz.example_texts import first_trace
 from viz.findings import WORDS, findings

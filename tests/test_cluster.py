@@ -14,11 +14,11 @@ from transformers import PreTrainedTokenizerFast
 
 from core import load_model
 from core.__main__ import main
-from core.budget_sweep import plan_sweep
-from core.cluster import ATTEMPTS, import_ray, iter_cluster_sweep
 from core.errors import BadInput, ClusterError
-from core.growing_csv import GrowingCsv
-from core.records import Record
+from core.experiments.budget_sweep import plan_sweep
+from core.experiments.cluster import ATTEMPTS, import_ray, iter_cluster_sweep
+from core.experiments.growing_csv import GrowingCsv
+from core.experiments.records import Record
 
 NOWHERE = "127.0.0.1:1"
 

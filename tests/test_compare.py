@@ -14,8 +14,8 @@ from oracle import Oracle
 from traces import trace_of
 
 from core import Trace, compare, foresee, forgotten_attention, generate, iter_compare, make_policy, replay
-from core.costs import Comparison, ForgottenAttention, costs, delta_nll, forgotten_share, most_missed
 from core.errors import BadInput, TextTooLong
+from core.measures.costs import Comparison, ForgottenAttention, costs, delta_nll, forgotten_share, most_missed
 from core.trace import NEVER
 
 POLICIES = [("tova", 5), ("h2o", 6), ("window", 4), ("window", N)]
@@ -138,7 +138,7 @@ def test_what_decides_more_takes_longer(tiny):
 
 @pytest.fixture
 def eager_reports(monkeypatch):
-    monkeypatch.setattr(import_module("core.comparison"), "REPORT_EVERY", -1.0)
+    monkeypatch.setattr(import_module("core.experiments.comparison"), "REPORT_EVERY", -1.0)
 
 
 def test_progress_reports_the_comparison_so_far(tiny, eager_reports):

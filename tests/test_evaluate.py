@@ -16,12 +16,12 @@ from talkers import END, make_talker
 
 from core import generate, load_model, make_policy
 from core.__main__ import main
-from core.answers import Rouge, f1, rouge
-from core.ask import answer_of
 from core.errors import BadInput, TextTooLong
-from core.evaluate import Evaluation, Score, evaluate, iter_evaluate, scores, table
-from core.growing_csv import GrowingCsv
-from core.zeroscrolls import NO_EXPLANATION, TASKS, Example, prompt_of, read_examples
+from core.experiments.answers import Rouge, f1, rouge
+from core.experiments.ask import answer_of
+from core.experiments.evaluate import Evaluation, Score, evaluate, iter_evaluate, scores, table
+from core.experiments.growing_csv import GrowingCsv
+from core.experiments.zeroscrolls import NO_EXPLANATION, TASKS, Example, prompt_of, read_examples
 
 ROOT = Path(__file__).parent.parent
 INSTRUCTION = "You are given a log and a question. Answer in a phrase.\n\n"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from traces import random_trace, tokens_of, trace_of
 
 from core.errors import BadInput
-from core.evidence import Fate, fate, kept_of_passage, mean_share_kept, passage_of, share_kept
+from core.measures.evidence import Fate, fate, kept_of_passage, mean_share_kept, passage_of, share_kept
 from core.trace import NEVER
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pandas import DataFrame, read_csv
 
-from core.votes import VoteStore
+from core.experiments.votes import VoteStore
 from tests.traces import random_trace
 from tests.writers import pair_of
 from viz.export import write_comparison, write_files, write_rows, write_table

@@ -21,11 +21,11 @@ from test_survival import full_of, window_of
 from traces import random_trace, tokens_of
 
 import viz
-from core import kinds
-from core.evidence import fate
+from core.experiments.records import LABELS, Point
+from core.experiments.stories import Telling
+from core.measures import kinds
+from core.measures.evidence import fate
 from core.policies import POLICIES, make_policy, settings_of
-from core.records import LABELS, Point
-from core.stories import Telling
 from tests.writers import pair_of
 from viz import measures
 from viz.answer_cards import Given, answers_html

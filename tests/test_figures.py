@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from traces import HOSTILE, random_trace, trace_of
 
-from core import metrics
 from core.errors import BadInput
-from core.records import Point
+from core.experiments.records import Point
+from core.measures import metrics
 from core.trace import NEVER, PolicySettings
 from viz.figures import LONGEST_LIFE, head_figure, retention_figure, sweep_figure, token_figure
 from viz.findings import findings, findings_html

@@ -28,7 +28,7 @@ from talkers import make_talker
 from traces import HOSTILE, random_trace
 
 from core.errors import UserError
-from core.trace_store import TraceStore
+from core.store import TraceStore
 from viz.export import write_files
 from viz.findings import findings, findings_html
 from viz.payload import payload

@@ -11,7 +11,7 @@ from transformers.integrations.gguf import read_gguf_metadata
 
 from core import LanguageModel, load_model
 from core.errors import BadInput, UnsupportedModel
-from core.gguf_files import SPLITS
+from core.loading.gguf_files import SPLITS
 from tests.gguf_files import write_gguf
 
 

@@ -3,18 +3,25 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-NUMBERS_ONLY = {"policies", "trace", "metrics", "errors", "evidence", "whole_numbers"}
+CORE = (
+    *("errors", "trace", "whole_numbers", "texts", "policies", "measures", "model", "engine", "loading", "store"),
+    *("experiments", "__main__"),
+)
+"""The rooms of core from the ground up: each imports only from those before it."""
+
+LIGHT = {f"core.{room}" for room in ("errors", "trace", "whole_numbers", "texts", "policies", "measures")}
 FOR_PICTURES = {
-    f"core.{module}"
-    for module in (
-        *("answers", "costs", "errors", "evidence", "haystack", "kinds", "metrics", "records", "registry", "stories"),
-        *("survival", "trace", "votes"),
-    )
+    "core.errors",
+    "core.trace",
+    "core.measures",
+    "core.model.registry",
+    *(f"core.experiments.{module}" for module in ("answers", "haystack", "records", "stories", "votes")),
 }
 MODULES = sorted(path for folder in ("core", "viz") for path in (ROOT / folder).rglob("*.py"))
 
@@ -32,34 +39,57 @@ def imported(file: Path) -> set[str]:
     return names
 
 
+def module_of(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+NAMES = {module_of(file): file for file in MODULES}
+
+
+def ours(file: Path) -> set[str]:
+    """The modules of ours that a file imports."""
+    return {name for name in imported(file) if name in NAMES} - {module_of(file), "core", "viz"}
+
+
+def within(name: str, places: set[str]) -> bool:
+    return any(name == place or name.startswith(f"{place}.") for place in places)
+
+
 @pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_imports_go_one_way(file):
-    names = imported(file)
-    packages = {name.split(".")[0] for name in names}
-    ours = {".".join(name.split(".")[:2]) for name in names if name.split(".")[0] in ("core", "viz")} - {"core", "viz"}
+    name, packages = module_of(file), {name.split(".")[0] for name in imported(file)}
     assert "app" not in packages
-    if file.parent.name == "core":
+    if name.startswith("core."):
         assert not packages & {"gradio", "plotly", "viz"}
-        if file.stem in NUMBERS_ONLY:
+        rooms = CORE[: CORE.index(name.split(".")[1]) + 1]
+        assert {other.split(".")[1] for other in ours(file)} <= set(rooms)
+        if within(name, LIGHT):
             assert not packages & {"torch", "transformers"}
-            assert ours <= {"core.errors", "core.trace", "core.whole_numbers"}
-        return
-    assert not packages & {"torch", "transformers"}
-    if file.parent.name != "tabs":  # what makes pictures knows no model; the tabs bring the two together
-        assert "viz.tabs" not in ours
-        assert {name for name in ours if name.startswith("core")} <= FOR_PICTURES
+    elif name.startswith("viz"):
+        assert not packages & {"torch", "transformers"}
+        if not within(name, {"viz.tabs"}):  # what makes pictures knows no model; the tabs bring the two together
+            assert "viz.tabs" not in ours(file)
+            assert all(within(other, FOR_PICTURES) for other in ours(file) if other.startswith("core."))
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Not even for types."""
+    faces = {name for name, file in NAMES.items() if file.name == "__init__.py"}  # they hand names on
+    graph = {name: {other for other in ours(file) if other not in faces} for name, file in NAMES.items()}
+    TopologicalSorter(graph).prepare()
 
 
 def test_the_modules_were_found():
-    assert {"policies.py", "trace.py", "errors.py", "engine.py"} <= {file.name for file in MODULES}
+    assert {"core.policies.attention", "core.trace", "core.engine.batch", "viz.payload"} <= set(NAMES)
 
 
 def test_the_page_is_built_without_torch(tmp_path):
     build = f"""
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 import app
-from core.trace_store import TraceStore
+from core.store import TraceStore
 app.build(TraceStore({str(tmp_path / "runs")!r}), votes=Path({str(tmp_path / "votes.db")!r}))
 print(*sorted({{"torch", "transformers"}} & set(sys.modules)))
 """

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from core.errors import BadInput, JudgeUnavailable
-from core.judge import Judge, answer_in, judge_from
-from core.votes import Pair
+from core.experiments.judge import Judge, answer_in, judge_from
+from core.experiments.votes import Pair
 from tests.writers import Endpoint, pair_of, stories_in
 
 FULL, STORY = "The keeper slept.", "The keeper slept, and the lamp dreamt of him."

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from traces import HOSTILE, random_trace, tokens_of, trace_of
 
-from core import kinds, metrics
-from core.kinds import (
+from core.measures import kinds, metrics
+from core.measures.kinds import (
     CAPITALISED,
     CLOSING_BRACKET,
     CLOSING_QUOTE,

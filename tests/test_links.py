@@ -10,7 +10,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import core
-from core.trace_store import Stored
+from core.store import Stored
 from viz.tabs.explore_run import reports, request_of, stored_run
 from viz.tabs.links import controls_of
 from viz.tabs.policy_controls import SETTINGS

@@ -12,8 +12,8 @@ from PIL import Image
 from test_survival import BY_HAND, full_of, window_of
 from traces import HOSTILE, random_trace, tokens_of, trace_of
 
-from core import kinds, survival
 from core.errors import BadInput
+from core.measures import kinds, survival
 from core.trace import NEVER
 from viz import measures
 from viz.lives import lives_html, small_lives

@@ -16,8 +16,8 @@ from traces import HOSTILE, random_trace
 import core
 import viz
 from core.errors import UserError
+from core.experiments.records import FULL, Record, budget_sentences
 from core.policies import make_policy
-from core.records import FULL, Record, budget_sentences
 from viz.markup import status
 from viz.messages import MESSAGES, message_in
 from viz.tabs import measure

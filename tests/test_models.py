@@ -28,8 +28,8 @@ from transformers import (
 
 from core import MODELS, load_model, make_policy, replay
 from core.errors import BadInput, GatedModel, HubUnreachable, UnknownModel, UnsupportedModel
-from core.loading import _explained
-from core.registry import DEFAULT_MODEL
+from core.loading.load import _explained
+from core.model.registry import DEFAULT_MODEL
 from tests.gguf_files import write_gguf
 
 SMALL = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}

@@ -6,11 +6,11 @@ import pytest
 from talkers import make_talker
 
 from core import load_model, make_policy
-from core.ask import ask, prompt_of
 from core.errors import BadInput
-from core.evidence import fate
-from core.haystack import CHRONICLE, FACT, NEEDLE, QUESTION, contains_fact, hide
-from core.needle import iter_needle, needle
+from core.experiments.ask import ask, prompt_of
+from core.experiments.haystack import CHRONICLE, FACT, NEEDLE, QUESTION, contains_fact, hide
+from core.experiments.needle import iter_needle, needle
+from core.measures.evidence import fate
 
 TEXT = CHRONICLE.read_text(encoding="utf-8")
 DEPTHS, LENGTHS = [0.6, 0], [300, 210]

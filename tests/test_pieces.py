@@ -13,7 +13,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from core import LanguageModel, generate, load_model, make_policy
-from core.chat import turn
+from core.model.chat import turn
 
 CORPUS = [
     "The keeper lit the lamp, the lamp lit the sea.",

@@ -27,10 +27,10 @@ from transformers import (
 import core
 from core import Trace, attention_of, compare, generate, iter_compare, iter_generate, iter_replay, make_policy, replay
 from core.__main__ import main
-from core.capability import checked_rotary
+from core.engine.capability import checked_rotary
+from core.engine.rotation import LateRotation
 from core.errors import BadInput, TextTooLong, UnsupportedModel
 from core.policies import POLICIES, Step
-from core.rotary import LateRotation
 from core.trace import NEVER
 
 RENUMBERED = ("in-cache", "log-gap")

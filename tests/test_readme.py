@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from core.trace_store import TraceStore
+from core.store import TraceStore
 from viz.tabs.api import api
 from viz.tabs.limits import Limits
 from viz.tabs.page import Page

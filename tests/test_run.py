@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from core import make_policy
-from core.run import Run
+from core.engine.multi_state import Run
 from core.trace import NEVER
 
 COUNT, HEADS = 40, 4

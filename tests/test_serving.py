@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from app import health
 from core.errors import UnknownModel, UserError
-from core.trace_store import TraceStore
+from core.store import TraceStore
 from tests.writers import writer_model
 from viz.tabs import limits, models
 from viz.tabs.api import api

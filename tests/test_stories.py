@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from core import LanguageModel, Trace, generate, load_model, make_policy
-from core.chat import turn
+from core.engine.sampling import Sampler
 from core.errors import BadInput
+from core.experiments.stories import Story, Telling, distinct, left_at, length_table, stories
+from core.experiments.writing import iter_stories
+from core.model.chat import turn
 from core.policies import settings_of
-from core.sampling import Sampler
-from core.stories import Story, Telling, distinct, left_at, length_table, stories
 from core.trace import NEVER
-from core.writing import iter_stories
 from tests.traces import tokens_of, trace_of
 from tests.writers import EOS, writer_model
 

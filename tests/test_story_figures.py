@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from core import make_policy
+from core.experiments.stories import Story, Telling
+from core.experiments.votes import Tally, full_comes_first
 from core.policies import settings_of
-from core.stories import Story, Telling
-from core.votes import Tally, full_comes_first
 from tests.traces import HOSTILE, tokens_of
 from tests.writers import pair_of
 from viz.story_cards import pair_html, telling_html

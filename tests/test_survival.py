@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from traces import random_trace, tokens_of, trace_of
 
-from core import metrics, survival
 from core.errors import BadInput
+from core.measures import metrics, survival
 from core.trace import NEVER, Trace
 
 PIECES = ("The", " harbour", " light", ",", " the")

@@ -24,8 +24,8 @@ from transformers import PreTrainedTokenizerFast
 from core import Trace, generate, iter_sweep, load_model, make_policy, replay, sweep
 from core.__main__ import main
 from core.errors import BadInput
-from core.growing_csv import GrowingCsv
-from core.records import Point, Record, budget_sentences, points, smallest_budget
+from core.experiments.growing_csv import GrowingCsv
+from core.experiments.records import Point, Record, budget_sentences, points, smallest_budget
 
 ROOT = Path(__file__).parent.parent
 POLICIES, BUDGETS = ["tova", "h2o"], [4, 9]
@@ -158,9 +158,9 @@ def test_sweeps_that_cannot_be_made_are_refused_before_anything_is_read(tiny, do
 
 
 def test_progress_grows_record_by_record_and_within(tiny, documents, records, monkeypatch):
-    monkeypatch.setattr(import_module("core.budget_sweep"), "REPORT_EVERY", -1.0)
-    monkeypatch.setattr(import_module("core.budget_sweep"), "LONGEST_CHUNK", 5)
-    monkeypatch.setattr("core.engine.REPORT_EVERY", -1.0)
+    monkeypatch.setattr(import_module("core.experiments.budget_sweep"), "REPORT_EVERY", -1.0)
+    monkeypatch.setattr(import_module("core.experiments.budget_sweep"), "LONGEST_CHUNK", 5)
+    monkeypatch.setattr("core.engine.replay.REPORT_EVERY", -1.0)
     reports = list(iter_sweep(tiny("llama-gqa").lm, documents, POLICIES, BUDGETS, window=20))
     done = [report.done for report in reports]
     assert done == sorted(done)

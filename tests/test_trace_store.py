@@ -17,12 +17,13 @@ import pytest
 from filelock import FileLock
 
 import core
-from core import engine, trace_store
-from core.costs import costs
+from core import store as trace_store
+from core.engine.replay import replay as engine
 from core.errors import BadInput, StoreUnavailable
+from core.measures.costs import costs
 from core.policies import settings_of
+from core.store import Stored, TraceStore, key_of
 from core.trace import Tokens, Trace
-from core.trace_store import Stored, TraceStore, key_of
 from tests.conftest import text
 from tests.writers import writer_model
 from viz.tabs import explore_run, models

@@ -10,7 +10,7 @@ from gradio.i18n import I18nData
 
 import app
 from core import POLICIES
-from core.trace_store import TraceStore
+from core.store import TraceStore
 from viz.lesson_words import LABELS
 from viz.tabs.lesson import LANGUAGES
 from viz.translations import CHINESE, I18N, fixed_texts

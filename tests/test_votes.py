@@ -11,9 +11,8 @@ import pytest
 
 from core import make_policy
 from core.errors import BadInput, VotesUnavailable
-from core.policies import settings_of
-from core.stories import Story, Telling
-from core.votes import (
+from core.experiments.stories import Story, Telling
+from core.experiments.votes import (
     EXPORTED,
     LONGEST_NAME,
     LONGEST_STORY,
@@ -23,6 +22,7 @@ from core.votes import (
     full_comes_first,
     pairs_of,
 )
+from core.policies import settings_of
 from tests.traces import HOSTILE, tokens_of
 from tests.writers import pair_of
 

@@ -13,14 +13,14 @@ import pytest
 
 import core
 from core.errors import BadInput, OutOfMemory
-from core.evaluate import iter_evaluate
-from core.haystack import hide
+from core.experiments.evaluate import iter_evaluate
+from core.experiments.haystack import hide
+from core.experiments.writing import iter_stories
+from core.experiments.zeroscrolls import Example
 from core.policies import POLICIES, make_policy
+from core.store import TraceStore
 from core.trace import Trace
-from core.trace_store import TraceStore
 from core.whole_numbers import MOST_SEED, MOST_TOKENS
-from core.writing import iter_stories
-from core.zeroscrolls import Example
 from viz.tabs import limits
 from viz.tabs.uploads import trace_of
 

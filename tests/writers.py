@@ -11,7 +11,7 @@ from threading import Thread
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from core.votes import Pair
+from core.experiments.votes import Pair
 from tests.conftest import VOCABULARY
 from tests.traces import HOSTILE
 

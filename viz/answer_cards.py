@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from core.answers import f1
+from core.experiments.answers import f1
 from core.trace import PolicySettings
 from viz.lesson_words import Language
 from viz.story_cards import card, side_by_side

@@ -7,8 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from core.evidence import mean_share_kept, share_kept
-from core.haystack import NeedleResult
+from core.experiments.haystack import NeedleResult
+from core.measures.evidence import mean_share_kept, share_kept
 from core.trace import Trace
 from viz.figures import INK, styled, with_legend
 from viz.lesson_words import Language

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from statistics import fmean
 
-from core.evidence import Fate
-from core.haystack import NeedleResult
+from core.experiments.haystack import NeedleResult
+from core.measures.evidence import Fate
 from core.trace import Trace
 from viz.lesson_words import Language
 from viz.sentences import quoted

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from core import metrics
-from core.records import BASELINE, FULL, LABELS, Point
+from core.experiments.records import BASELINE, FULL, LABELS, Point
+from core.measures import metrics
 from core.trace import NEVER, Floats, Trace
 from viz.lesson_words import Language
 from viz.sentences import quoted

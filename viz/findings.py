@@ -4,7 +4,7 @@ import html
 from dataclasses import dataclass
 from typing import Any
 
-from core import metrics
+from core.measures import metrics
 from core.trace import NEVER, Trace
 from viz.lesson_words import Language
 from viz.sentences import quoted

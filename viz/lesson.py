@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from core import metrics
-from core.haystack import CHRONICLE
+from core.experiments.haystack import CHRONICLE
+from core.measures import metrics
 from core.trace import NEVER, Trace
 from viz.lesson_words import LABELS, LESSON, Language
 from viz.payload import Moment, Payload, payload

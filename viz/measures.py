@@ -13,8 +13,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from core import kinds, metrics, survival
-from core.survival import Reals
+from core.measures import kinds, metrics, survival
+from core.measures.survival import Reals
 from core.trace import Trace
 from viz.figures import INK, JUST_EVICTED, KEPT, styled, with_legend
 from viz.lesson_words import Language

@@ -182,9 +182,8 @@ MESSAGES = {
         "{model} 的权重不在这台机器上，hub 也没有应答。请检查网络连接，或加载本地目录；{default} 随本应用提供，"
         "不需要网络。"
     ),
-    "The GPU of this Space is not to be had ({reason}). Take a shorter text, try again later, or run the app yourself.": (
-        "这个 Space 的 GPU 暂时无法使用（{reason}）。请缩短文本、稍后再试，或自行运行本应用。"
-    ),
+    "The GPU of this Space is not to be had ({reason}). Take a shorter text, try again later, or run the app "
+    "yourself.": ("这个 Space 的 GPU 暂时无法使用（{reason}）。请缩短文本、稍后再试，或自行运行本应用。"),
     "The model's output is not a number. Its weights are damaged, or its numbers overflow: load it again in float32.": (
         "模型的输出不是数。可能权重已损坏，或数值溢出：请用 float32 重新加载。"
     ),

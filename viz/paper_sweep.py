@@ -2,7 +2,7 @@
 
 import plotly.graph_objects as go
 
-from core.records import BASELINE, FULL, Point
+from core.experiments.records import BASELINE, FULL, Point
 from viz.figures import sweep_figure
 from viz.lesson_words import Language
 from viz.words import say

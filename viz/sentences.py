@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from core import metrics
+from core.measures import metrics
 from core.trace import NEVER, Trace
 from viz.lesson_words import Language
 from viz.words import isolated

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from core.records import LABELS
-from core.stories import DISTINCT, Story, Telling, distinct
-from core.votes import Pair, full_comes_first
+from core.experiments.records import LABELS
+from core.experiments.stories import DISTINCT, Story, Telling, distinct
+from core.experiments.votes import Pair, full_comes_first
 from viz.lesson_words import Language
 from viz.words import amount, policy_name, say
 

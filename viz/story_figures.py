@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from core.records import LABELS
-from core.votes import Tally, Verdict
+from core.experiments.records import LABELS
+from core.experiments.votes import Tally, Verdict
 from viz.figures import EVICTED, JUST_EVICTED, KEPT, styled
 from viz.lesson_words import Language
 from viz.words import amount, say

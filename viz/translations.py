@@ -13,7 +13,7 @@ from gradio.blocks import Block
 from gradio.context import LocalContext
 from gradio.i18n import I18nData
 
-from core.registry import MODELS
+from core.model.registry import MODELS
 from viz.lesson_words import Language
 
 CHINESE = {

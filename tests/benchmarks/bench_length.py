@@ -12,7 +12,7 @@ from time import perf_counter
 import numpy as np
 
 from core import Trace, make_policy
-from core.engine import LONGEST_CHUNK, read_chunks, start_reading
+from core.engine.replay import LONGEST_CHUNK, read_chunks, start_reading
 from tests.benchmarks.timing import long_text, smollm2, table
 
 TOVA = make_policy("tova", budget=64)

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from traces import random_trace
 
 import app
-from core.trace_store import TraceStore
+from core.store import TraceStore
 from viz import comparison_map, retention_map
 from viz.comparison_map import ComparisonMap
 from viz.lesson_words import LESSON

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 import app
-from core.trace_store import TraceStore
+from core.store import TraceStore
 from viz.lesson import STEPS
 from viz.lesson_words import LABELS, LESSON
 from viz.retention_map import static

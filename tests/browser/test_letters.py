@@ -16,8 +16,8 @@ from traces import tokens_of, trace_of
 
 import app
 from browser.maps import blank_page_with, hear, heard
+from core.experiments.stories import Story, Telling
 from core.policies import make_policy, settings_of
-from core.stories import Story, Telling
 from core.trace import NEVER, Trace
 from viz.comparison_map import ComparisonMap
 from viz.payload import comparison_payload, payload

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from app import build
 from core import NEVER, Tokens, Trace
-from core.trace_store import TraceStore
+from core.store import TraceStore
 from viz.example_texts import first_trace
 from viz.payload import window_at
 from viz.tabs import limits

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 from traces import random_trace
 
-from core import survival
+from core.measures import survival
 from core.policies import make_policy, settings_of
 from viz.tabs.measure import OF_ALL_RUNS, OF_ONE_RUN, measure_tab
 

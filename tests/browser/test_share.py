@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from app import build
-from core.trace_store import TraceStore
+from core.store import TraceStore
 from tests.browser.maps import pixels
 from tests.writers import writer_model
 from viz.tabs import models

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from core.errors import VotesUnavailable
-from core.votes import VoteStore
+from core.experiments.votes import VoteStore
 from tests.browser.runs import begin, says
 from tests.traces import HOSTILE
 from tests.writers import Endpoint, pair_of, stories_in, writer_model

@@ -41,7 +41,12 @@ class Worker:
         self.told.put(pickle.dumps(GONE))
 
     def _work(self, task: Callable[..., Iterator[Any]]) -> None:
+        close_sockets()
+        parent = os.getppid()
         while True:
+            while not self.given._reader.poll(1):
+                if os.getppid() != parent:  # the app has been killed
+                    return
             values = pickle.loads(self.given.get())
             self.stop.clear()
             try:
@@ -54,6 +59,16 @@ class Worker:
                 self.told.put(pickle.dumps(DONE))
             except Exception as e:
                 self.told.put(pickle.dumps(("error", type(e).__name__)))
+
+
+def close_sockets() -> None:
+    """As there: a browser would not learn that the server has closed a connection while this process has it, too."""
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            if os.readlink(entry).startswith("socket:"):
+                os.close(int(entry.name))
+        except OSError:  # it was the folder's own
+            continue
 
 
 def GPU(task: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:  # noqa: N802 (the package's name)

@@ -4,7 +4,7 @@ const Sight = (() => {
 
   const { isKept, isAttended, olderTotal } = Traces;
 
-  // How far two neighbouring rows are apart for the model, by their gap in the text; as core/rotary.py numbers them.
+  // How far two neighbouring rows are apart for the model, by their gap in the text; as core/engine/rotation.py numbers them.
   const DISTANCES = {
     "in-cache": () => 1,
     "log-gap": (gap) => (gap > 10 ? Math.log(Math.log(gap)) : gap),

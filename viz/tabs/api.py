@@ -16,14 +16,14 @@ import numpy as np
 from gradio.data_classes import FileData
 from pydantic import ValidationError, validate_call
 
-from core import metrics
-from core.costs import Cost, costs
 from core.errors import BadInput
+from core.experiments.records import Point, budget_sentences, points
+from core.measures import metrics
+from core.measures.costs import Cost, costs
+from core.model.registry import DEFAULT_MODEL
 from core.policies import POLICIES, Policy, make_policy
-from core.records import Point, budget_sentences, points
-from core.registry import DEFAULT_MODEL
+from core.store import Stored, TraceStore
 from core.trace import Floats, PolicySettings, Positions, Trace
-from core.trace_store import Stored, TraceStore
 from viz.export import new_folder, write_trace
 from viz.tabs import compare as comparing
 from viz.tabs import explore_run, limits

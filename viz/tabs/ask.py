@@ -10,8 +10,8 @@ import gradio as gr
 
 import core
 from core.errors import UserError
-from core.evidence import fate
-from core.haystack import FACT, QUESTION, Haystack, hide
+from core.experiments.haystack import FACT, QUESTION, Haystack, hide
+from core.measures.evidence import fate
 from core.policies import Policy, make_policy
 from core.trace import Trace
 from viz.answer_cards import Given, answers_html
@@ -34,7 +34,7 @@ from viz.words import named, policy_name, say
 
 if TYPE_CHECKING:
     from core import LanguageModel
-    from core.ask import Answer, Prompt
+    from core.experiments.ask import Answer, Prompt
 
 EVIDENCE = 'in smaller letters: "Buy more matches."'
 READING = "Reading: {done:,} of at most {total:,} tokens"
@@ -172,10 +172,10 @@ def run_ask(
 
 def answered(lm: "LanguageModel", document: str, question: str, policies: list[Policy]) -> Iterator[Any]:
     """The prompt, and then the reports of its answers."""
-    prompt = core.ask.prompt_of(lm, document, question)
+    prompt = core.experiments.ask.prompt_of(lm, document, question)
     limits.current.check_tokens(len(prompt.tokens))
     yield prompt
-    yield from core.ask.iter_ask(lm, prompt, policies)
+    yield from core.experiments.ask.iter_ask(lm, prompt, policies)
 
 
 def show_asked(asked: Asked | None, document: str, evidence: Evidence | None, reference: str) -> list[Any]:

@@ -9,8 +9,8 @@ from pandas import DataFrame
 
 import core
 from core.errors import BadInput
+from core.experiments.records import LABELS, Point, budget_sentences, points
 from core.policies import POLICIES
-from core.records import LABELS, Point, budget_sentences, points
 from viz.export import write_table
 from viz.figures import sweep_figure
 from viz.lesson_words import Language

@@ -12,10 +12,10 @@ import gradio as gr
 from pandas import DataFrame
 
 import core
-from core.costs import Comparison, ForgottenAttention, costs, delta_nll, forgotten_share, most_missed
+from core.measures.costs import Comparison, ForgottenAttention, costs, delta_nll, forgotten_share, most_missed
 from core.policies import Oracle
+from core.store import Stored, TraceStore, key_of
 from core.trace import Tokens, Trace
-from core.trace_store import Stored, TraceStore, key_of
 from viz.comparison_map import ComparisonMap
 from viz.export import write_comparison
 from viz.lesson_words import Language

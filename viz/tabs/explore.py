@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, get_args
 import gradio as gr
 
 from core.errors import UserError
+from core.store import TraceStore
 from core.trace import Positions, Trace
-from core.trace_store import TraceStore
 from viz.example_texts import EXAMPLES
 from viz.export import write_files
 from viz.markup import status

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 import core
 from core.policies import Policy, make_policy, settings_of
+from core.store import Stored, TraceStore, key_of
 from core.trace import Positions, Tokens, Trace
-from core.trace_store import Stored, TraceStore, key_of
 from viz.markup import status
 from viz.payload import payload, window_at
 from viz.tabs import limits

@@ -7,8 +7,8 @@ from typing import Any
 import gradio as gr
 
 from core.errors import BadInput, UserError
-from core.judge import Judge
-from core.votes import Verdict, VoteStore, full_comes_first
+from core.experiments.judge import Judge
+from core.experiments.votes import Verdict, VoteStore, full_comes_first
 from viz.export import new_folder, table_file
 from viz.markup import note, status
 from viz.story_cards import CSS, pair_html

@@ -8,10 +8,10 @@ from typing import Any
 
 import gradio as gr
 
+from core.model.registry import MODELS
 from core.policies import POLICIES
-from core.registry import MODELS
+from core.store import Stored, TraceStore
 from core.trace import Tokens
-from core.trace_store import Stored, TraceStore
 from viz.example_texts import first_trace
 from viz.markup import status
 from viz.status_words import STATUS_WORDS

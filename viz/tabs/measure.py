@@ -7,8 +7,8 @@ import gradio as gr
 import plotly.graph_objects as go
 
 from core.errors import BadInput, BadTraceFile, UserError
-from core.kinds import kind_rows, longest_lived_rows
-from core.survival import (
+from core.measures.kinds import kind_rows, longest_lived_rows
+from core.measures.survival import (
     Row,
     age_rows,
     early_layer_rows,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import core
 from core.errors import UnknownModel
-from core.registry import MODELS
+from core.model.registry import MODELS
 from viz.tabs import limits
 from viz.tabs.zero_gpu import on_gpu
 

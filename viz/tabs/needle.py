@@ -61,7 +61,7 @@ def run_matrix(run: Run, model: str, lengths: list[int], *chosen: Any) -> Iterat
         raise BadInput("Choose at least one length.")
     limits.current.check_tokens(max(lengths))
     run.under(policies)
-    for report in run.using(model, core.needle.iter_needle, policies, DEPTHS, sorted(lengths)):
+    for report in run.using(model, core.experiments.needle.iter_needle, policies, DEPTHS, sorted(lengths)):
         run.tokens = report.done
         line = time_left(report.done, report.total, started)
         if len(report.results) == shown:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 import core
-from core import metrics
+from core.measures import metrics
 from core.policies import make_policy
+from core.store import Stored
 from core.trace import Floats, Trace
-from core.trace_store import Stored
 from viz.figures import head_figure, token_figure
 from viz.findings import findings, findings_html
 from viz.lesson_words import Language
@@ -53,12 +53,17 @@ def what_to_see(trace: Trace, full_perplexity: float | None = None) -> str:
 
 def panels(trace: Trace, row: tuple[int, int]) -> tuple[Any, Any, str]:
     """The two panels below the map: the life of a row, and that of the longest-lived token in a figure and in words."""
-    layers, groups, _ = trace.evicted_at.shape
-    head = head_figure(trace, min(row[0], layers - 1), min(row[1], groups - 1), language=language())
+    head = head_figure(trace, *row_in(trace, row), language=language())
     longest = metrics.longest_lived(trace)
     position = longest.position if longest else 0
     words = in_both(lambda language: paragraphs([life(trace, position, language), CLICK[language]]))
     return head, token_figure(trace, position, language()), words
+
+
+def row_in(trace: Trace, row: tuple[int, int]) -> tuple[int, int]:
+    """The row, or the last one of a model that has fewer."""
+    layers, groups, _ = trace.evicted_at.shape
+    return min(row[0], layers - 1), min(row[1], groups - 1)
 
 
 def show_token(trace: Trace | None, event: gr.EventData) -> tuple[Any, Any]:
@@ -87,6 +92,7 @@ def show_row(trace: Trace | None, row: tuple[int, int], by_attention: bool) -> I
     """Kept and evicted at once; coloured by attention after a replay down to that layer."""
     if trace is None:
         return
+    row = row_in(trace, row)
     yield head_figure(trace, *row, language=language())
     if by_attention:
         (attention,) = with_model(trace.model_id, attention_in, trace, row)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import gradio as gr
 
 import core
-from core import metrics
 from core.errors import UserError
+from core.measures import metrics
 from core.policies import make_policy, settings_of
+from core.store import Stored, TraceStore, key_of
 from core.trace import Tokens, Trace
-from core.trace_store import Stored, TraceStore, key_of
 from viz.tabs import models
 from viz.tabs.runs import Run
 

@@ -10,11 +10,11 @@ import gradio as gr
 
 import core
 from core.errors import BadInput
-from core.judge import judge_from
+from core.experiments.judge import judge_from
+from core.experiments.stories import Lengths, Telling, length_table
+from core.experiments.votes import LONGEST_PROMPT, VoteStore, pairs_of
 from core.policies import make_policy
-from core.stories import Lengths, Telling, length_table
 from core.texts import without_mark
-from core.votes import LONGEST_PROMPT, VoteStore, pairs_of
 from viz.lesson_words import Language
 from viz.markup import note, status
 from viz.story_cards import CSS, telling_html
@@ -154,7 +154,7 @@ def run_write(
     alone = len(lines) == 1
     if not alone:
         yield skip, note("A batch of stories is not shown here, so that you can judge it blind, below."), skip
-    writing = partial(core.writing.iter_stories, seed=int(seed or 0), **sampling)
+    writing = partial(core.experiments.writing.iter_stories, seed=int(seed or 0), **sampling)
     for report in run.using(model, writing, lines, policies):
         run.tokens = max(run.tokens, report.done)
         doing = status(

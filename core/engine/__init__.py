@@ -1,0 +1,1 @@
+"""The recurrence: a model reads and writes while every layer holds a finite multi-state and a policy evicts rows."""

@@ -1,0 +1,447 @@
+"""The multi-states of every layer, one per run, and the attention function that reads and writes them.
+
+Layer l at step t depends only on layer l-1 at steps up to t, so a *chunk* of tokens goes through the model in one
+forward pass: one matmul gives the logits of all its queries, a light loop over its steps only picks victims (see
+`core.engine.multi_state`), and one masked softmax does the rest. And when the chunk is a single token, no decision of a
+layer is needed before the next layer, so all layers are decided in one call after the pass.
+
+This is the only file that knows transformers' `AttentionInterface`. It needs no `Cache`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from core.engine.multi_state import FREE, VANISHING, Run
+from core.engine.rotation import Distances, LateLogits, LateRotation
+from core.engine.text_length import text_of
+from core.errors import OutOfMemory, UnsupportedModel
+from core.model.language_model import LanguageModel
+from core.policies import Floats, Ints
+
+Watch: TypeAlias = Callable[[int, range, list[Ints], Tensor], None]
+"""Takes a layer, a chunk, the positions of the columns per run, (groups, columns), and the attention, (runs, KV heads,
+query heads of the group, chunk, columns). Both may change afterwards: what is to stay must be copied."""
+
+ATTENTION = "multi_state"
+REFUSED_KEYWORDS = ("s_aux", "softcap")  # attention sinks, soft capping: they change the softmax
+
+
+class _DeepEnough(Exception):
+    """The forward pass has gone through all layers that are wanted."""
+
+
+class Batch:
+    """Several runs in lockstep through one model: the keys and values of every layer, one batch row per run.
+
+    Attributes:
+        runs: the runs, each with its own policy.
+        layers: how many layers to go through, as the runs say; fewer than the model has only if no logits are wanted.
+        keys, values: per layer, (runs, KV heads, slots, head size); a slot holds what the run's bookkeeping says. While
+            `in_common`, there is one row for all runs.
+        in_common: whether all runs have read the same text and no row is evicted yet: they then do not differ.
+        watch: called with the attention of every layer gone through; see `attention_of`.
+        late: how keys are turned once it is known which rows are attended to; the keys held are then not turned. None
+            if the model turns them itself, by their positions in the text.
+    """
+
+    def __init__(
+        self, lm: LanguageModel, runs: list[Run], watch: Watch | None = None, late: LateRotation | None = None
+    ) -> None:
+        self.lm = lm
+        self.runs = runs
+        self.layers = runs[0].layers
+        self.watch = watch
+        self.late = late
+        empty = torch.empty(0)
+        self.keys: list[Tensor] = [empty] * self.layers
+        self.values: list[Tensor] = [empty] * self.layers
+        self.in_common = len(runs) > 1
+        self._chunk = range(0)
+        self._mask = empty  # of the chunk's shape, see `_not_yet`
+        self._layers_seen = 0
+        self._slots: list[Tensor] = []  # per layer (runs, KV heads, 1, 1), where the token being read is written
+        self._width, self._unequal = 0, False  # the most slots of a run, and whether another has fewer
+        self._attention: list[Tensor] = []  # per layer (runs, KV heads, query heads of the group, slots)
+        self._distances: Distances = np.empty(0)  # (layers, runs, groups or 1, slots), and what they turn keys by
+        self._turns: tuple[Tensor, Tensor] = (empty, empty)
+
+    @torch.inference_mode()
+    def read(self, ids: Tensor, chunk: range) -> Tensor:
+        """Read the tokens at the positions of `chunk`, (runs, chunk), or (1, chunk) if all runs read the same.
+
+        Returns:
+            The logits (runs, chunk, vocabulary); empty if not all layers of the model are gone through.
+        """
+        self._chunk, self._layers_seen = chunk, 0
+        self.in_common = self.in_common and len(ids) == 1 and len(chunk) > 1 and chunk[-1] < self.common_until()
+        if not self.in_common:
+            ids = ids.expand(len(self.runs), -1)
+        if len(chunk) == 1:
+            self._place_token()
+        positions = torch.arange(chunk.start, chunk.stop, device=ids.device).expand(ids.shape)
+        if self.late is not None:
+            positions = torch.zeros_like(positions)
+        try:
+            with text_of(len(self.runs[0].nll)):
+                logits: Tensor = self.lm.model(ids, position_ids=positions, use_cache=False, multi_state=self).logits
+        except _DeepEnough:
+            logits = torch.empty(0)
+        except (MemoryError, torch.OutOfMemoryError) as e:
+            raise OutOfMemory(
+                f"Reading {len(chunk)} tokens under {len(self.runs)} policies does not fit the memory. "
+                "Shorten the text, choose fewer policies or a smaller model."
+            ) from e
+        if self._layers_seen != self.layers:
+            raise UnsupportedModel(
+                f"{self.lm.model_id} called our attention in {self._layers_seen} of {self.layers} layers, so a "
+                "picture of it would be fiction. Choose a model of another architecture."
+            )
+        if len(chunk) == 1:
+            self._decide_token()
+        else:
+            for run in self.runs:
+                run.finish_chunk(chunk)
+        return logits.expand(len(self.runs), *logits.shape[1:]) if self.in_common else logits
+
+    def common_until(self) -> int:
+        """The position of the first token with which a row of some run goes, while nothing has been evicted."""
+        return min(run.evicts_from() for run in self.runs)
+
+    def keep_runs(self, rows: list[int]) -> None:
+        """Go on with these runs only."""
+        self.runs = [self.runs[row] for row in rows]
+        self.keys = [keys[rows] for keys in self.keys]
+        self.values = [values[rows] for values in self.values]
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None
+    ) -> Tensor:
+        """Attention of one layer over the multi-states.
+
+        Args:
+            layer: the layer, from 0.
+            query: (runs, query heads, chunk, head size), turned by its position unless that is done late.
+            key: (runs, KV heads, chunk, head size), likewise.
+            value: (runs, KV heads, chunk, head size).
+            scaling: of the logits.
+            window: the model's own sliding window, in tokens, the query's own included.
+
+        Returns:
+            (runs, chunk, query heads, head size).
+        """
+        self._layers_seen += 1
+        for run in self.runs:
+            run.sliding_windows[layer] = window or 0
+        if not self.in_common and 0 < len(self.keys[layer]) < len(self.runs):
+            self.keys[layer] = self.keys[layer].repeat(len(self.runs), 1, 1, 1)
+            self.values[layer] = self.values[layer].repeat(len(self.runs), 1, 1, 1)
+        runs, query_heads, count, size = query.shape
+        kv_heads = key.shape[1]
+        if kv_heads != self.lm.n_kv_heads:
+            raise UnsupportedModel(
+                f"{self.lm.model_id} has {kv_heads} KV heads where its configuration says {self.lm.n_kv_heads}. "
+                "Correct its configuration, or choose another model."
+            )
+        query = query.reshape(runs, kv_heads, (query_heads // kv_heads) * count, size)
+        if window is not None and self._chunk.stop <= window:
+            window = None
+        attend = self._attend_token if count == 1 else self._attend_chunk
+        output = attend(layer, query, key, value, scaling, window)
+        if self._layers_seen == self.layers < self.lm.n_layers:
+            raise _DeepEnough
+        return output.reshape(runs, query_heads, count, size).transpose(1, 2).contiguous()  # as transformers' own
+
+    # A chunk: the columns are the slots, then the tokens of the chunk.
+
+    def _attend_chunk(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None
+    ) -> Tensor:
+        count = len(self._chunk)
+        if layer_has_rows := self.keys[layer].numel() > 0:
+            slots = max(run.slots for run in self.runs)
+            key = torch.cat([self.keys[layer][:, :, :slots], key], dim=2)
+            value = torch.cat([self.values[layer][:, :, :slots], value], dim=2)
+        offset = key.shape[2] - count
+        positions = [run.column_positions(layer, offset, self._chunk) for run in self.runs]
+        logits = self._chunk_logits(query, key, scaling, window, positions)
+        evicts = any(run.evicts_in(self._chunk) for run in self.runs)
+        if evicts and self.late is not None:
+            until, kept = self._decide_late(layer, positions, logits, query, key, scaling, window)
+            attention = _attended(until, logits, None)
+        else:
+            attention = logits.softmax(dim=-1)
+            until, kept = self._decide_chunk(layer, positions, logits, attention, [None] * len(self.runs))
+            if evicts:
+                attention = _attended(until, logits, attention)
+        del logits
+        self._receive(layer, positions, attention)
+        output: Tensor = attention.to(value.dtype).flatten(2, 3) @ value
+
+        if kept is not None:
+            index = kept.to(key.device)[..., None].expand(-1, -1, -1, key.shape[3])
+            key, value = key.gather(2, index), value.gather(2, index)
+        elif not layer_has_rows:
+            key, value = key.clone(), value.clone()  # views of the model's projections of the whole chunk
+        self.keys[layer], self.values[layer] = key, value
+        return output
+
+    def _chunk_logits(
+        self, query: Tensor, key: Tensor, scaling: float, window: int | None, positions: list[Ints]
+    ) -> Tensor:
+        """(runs, KV heads, query heads of the group, chunk, columns), as if nothing were evicted in the chunk.
+
+        Minus infinity where there is no row, a later one, or one beyond the model's own window. With late rotation
+        they are right up to the first eviction.
+        """
+        count = len(self._chunk)
+        places: Distances = _stack(positions[: len(query)], FREE)
+        free = places[:, :, :-count] == FREE
+        if self.late is not None:
+            places = -self.late.distances(places)
+            cos, sin = self.late.rotary.turns(-places)
+            key = self.late.rotary.turned(key, cos, sin)
+            query = query.reshape(*query.shape[:2], -1, count, query.shape[3])
+            query = self.late.rotary.turned(query, cos[:, :, None, -count:], sin[:, :, None, -count:]).flatten(2, 3)
+        logits = _logits(query, key, scaling, self._not_yet(query, key))
+        logits = logits.view(*logits.shape[:2], -1, count, logits.shape[3])
+        if free.any():
+            hidden = torch.from_numpy(free).to(logits.device)
+            logits[..., :-count].masked_fill_(hidden[:, :, None, None], -torch.inf)
+        if window is not None:
+            of_columns = torch.from_numpy(places).to(logits.device)
+            beyond = of_columns[:, :, -count:, None] - of_columns[:, :, None, :] >= window
+            logits.masked_fill_(beyond[:, :, None], -torch.inf)
+        return logits
+
+    def _not_yet(self, query: Tensor, key: Tensor) -> Tensor:
+        """(queries, columns): minus infinity where the column's token comes after the query's, else 0; made once."""
+        count, shape = len(self._chunk), (query.shape[2], key.shape[2])
+        if self._mask.shape != shape or self._mask.device != key.device:
+            later = torch.full((count, count), -torch.inf, dtype=_at_least_float32(key), device=key.device).triu(1)
+            mask = torch.nn.functional.pad(later, (shape[1] - count, 0))
+            self._mask = mask.repeat(shape[0] // count, 1)
+        return self._mask
+
+    def _decide_chunk(
+        self, layer: int, positions: list[Ints], logits: Tensor, attention: Tensor | None, late: list[LateLogits | None]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Until (runs, groups or 1, columns), see `Run.decide_chunk`; kept (runs, KV heads, rows), None if all are."""
+        if self.in_common:
+            logits = logits.expand(len(self.runs), *logits.shape[1:])
+            attention = None if attention is None else attention.expand(logits.shape)
+        untils, keeps = [], []
+        for row, run in enumerate(self.runs):
+            own = None
+            if attention is not None and run.policy.reads_attention:
+                own = _on_cpu(attention[row], run)
+            with run.clock():
+                until, kept = run.decide_chunk(
+                    layer,
+                    positions[row],
+                    self._chunk,
+                    partial(_on_cpu, logits[row], run),
+                    own,
+                    late[row],
+                )
+            untils.append(until)
+            keeps.append(kept)
+        kv_heads, columns = logits.shape[1], logits.shape[-1]
+        if all(kept.shape[1] == columns for kept in keeps):
+            return torch.from_numpy(_stack(untils, FREE)), None
+        index = _stack(keeps, 0)
+        return torch.from_numpy(_stack(untils, FREE)), torch.from_numpy(index).expand(-1, kv_heads, -1)
+
+    def _decide_late(
+        self,
+        layer: int,
+        positions: list[Ints],
+        logits: Tensor,
+        query: Tensor,
+        key: Tensor,
+        scaling: float,
+        window: int | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """`_decide_chunk` where evictions turn the keys anew: it renews the logits as it goes."""
+        late = self.late
+        assert late is not None
+        queries = late.queries(query.reshape(*query.shape[:2], -1, len(self._chunk), query.shape[3]), scaling)
+        keys, on_cpu = late.keys(key), logits.cpu()
+        renewed = [
+            LateLogits(late, _on_cpu(on_cpu[row], run), queries[row], keys[row], window)
+            if run.evicts_in(self._chunk)
+            else None
+            for row, run in enumerate(self.runs)
+        ]
+        decided = self._decide_chunk(layer, positions, on_cpu, None, renewed)
+        if not logits.is_cpu:
+            logits.copy_(on_cpu)
+        return decided
+
+    def _receive(self, layer: int, positions: list[Ints], attention: Tensor) -> None:
+        if self.watch is not None:
+            self.watch(layer, self._chunk, positions, attention.expand(len(self.runs), *attention.shape[1:]))
+        received = attention.sum(dim=3).mean(dim=2).expand(len(self.runs), -1, -1).cpu().numpy()
+        for row, run in enumerate(self.runs):
+            own = received[row] if run.groups > 1 else received[row].mean(axis=0, keepdims=True)
+            run.receive(layer, positions[row], own)
+
+    # A single token: it is written into a free slot, and all layers decide after the pass.
+
+    def _place_token(self) -> None:
+        shape = (self.layers, self.lm.n_kv_heads)
+        placed = [np.broadcast_to(run.place_token(self._chunk.start), shape) for run in self.runs]
+        self._slots = list(torch.from_numpy(np.stack(placed, axis=1))[..., None, None])
+        self._width = max(run.slots for run in self.runs)
+        self._unequal = any(run.slots != self._width for run in self.runs)
+        self._attention = []
+        if self.late is not None:
+            positions = [_stack([run.positions[layer] for run in self.runs], FREE) for layer in range(self.layers)]
+            self._distances = self.late.distances(np.stack(positions))
+            self._turns = self.late.rotary.turns(self._distances)
+
+    def _attend_token(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None
+    ) -> Tensor:
+        slots = self._width
+        index = self._slots[layer].to(key.device).expand_as(key)
+        keys = self.keys[layer] = _grown(self.keys[layer], key, slots).scatter_(2, index, key)
+        values = self.values[layer] = _grown(self.values[layer], value, slots).scatter_(2, index, value)
+        # (runs, KV heads, query heads of the group, slots)
+        keys = keys[:, :, :slots]
+        if self.late is not None:
+            keys = self.late.rotary.turned(keys, *(turns[layer] for turns in self._turns))
+        logits = _logits(query, keys, scaling)
+        if self._unequal or window is not None:
+            of_slots = _stack([run.positions[layer] for run in self.runs], FREE)
+            hidden = of_slots == FREE
+            if window is not None:
+                hidden |= (self._chunk.start - of_slots if self.late is None else self._distances[layer]) >= window
+            logits.masked_fill_(torch.from_numpy(hidden).to(logits.device)[:, :, None], -torch.inf)
+        attention = logits.softmax(dim=-1)
+        self._attention.append(attention)
+        output: Tensor = attention.to(value.dtype) @ values[:, :, :slots]
+        return output
+
+    def _decide_token(self) -> None:
+        if self.watch is not None:
+            for layer, paid in enumerate(self._attention):
+                self.watch(layer, self._chunk, [run.positions[layer] for run in self.runs], paid.unsqueeze(3))
+        attention = torch.stack([layer.cpu() for layer in self._attention]).numpy()
+        cuts = []
+        for row, run in enumerate(self.runs):
+            own = attention[:, row, :, :, : run.slots].reshape(self.layers, run.groups, -1, run.slots)
+            with run.clock():
+                cuts.append(run.decide_token(self._chunk.start, own))
+        if any(kept is not None for kept in cuts):
+            self._cut(cuts)
+
+    def _cut(self, cuts: list[Ints | None]) -> None:
+        """Take the rows that several evictions at once have left, and renumber the slots."""
+        everything = [np.arange(run.slots)[None, None].repeat(self.layers, axis=0) for run in self.runs]
+        kept = [all_ if cut is None else cut for cut, all_ in zip(cuts, everything, strict=True)]
+        for layer in range(self.layers):
+            index = torch.from_numpy(_stack([own[layer] for own in kept], 0)).to(self.keys[layer].device)
+            index = index.expand(-1, self.lm.n_kv_heads, -1)[..., None].expand(-1, -1, -1, self.keys[layer].shape[3])
+            self.keys[layer] = self.keys[layer].gather(2, index)
+            self.values[layer] = self.values[layer].gather(2, index)
+
+
+def _at_least_float32(rows: Tensor) -> torch.dtype:
+    return torch.promote_types(rows.dtype, torch.float32)
+
+
+def _logits(query: Tensor, key: Tensor, scaling: float, mask: Tensor | None = None) -> Tensor:
+    """Query · key plus the mask (queries, columns), in float32 at least, returned in float32."""
+    dtype = _at_least_float32(query)
+    query, key = query.to(dtype), key.to(dtype)
+    if mask is None:
+        return (query @ key.transpose(2, 3)).mul_(scaling).float()
+    flat = torch.baddbmm(mask, query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), alpha=scaling)
+    return flat.view(*query.shape[:3], key.shape[2]).float()
+
+
+def _attended(until: Tensor, logits: Tensor, attention: Tensor | None) -> Tensor:
+    """Attention without the columns after the last step that attends to them. Both arguments are written to.
+
+    Args:
+        until: (runs, groups or 1, columns), the last step of the chunk that attends to the column.
+        logits: (runs, KV heads, query heads of the group, chunk, columns).
+        attention: their softmax over all columns; None if it is not known.
+    """
+    step = torch.arange(logits.shape[3], device=logits.device)[:, None]
+    attended = step <= until.to(logits.device)[:, :, None, None, :]
+    if attention is not None:
+        attention *= attended.to(attention.dtype)
+        total = attention.sum(dim=-1, keepdim=True)
+        if total.min() > VANISHING:
+            return attention.div_(total)
+    return logits.masked_fill_(~attended, -torch.inf).softmax(dim=-1)
+
+
+def _on_cpu(values: Tensor, run: Run) -> Floats:
+    """(KV heads, query heads of the group, chunk, columns) as (groups, query heads of the group, chunk, columns)."""
+    on_cpu: Floats = values.cpu().numpy().reshape(run.groups, -1, *values.shape[2:])
+    return on_cpu
+
+
+def _grown(rows: Tensor, like: Tensor, slots: int) -> Tensor:
+    """`rows` with room for `slots`; grows by more than is asked for, so that growing is rare."""
+    have = rows.shape[2] if rows.numel() else 0
+    if have >= slots:
+        return rows
+    grown = like.new_zeros(*like.shape[:2], slots + max(16, slots // 4), like.shape[3])
+    if have:
+        grown[:, :, :have] = rows
+    return grown
+
+
+def _stack(arrays: list[Ints], filler: int) -> Ints:
+    """(groups, width) arrays of different groups and widths to one (runs, most groups, most width)."""
+    groups, width = (max(array.shape[axis] for array in arrays) for axis in (0, 1))
+    stacked = np.full((len(arrays), groups, width), filler, np.int64)
+    for row, array in enumerate(arrays):
+        stacked[row, :, : array.shape[1]] = array
+    return stacked
+
+
+def multi_state_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    multi_state: Batch | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """The attention function of every model we load; without `multi_state` it is transformers' own ("sdpa").
+
+    Raises:
+        UnsupportedModel: the architecture asks for something that changes the softmax.
+    """
+    if multi_state is None:
+        ordinary: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, sliding_window=sliding_window, **kwargs
+        )
+        return ordinary
+    for keyword in REFUSED_KEYWORDS:
+        if kwargs.get(keyword) is not None:
+            raise UnsupportedModel(
+                f"{type(module).__name__} changes its attention by {keyword!r}, which the policies here do not "
+                "reproduce. Choose a model of another architecture."
+            )
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return multi_state.attend(module.layer_idx, query, key, value, scaling, sliding_window), None
+
+
+AttentionInterface.register(ATTENTION, multi_state_attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)

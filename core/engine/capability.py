@@ -1,0 +1,213 @@
+"""Whether a model's attention can be replaced faithfully, tried on a few tokens: else a picture would be fiction."""
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+from core.engine import batch
+from core.engine.multi_state import Run
+from core.engine.rotation import LateRotation, Rotary
+from core.errors import DamagedModel, NumericalError, UnsupportedModel, UserError
+from core.model.language_model import LanguageModel
+from core.policies import Full
+
+# What a configuration may say at most; beyond it is a slip, which would cost hours or all the memory to find out.
+MOST = {
+    "num_hidden_layers": 1_000,
+    "num_attention_heads": 10_000,
+    "num_key_value_heads": 10_000,
+    "hidden_size": 1_000_000,
+    "vocab_size": 10_000_000,
+}
+
+
+def check_layers(config: Any) -> None:
+    """Refuse a configuration of a model that does not write text, of impossible size, or with layers of other kinds.
+
+    Raises:
+        UnsupportedModel: it is one.
+    """
+    if getattr(config, "is_encoder_decoder", False) or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise UnsupportedModel(
+            f"transformers has no decoder-only language model of the type {config.model_type}. Choose a model of "
+            "another architecture."
+        )
+    text = config.get_text_config()
+    if not hasattr(text, "num_attention_heads"):
+        raise UnsupportedModel(
+            f"The configuration of this {config.model_type} model names no attention heads, so it holds no multi-state "
+            "as the policies need. Choose a model of another architecture."
+        )
+    for name, most in MOST.items():
+        said = getattr(text, name, None)
+        if said is not None and not 1 <= said <= most:
+            raise UnsupportedModel(
+                f"The configuration of this {config.model_type} model says that {name} is {said}; from 1 to {most} is "
+                "possible. Take the config.json that came with the weights."
+            )
+    strange = set(getattr(text, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
+    if strange:
+        raise UnsupportedModel(
+            f"This {config.model_type} model has layers of the kind {', '.join(sorted(strange))}, which hold no "
+            "multi-state of keys and values as the policies need. Choose a model of another architecture."
+        )
+
+
+def check_attention(lm: "LanguageModel") -> None:
+    """Refuse a model unless, under the full policy, our attention gives what its own eager attention gives.
+
+    Ours reads the text in two pieces, the model's own reads it at once: so it shows, too, if anything but the
+    multi-state would have to go from one piece to the next.
+
+    Raises:
+        UnsupportedModel: it does not, or cannot read a text at all.
+        NumericalError: its numbers overflow in float16.
+        DamagedModel: its output is not a number.
+    """
+    ids = _probe(lm, 9)
+    states = _Witness(lm, ids.shape[1])
+    try:
+        lm.model.set_attn_implementation("eager")
+        with torch.inference_mode():
+            expected = lm.model(ids, use_cache=False).logits.float()
+        lm.model.set_attn_implementation(batch.ATTENTION)
+        found = _output(states, ids, [range(8), range(8, 9)])
+    except (UserError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as e:  # whatever an architecture may stumble on when it is run in this way
+        raise UnsupportedModel(
+            f"{_named(lm)} cannot read a text under our attention ({type(e).__name__}: {e}). Choose another "
+            "architecture."
+        ) from e
+    if not (expected.logsumexp(dim=-1).isfinite().all() and found.logsumexp(dim=-1).isfinite().all()):
+        raise not_numbers(lm.model.dtype)
+    # eager attention takes its softmax in float32 and its logits in the model's own precision
+    off = (found - expected).abs().max().item()
+    if not off <= _tolerance(lm, expected):
+        raise UnsupportedModel(
+            f"{_named(lm)} does not give the same output under our attention as under its own (they differ by "
+            f"{off:.2g}), so a picture of it would be fiction. Choose another architecture."
+        )
+    _check_windows(lm, states.windows)
+
+
+def _check_windows(lm: "LanguageModel", told: list[int | None]) -> None:
+    """Refuse a model that has sliding windows but does not tell them: beyond them, our attention would not be its own.
+
+    A text long enough to see it in the output would take long to read.
+
+    Args:
+        lm: the model.
+        told: for every layer, the window that our attention was told.
+
+    Raises:
+        UnsupportedModel: it is one.
+    """
+    window, limit = getattr(lm.config, "sliding_window", None), lm.context_length
+    if not window or (limit is not None and window >= limit):
+        return
+    kinds = getattr(lm.config, "layer_types", None) or ["sliding_attention"] * lm.n_layers
+    if any(kind == "sliding_attention" and own is None for kind, own in zip(kinds, told, strict=True)):
+        raise UnsupportedModel(
+            f"{_named(lm)} has a sliding window of {window:,} tokens that it does not tell its attention, so a picture "
+            "of a longer text would be fiction. Choose another architecture."
+        )
+
+
+class _Witness(batch.Batch):
+    """A multi-state for one run under the full policy that notes what the attention of its layers is told.
+
+    Attributes:
+        windows: the sliding window of every layer at its first call.
+
+    Raises:
+        UnsupportedModel: keys and values are not of the same length.
+    """
+
+    def __init__(self, lm: "LanguageModel", tokens: int, late: LateRotation | None = None) -> None:
+        run = Run(Full(), layers=lm.n_layers, kv_heads=lm.n_kv_heads, capacity=tokens, prompt_length=tokens)
+        super().__init__(lm, [run], late=late)
+        self.windows: list[int | None] = []
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scaling: float,
+        window: int | None,
+    ) -> torch.Tensor:
+        if value.shape != key.shape:
+            raise UnsupportedModel(
+                f"{_named(self.lm)} has keys of {key.shape[-1]} numbers and values of {value.shape[-1]}; the rows of a "
+                "multi-state here hold as many of each. Choose another architecture."
+            )
+        if len(self.windows) < self.layers:
+            self.windows.append(window)
+        return super().attend(layer, query, key, value, scaling, window)
+
+
+_checked: WeakKeyDictionary[LanguageModel, Rotary] = WeakKeyDictionary()
+
+
+def checked_rotary(lm: LanguageModel) -> Rotary:
+    """The model's rotary embedding, for rows that are numbered anew.
+
+    Under the full policy, the output must be the same when rows are numbered from 0 at every step. The text that is
+    tried does not start at 0, so that this is so only if nothing counts but how far apart rows are.
+
+    Raises:
+        UnsupportedModel: it has none, or one that cannot be applied late.
+    """
+    if lm in _checked:
+        return _checked[lm]
+    rotary = Rotary(lm)
+    ids = _probe(lm, 8)
+    chunks = [range(5, 13)]
+    expected = _output(_Witness(lm, 13), ids, chunks)
+    found = _output(_Witness(lm, 13, LateRotation(rotary, "in-cache")), ids, chunks)
+    off = (found - expected).abs().max().item()
+    if not off <= _tolerance(lm, expected):
+        raise UnsupportedModel(
+            f"{_named(lm)} does not give the same output when its rows are numbered in the multi-state and none is "
+            f"evicted (it differs by {off:.2g}), so a picture of it would be fiction. "
+            'Use positions="original", or choose another architecture.'
+        )
+    _checked[lm] = rotary
+    return rotary
+
+
+def _probe(lm: "LanguageModel", count: int) -> torch.Tensor:
+    """(1, count) ids from all over the vocabulary.
+
+    Neighbours would not do: the first of a vocabulary are often reserved, and from a run of tokens that it was never
+    trained on SmolLM2 makes something else at every rounding.
+    """
+    ids = (2 * torch.arange(count, device=lm.device) + 1) * lm.vocabulary_size // (2 * count)
+    return ids[None]
+
+
+def _output(states: batch.Batch, ids: torch.Tensor, chunks: list[range]) -> torch.Tensor:
+    """The logits of tokens at the positions of these chunks, with nothing before them."""
+    first = chunks[0].start
+    read = (states.read(ids[:, chunk.start - first : chunk.stop - first], chunk) for chunk in chunks)
+    return torch.cat(list(read), dim=1).float()
+
+
+def _named(lm: "LanguageModel") -> str:
+    return f"{lm.model_id} ({lm.model.config.model_type})"
+
+
+def _tolerance(lm: "LanguageModel", logits: torch.Tensor) -> float:
+    relative = {torch.float64: 1e-6, torch.float32: 1e-4}.get(lm.model.dtype, 5e-2)
+    return relative * max(1.0, logits.abs().max().item())
+
+
+def not_numbers(dtype: torch.dtype) -> NumericalError | DamagedModel:
+    """What it means if a model gives infinite numbers or none: float16 has none beyond 65,504, the others suffice."""
+    if dtype == torch.float16:
+        return NumericalError("The model's numbers overflow in float16. Load it in bfloat16 or float32.")
+    return DamagedModel("The model's output is not a number, so its weights are damaged. Download them again.")

@@ -1,0 +1,65 @@
+"""The ceiling: reads a text once under the full model, so that the oracle policy can know its future."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from core.engine.replay import LONGEST_CHUNK, read_chunks, start_reading
+from core.errors import TextTooLong
+from core.model.language_model import LanguageModel
+from core.policies import Floats, Full, Ints, Oracle
+from core.trace import Tokens
+from core.whole_numbers import whole
+
+LONGEST_FORESIGHT = 2048  # tokens
+
+
+def foresee(lm: LanguageModel, tokens: Tokens | Sequence[int], budget: int) -> Oracle:
+    """The oracle policy for this text, after one replay of the full model.
+
+    Its table takes 2 · layers · n² bytes: 250 MB for 2,048 tokens and 30 layers.
+
+    Args:
+        lm: the model.
+        tokens: n tokens, as in `replay`, but at most `LONGEST_FORESIGHT`.
+        budget: rows the oracle may keep.
+
+    Raises:
+        TextTooLong: more tokens than that, or than the model's context.
+        BadInput, NumericalError, OutOfMemory: as `replay`.
+    """
+    budget = whole("budget", budget, 1)
+    tokens = lm.as_tokens(tokens)
+    n = len(tokens)
+    if n > LONGEST_FORESIGHT:
+        raise TextTooLong(
+            f"The oracle foresees at most {LONGEST_FORESIGHT:,} tokens, and this text has {n:,}. Shorten it by "
+            f"{n - LONGEST_FORESIGHT:,} tokens, or compare without the oracle."
+        )
+    future = np.empty((lm.n_layers, _start(n)), np.float32)
+
+    def watch(layer: int, chunk: range, positions: list[Ints], attention: Tensor) -> None:
+        paid = attention[0].mean(dim=(0, 1)).cpu().numpy()  # the full model's columns are all positions so far
+        seen = np.tri(len(chunk), chunk.stop, k=chunk.start, dtype=bool)
+        future[layer, _start(chunk.start) : _start(chunk.stop)] = paid[seen]
+
+    for _ in read_chunks(start_reading(lm, tokens, [Full()], watch=watch), tokens, LONGEST_CHUNK):
+        pass
+    _sum_over_later_steps(future, n)
+    return Oracle(budget=budget, model_id=lm.model_id, ids=tokens.ids, future=future)
+
+
+def _start(step: int) -> int:
+    """Where the entries of a step begin: each step before it has one for every token up to its own."""
+    return step * (step + 1) // 2
+
+
+def _sum_over_later_steps(attention: Floats, n: int) -> None:
+    """Replace, in place, the attention at each step by the sum of what the steps after it pay."""
+    later = np.zeros((len(attention), n))
+    for step in reversed(range(n)):
+        here = attention[:, _start(step) : _start(step + 1)]
+        paid = here.copy()
+        here[:] = later[:, : step + 1]
+        later[:, : step + 1] += paid

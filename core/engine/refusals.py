@@ -1,0 +1,82 @@
+"""What may be read: the limits of a text, a model and the policies, each refused with its remedy."""
+
+import warnings
+from collections.abc import Sequence
+from typing import get_args
+
+import numpy as np
+
+from core.engine.rotation import rotary_embedding
+from core.errors import BadInput, TextTooLong
+from core.model.language_model import LanguageModel
+from core.policies import Oracle, Policy
+from core.trace import Positions, Prefill, Tokens
+from core.whole_numbers import whole
+
+
+def check_prompt(
+    lm: LanguageModel,
+    tokens: Tokens,
+    total: int,
+    policies: Sequence[Policy],
+    chunk: int | None,
+    prefill: str,
+    positions: str,
+    beyond_context: bool,
+) -> None:
+    if len(tokens) == 0:
+        raise BadInput("The text is empty. Write or paste some text first.")
+    lm.check_ids(tokens.ids)
+    for name, value, known in (("prefill", prefill, Prefill), ("positions", positions, Positions)):
+        if value not in get_args(known):
+            raise BadInput(f"{name} must be one of {', '.join(get_args(known))}, not {value!r}.")
+    if lm.context_length is not None and total > lm.context_length:
+        at_once = len(tokens) if prefill == "one-shot" else 0
+        _check_beyond(lm, lm.context_length, total, at_once, policies, positions, beyond_context)
+    if chunk is not None:
+        whole("chunk", chunk, 1)
+    for policy in policies:
+        if isinstance(policy, Oracle):
+            _check_foresight(lm, policy, tokens, total)
+
+
+def _check_beyond(
+    lm: LanguageModel,
+    limit: int,
+    total: int,
+    at_once: int,
+    policies: Sequence[Policy],
+    positions: str,
+    beyond_context: bool,
+) -> None:
+    """Refuse to read `total` tokens, more than the limit, of which `at_once` are kept in any case, or warn."""
+    too_long = f"{total:,} tokens are more than the {limit:,} that {lm.model_id} was trained to read. "
+    shorten = f"Shorten the text by {total - limit:,} tokens, or ask for fewer new ones"
+    if rotary_embedding(lm.model) is None:
+        raise TextTooLong(f"{too_long}It has no positions beyond them. {shorten}.")
+    if any(policy.budget is None for policy in policies):
+        raise TextTooLong(f"{too_long}{shorten}; only a policy that evicts can read on.")
+    if positions == "original":
+        if not beyond_context:
+            raise TextTooLong(
+                f'{too_long}{shorten}. Or read on: with positions="in-cache", which numbers only the rows that are '
+                "kept, or with beyond_context=True, at positions that the model has never seen."
+            )
+        warnings.warn(f"{too_long}Beyond them it meets positions that it has never seen.", stacklevel=2)
+        return
+    rows = max(at_once, *(policy.budget + 1 for policy in policies if policy.budget is not None))
+    if rows > limit:
+        raise TextTooLong(f"{too_long}As many as {rows:,} rows would be attended to at once. Lower the budget.")
+
+
+def _check_foresight(lm: LanguageModel, oracle: Oracle, tokens: Tokens, total: int) -> None:
+    if total > len(tokens):
+        raise BadInput(
+            "The oracle knows the future only of a text that is there: it can read, but it cannot write. Choose "
+            "another policy, or ask for no new tokens."
+        )
+    if oracle.model_id != lm.model_id or not np.array_equal(oracle.ids, tokens.ids):
+        raise BadInput(
+            f"This oracle foresaw another text, or the same under {oracle.model_id}. Call foresee for this model and "
+            "this text."
+        )

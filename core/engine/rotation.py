@@ -1,0 +1,188 @@
+"""Positions that are told late: rows are numbered anew whenever it is known which of them a query attends to.
+
+A rotary embedding turns queries and keys by their positions, and all that counts is how far apart the two are. So
+the model is run as if every token stood at position 0, the multi-state holds keys that are not turned, and each is
+turned by its *distance* to the query just before the query attends to it.
+
+``"in-cache"`` (StreamingLLM, Xiao et al. 2023): the attended rows are numbered 0, 1, 2 … by their order, the query's
+own last; the distance is how many of them are newer. ``"log-gap"`` (Oren et al. 2024, section 7.2): the distance is
+that in the text, except that a gap g > 10 between neighbouring attended rows counts as ln(ln g) only.
+
+What is odd about log-gap: ln(ln g) is 0.87 at 11, below 1 up to 15 and below 2.5 up to 195,000, so rows eleven tokens
+apart come closer together than neighbours in the text, while a gap of 10 keeps its length; and positions are no longer
+whole numbers, which the model has never seen. The paper gives one sentence and its released code does not do it, so
+some of this is our reading: "ln" is the natural logarithm; the neighbours are those in the decider's multi-state at
+this very step, the query's own row among them; a row's distance is the sum of the gaps between it and the query; and
+gaps are measured anew from the original positions at every step, never from already shrunk ones.
+
+A model with a sliding window of its own (Mistral) counts the window in these same distances: what it sees is a text
+in which the rows stand where they are said to stand. Under a budget below the window it therefore hides nothing.
+"""
+
+import sys
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from core.engine.text_length import FIXED, kinds_of
+from core.errors import UnsupportedModel
+from core.model.language_model import LanguageModel
+from core.policies import Floats, Ints
+from core.trace import LONGEST_GAP, Positions
+
+Distances: TypeAlias = NDArray[Any]  # whole numbers in-cache, else real
+
+
+class Rotary:
+    """A model's own rotary embedding, for distances that may be real numbers.
+
+    Attributes:
+        speeds: (head size,) float32, how far each channel turns from one position to the next; 0 if it is never turned.
+        dtype: of keys that were turned; float32 at least.
+
+    Raises:
+        UnsupportedModel: the model has none, or one that cannot be told its positions late.
+    """
+
+    def __init__(self, lm: LanguageModel) -> None:
+        embedding = rotary_embedding(lm.model)
+        quarter = getattr(sys.modules[type(embedding).__module__], "rotate_half", None)
+        if embedding is None or quarter is None:
+            raise UnsupportedModel(_no_rotary(lm))
+        kinds = kinds_of(embedding)
+        if not isinstance(getattr(embedding, "rope_type", None), str) or not kinds <= FIXED:
+            raise UnsupportedModel(
+                f"The rotary embedding of {lm.model_id} is of the kind {', '.join(sorted(kinds)) or 'unknown'}, whose "
+                "frequencies are not the same for every row, layer and length of text, so its rows cannot be "
+                'renumbered. Use positions="original".'
+            )
+        self.dtype = torch.promote_types(lm.model.dtype, torch.float32)
+        self._quarter = quarter
+        like = torch.empty(0, device=lm.device)
+        cos, sin = embedding(like, torch.ones(1, 1, device=lm.device))
+        self._turning = cos.shape[-1]  # channels that are turned at all
+        size = getattr(lm.config, "head_dim", None) or lm.config.hidden_size // lm.n_query_heads
+        self._still = size - self._turning
+        # atan2 knows nothing of a factor on both, which queries and keys have from the model already
+        angles, exact = torch.atan2(sin, cos).flatten(), embedding.inv_freq.float()
+        angles = exact[(exact[:, None] - angles).abs().argmin(dim=0)]
+        self.speeds = nn.functional.pad(angles, (0, self._still))
+
+    def turns(self, distances: Distances) -> tuple[Tensor, Tensor]:
+        """Cosines and sines, (..., head size), that turn a key away from a query at these distances (...)."""
+        angles = torch.as_tensor(-distances, device=self.speeds.device, dtype=torch.float32)[..., None] * self.speeds
+        return angles.cos(), angles.sin()
+
+    def quarter(self, rows: Tensor) -> Tensor:
+        """Queries or keys (..., head size) after a quarter turn; zero in channels that are never turned."""
+        turned: Tensor = self._quarter(rows[..., : self._turning])
+        return nn.functional.pad(turned, (0, self._still))
+
+    def turned(self, rows: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Queries or keys (..., head size), turned."""
+        return rows * cos.to(rows.device) + self.quarter(rows) * sin.to(rows.device)
+
+
+def rotary_embedding(model: Any) -> Any:
+    """The module that gives a model's rotary embedding; None if it has none."""
+    return next((module for name, module in model.named_modules() if name.split(".")[-1] == "rotary_emb"), None)
+
+
+def _no_rotary(lm: LanguageModel) -> str:
+    embeddings = [module for module in lm.model.modules() if isinstance(module, nn.Embedding)]
+    why = "has no rotary embedding that we know"
+    if any(embedding is not lm.model.get_input_embeddings() for embedding in embeddings):
+        why = "adds learned positions to the tokens at the input, where they are mixed in for good"
+    limit = "" if lm.context_length is None else f", for at most {lm.context_length:,} tokens"
+    return (
+        f'{lm.model_id} {why}, so its rows cannot be renumbered. Use positions="original"{limit}, or choose a model '
+        "with rotary positions, such as SmolLM2."
+    )
+
+
+class LateRotation:
+    """How far attended rows are from their query under one way of numbering, and how keys are turned by that."""
+
+    def __init__(self, rotary: Rotary, positions: Positions) -> None:
+        self.rotary = rotary
+        self.positions = positions
+        self._speeds = rotary.speeds.cpu().numpy()
+        self._table: Floats = np.empty((0, 0))
+
+    def distances(self, positions: Ints) -> Distances:
+        """(..., rows): of each row to the newest, from the positions (..., rows) of the rows attended, in any order.
+
+        Slots that hold no row may be among them, with a position below all others; their distance means nothing.
+        """
+        rank = positions.argsort(axis=-1).argsort(axis=-1)
+        if self.positions == "in-cache":
+            newer: Distances = positions.shape[-1] - 1 - rank
+            return newer
+        ordered = np.sort(positions, axis=-1)
+        gaps = np.zeros(ordered.shape)  # to the next newer row
+        np.subtract(ordered[..., 1:], ordered[..., :-1], out=gaps[..., :-1])
+        long = gaps > LONGEST_GAP
+        gaps[long] = np.log(np.log(gaps[long]))
+        to_newest: Distances = gaps[..., ::-1].cumsum(axis=-1)[..., ::-1]
+        return np.take_along_axis(to_newest, rank, axis=-1)
+
+    def turns(self, distances: Distances) -> Floats:
+        """(..., 2 · head size): the cosines and sines of `Rotary.turns`, one after the other."""
+        if self.positions != "in-cache":
+            return self._turns(distances)
+        if len(self._table) < distances.shape[-1]:
+            self._table = self._turns(np.arange(2 * distances.shape[-1]))
+        return self._table.take(distances, axis=0)
+
+    def _turns(self, distances: Distances) -> Floats:
+        angles = -distances[..., None].astype(np.float32) * self._speeds
+        return np.concatenate([np.cos(angles), np.sin(angles)], axis=-1)
+
+    def queries(self, query: Tensor, scaling: float) -> Floats:
+        """Queries (..., head size) as `LateLogits` takes them, (..., 2 · head size)."""
+        query = query.to(self.rotary.dtype) * scaling
+        return torch.cat([query, query], dim=-1).cpu().numpy()
+
+    def keys(self, key: Tensor) -> Floats:
+        """Keys (..., head size) as `LateLogits` takes them, (..., 2 · head size)."""
+        return torch.cat([key, self.rotary.quarter(key)], dim=-1).to(self.rotary.dtype).cpu().numpy()
+
+
+class LateLogits:
+    """The logits of one run's chunk in one layer, which evictions within the chunk make out of date."""
+
+    def __init__(self, late: LateRotation, logits: Floats, queries: Floats, keys: Floats, window: int | None) -> None:
+        """Everything is of one run and layer.
+
+        Args:
+            late: how rows are numbered.
+            logits: (groups, query heads of the group, chunk, columns), which are kept up to date.
+            queries: (KV heads, query heads of each, chunk, 2 · head size), as `LateRotation.queries` gives them.
+            keys: (KV heads, columns, 2 · head size), as `LateRotation.keys` gives them.
+            window: the model's own sliding window.
+        """
+        self._late, self._logits, self._window = late, logits, window
+        groups = len(logits)
+        # by step, then group; and by group, then column
+        self._queries = np.ascontiguousarray(queries.reshape(groups, -1, *queries.shape[1:]).transpose(3, 0, 1, 2, 4))
+        self._keys = np.ascontiguousarray(keys.reshape(groups, -1, *keys.shape[1:]).swapaxes(1, 2))
+        self._groups = np.arange(groups)[:, None]
+
+    def renew(self, step: int, positions: Ints, columns: Ints) -> None:
+        """Write the logits of one step of the chunk.
+
+        Args:
+            step: in the chunk, from 0.
+            positions: (groups, rows) of the rows that it attends to.
+            columns: (groups, rows), where they are.
+        """
+        distances = self._late.distances(positions)
+        rows = self._keys[self._groups, columns]  # (groups, rows, KV heads of the group, 2 · head size)
+        rows *= self._late.turns(distances)[:, :, None]
+        renewed = (self._queries[step] @ rows.transpose(0, 2, 3, 1)).reshape(len(rows), -1, columns.shape[1])
+        if self._window is not None:
+            renewed = np.where(distances[:, None] >= self._window, -np.inf, renewed)
+        self._logits[self._groups, :, step, columns] = renewed.swapaxes(1, 2)

@@ -1,0 +1,160 @@
+"""A question about a document: one model, several policies and the full model answer it side by side."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from core.engine.replay import iter_generate
+from core.errors import BadInput
+from core.measures.evidence import passage_of
+from core.model.chat import chats, turn
+from core.model.language_model import LanguageModel
+from core.policies import Full, Policy
+from core.texts import without_mark
+from core.trace import Prefill, Tokens, Trace
+
+CHUNK = 64  # tokens of the document per forward pass
+MAX_NEW_TOKENS = 64  # an answer of a sentence or two
+BEFORE_QUESTION, BEFORE_ANSWER = "\n\nQuestion: ", "\nAnswer:"
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """A document and a question about it, as the model reads them.
+
+    Attributes:
+        tokens: all of it, the chat format included.
+        document: the positions of the document.
+        question: the positions of the question.
+        document_start: the character of the whole at which the document begins; one further to the front if it was
+            given with a byte order mark, which is not read.
+        document_length: its characters as it was given.
+    """
+
+    tokens: Tokens
+    document: range
+    question: range
+    document_start: int
+    document_length: int
+
+    def passage(self, start: int, stop: int) -> range:
+        """The positions of some characters of the document, from `start` to before `stop`.
+
+        Raises:
+            BadInput: the document has no such characters.
+        """
+        if not 0 <= start < stop <= self.document_length:
+            raise BadInput(
+                f"The passage must be some of the {self.document_length:,} characters of the document, not "
+                f"{start} to {stop}."
+            )
+        found = passage_of(self.tokens, self.document_start + start, self.document_start + stop)
+        return range(max(found.start, self.document.start), found.stop)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What one policy has answered so far.
+
+    Attributes:
+        text: the answer, without control tokens.
+        trace: of the prompt and the answer; its policy says whose it is.
+        finished: the model itself ended the answer.
+    """
+
+    text: str
+    trace: Trace
+    finished: bool
+
+
+@dataclass(frozen=True)
+class AskProgress:
+    """How far the answers are: `done` of at most `total` tokens, and the answers so far, the full model's first."""
+
+    done: int
+    total: int
+    answers: list[Answer]
+
+
+def prompt_of(lm: LanguageModel, document: str, question: str) -> Prompt:
+    """The document, then the question, in the model's chat format if it has one, else with an open "Answer:".
+
+    What the user wrote is text: a control token spelled out in it is read as the characters it is spelled with.
+
+    Raises:
+        BadInput: no document or no question, or a model without a tokenizer.
+        UnsupportedModel: the model's chat template does not take a text in as it is.
+    """
+    given, document = len(document), without_mark(document)
+    if not document.strip():
+        raise BadInput("The document is empty. Paste or upload a text first.")
+    if not question.strip():
+        raise BadInput("There is no question. Write one.")
+    question = question.strip()
+    text = document + BEFORE_QUESTION + question + ("" if chats(lm) else BEFORE_ANSWER)
+    tokens, start = turn(lm, text)
+    asked = start + len(document) + len(BEFORE_QUESTION)
+    return Prompt(
+        tokens=tokens,
+        document=passage_of(tokens, start, start + len(document)),
+        question=passage_of(tokens, asked, asked + len(question)),
+        document_start=start + len(document) - given,
+        document_length=given,
+    )
+
+
+def iter_ask(
+    lm: LanguageModel,
+    prompt: Prompt | Tokens,
+    policies: Sequence[Policy],
+    *,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    chunk: int = CHUNK,
+    prefill: Prefill = "token-by-token",
+) -> Iterator[AskProgress]:
+    """`ask` as a generator that reports progress several times a second, also while the document is read.
+
+    Closing it ends the run and frees its memory. While the document is read a report waits for a chunk, which is not
+    made shorter on a slow machine, since short chunks are slower still.
+    """
+    tokens = prompt.tokens if isinstance(prompt, Prompt) else prompt
+    reports = iter_generate(
+        lm, tokens, [Full(), *policies], max_new_tokens=max_new_tokens, chunk=chunk, prefill=prefill
+    )
+    for report in reports:
+        yield AskProgress(report.done, report.total, [answer_of(lm, trace) for trace in report.traces])
+
+
+def ask(
+    lm: LanguageModel,
+    prompt: Prompt | Tokens,
+    policies: Sequence[Policy],
+    *,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    prefill: Prefill = "token-by-token",
+) -> list[Answer]:
+    """Read a prompt once per policy, and answer it, greedily and in lockstep.
+
+    Args:
+        lm: the model.
+        prompt: what `prompt_of` gives.
+        policies: who answers, besides the full model, which always does.
+        max_new_tokens: the longest answer; one ends earlier where the model ends it.
+        prefill: as in `generate`. With ``"one-shot"`` the question is read before anything is evicted.
+
+    Returns:
+        One answer per policy in their order, after the full model's.
+
+    Raises:
+        BadInput, TextTooLong, NumericalError, OutOfMemory: as `generate`.
+    """
+    for report in iter_ask(lm, prompt, policies, max_new_tokens=max_new_tokens, prefill=prefill):
+        last = report
+    return last.answers
+
+
+def answer_of(lm: LanguageModel, trace: Trace) -> Answer:
+    """What a trace has written so far."""
+    written = trace.tokens[trace.prompt_length :]
+    pieces = [piece for piece, special in zip(written.pieces, written.special, strict=True) if not special]
+    finished = bool(len(written)) and int(written.ids[-1]) in lm.eos_ids
+    return Answer("".join(pieces).strip(), trace, finished)

@@ -1,0 +1,233 @@
+"""`core.experiments.budget_sweep` on a Ray cluster: every reading is one task, every worker loads the model once.
+
+Ray is optional: nothing but `iter_cluster_sweep` imports it. The workers get this package from the driver; what it
+needs (requirements.txt) must be installed on them.
+"""
+
+import logging
+import os
+import socket
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.errors import ClusterError, OutOfMemory, UserError
+from core.experiments.budget_sweep import SweepProgress, Text, iter_reading, plan_sweep
+from core.experiments.records import LABELS, Reading, Record
+from core.loading.load import load_model
+from core.model.language_model import LanguageModel
+from core.trace import Tokens
+
+ATTEMPTS = 3  # of a reading, or of loading the model, before a worker that dies at it is no accident
+BESIDE_THE_WEIGHTS = 2**30  # bytes that a worker needs for its libraries and for what it computes
+
+
+def iter_cluster_sweep(
+    lm: LanguageModel,
+    documents: Text | Mapping[str, Text],
+    policies: Sequence[str],
+    budgets: Sequence[int],
+    *,
+    address: str,
+    window: int | None = None,
+    records: Sequence[Record] = (),
+) -> Iterator[SweepProgress]:
+    """`iter_sweep` on a Ray cluster: the same records in the same order, a report after every reading.
+
+    `address` is ``"auto"`` or host:port for the cluster that this machine is part of, or ``"local"`` for one that is
+    started on this machine and lives as long as the sweep.
+
+    There is one worker per GPU or, in a cluster without any, as many as its processors and its memory allow. Each
+    loads the model by its name, in the dtype that it has here, so a directory must be there on every machine; `lm`
+    itself only turns texts into tokens. Other processors, or another number of them for each worker, may round
+    differently in the last digits. A reading whose worker dies is given to another. A reading that ends before one
+    that comes before it in the plan counts as done, but its record waits for that one: a sweep that is stopped can
+    lose, and will repeat, what was read meanwhile.
+
+    Raises:
+        BadInput: as `iter_sweep`, before the cluster is asked for anything.
+        ClusterError: Ray is not installed, the cluster cannot be used, or workers die again and again.
+        OutOfMemory: no machine of the cluster has room for the model.
+        UserError: of any kind, as a worker raised it.
+    """
+    plan = plan_sweep(lm, documents, policies, budgets, window=window, records=records)
+    found, early = list(records), dict[int, Record]()
+    if len(found) == len(plan.readings):
+        return
+    done = sum(record.tokens for record in found)
+    with _connected(address) as ray:
+        for i, record in _Crew(ray, lm, plan.readings, len(found)).records():
+            done += record.tokens
+            early[i] = record
+            while len(found) in early:
+                found.append(early.pop(len(found)))
+            yield SweepProgress(done, plan.total, found.copy(), plan.left_out)
+
+
+class Worker:
+    """A process of the cluster with the model in its memory."""
+
+    def load(self, model: str, dtype: str, threads: int) -> None:
+        """Load the model; not done when the worker is made, since Ray would not hand on what is raised there."""
+        torch.set_num_threads(threads)
+        self.lm = load_model(model, dtype=dtype)
+
+    def read(self, reading: Reading, tokens: Tokens) -> Record:
+        """Read one window under one policy with one budget."""
+        for record in iter_reading(self.lm, reading, tokens):
+            last = record
+        return last
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a worker does: the reading of that number in the plan, or loading the model; the how-manieth time."""
+
+    reading: int | None
+    attempt: int = 1
+
+
+class _Crew:
+    """The workers of a sweep. One that has not loaded the model is given no reading, so none waits for a machine."""
+
+    def __init__(self, ray: Any, lm: LanguageModel, readings: Sequence[tuple[Reading, Tokens]], first: int) -> None:
+        self.ray = ray
+        self.readings = readings
+        self._waiting = deque(_Task(i) for i in range(first, len(readings)))
+        self._left = len(self._waiting)
+        self._idle: list[Any] = []
+        self._running: dict[Any, tuple[Any, _Task]] = {}  # by Ray's reference to what will come of the task
+        self._shipped: dict[tuple[str, int], Any] = {}  # the tokens of each window
+        size, resources = _shares(ray, lm)
+        self._new_worker = ray.remote(Worker).options(**resources).remote
+        model = lm.model_id if lm.spec or not Path(lm.model_id).is_dir() else str(Path(lm.model_id).resolve())
+        self._how_to_load = model, str(lm.model.dtype).removeprefix("torch."), resources["num_cpus"]
+        for _ in range(min(size, self._left)):
+            self._load(_Task(None))
+
+    def records(self) -> Iterator[tuple[int, Record]]:
+        """The numbers of the readings and what came of them, as they come."""
+        while self._left:
+            (reference,), _ = self.ray.wait(list(self._running))
+            worker, task = self._running.pop(reference)
+            try:
+                record = self.ray.get(reference)
+            except self.ray.exceptions.RayTaskError as e:
+                raise e.cause if isinstance(e.cause, UserError) else e from None
+            except self.ray.exceptions.RayError as e:
+                self._replace(task, e)
+                record = None
+            else:
+                self._idle.append(worker)
+            while self._idle and self._waiting:
+                self._read(self._idle.pop(), self._waiting.popleft())
+            if task.reading is not None and record is not None:
+                self._left -= 1
+                yield task.reading, record
+
+    def _load(self, task: _Task) -> None:
+        worker = self._new_worker()
+        self._running[worker.load.remote(*self._how_to_load)] = worker, task
+
+    def _read(self, worker: Any, task: _Task) -> None:
+        assert task.reading is not None
+        reading, tokens = self.readings[task.reading]
+        window = reading.document, reading.window
+        if window not in self._shipped:
+            self._shipped[window] = self.ray.put(tokens)
+        self._running[worker.read.remote(reading, self._shipped[window])] = worker, task
+
+    def _replace(self, task: _Task, error: Exception) -> None:
+        """A worker was lost: what it did is to be done again, and another takes its place."""
+        if task.attempt == ATTEMPTS:
+            raise _given_up(None if task.reading is None else self.readings[task.reading][0], error) from error
+        again = _Task(task.reading, task.attempt + 1)
+        if task.reading is None:
+            self._load(again)
+        else:
+            self._waiting.appendleft(again)
+            self._load(_Task(None))
+
+
+def _given_up(reading: Reading | None, error: Exception) -> ClusterError:
+    at = "loading the model"
+    if reading is not None:
+        budget = "" if reading.budget is None else f" with budget {reading.budget:,}"
+        at = f"reading {reading.document}, window {reading.window}, under {LABELS[reading.policy]}{budget}"
+    reason = str(error).strip().partition("\n")[0]
+    return ClusterError(
+        f"{ATTEMPTS} workers died one after another when {at} ({reason}). Most often the memory is too small: choose "
+        "a smaller model or a shorter window."
+    )
+
+
+def _shares(ray: Any, lm: LanguageModel) -> tuple[int, dict[str, int]]:
+    """How many workers the cluster has room for, and what each asks of Ray."""
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if gpus := int(sum(machine.get("GPU", 0) for machine in machines)):
+        return gpus, {"num_cpus": 1, "num_gpus": 1}
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in lm.model.parameters())
+    memory = weights + BESIDE_THE_WEIGHTS
+    rooms = [(int(machine.get("CPU", 0)), int(machine.get("memory", 0) // memory)) for machine in machines]
+    rooms = [(cpus, models) for cpus, models in rooms if cpus and models]
+    if not rooms:
+        raise OutOfMemory(
+            f"A worker needs one processor and {memory / 2**30:.1f} GiB of memory for {lm.model_id}, and no machine "
+            "of the cluster has both. Choose a smaller model, or add a larger machine."
+        )
+    # where the memory holds fewer models than there are processors, each worker gets several
+    cpus_each = max(-(-cpus // models) for cpus, models in rooms)
+    return sum(cpus // cpus_each for cpus, _ in rooms), {"num_cpus": cpus_each, "memory": memory}
+
+
+def import_ray() -> Any:
+    """Ray, told not to send usage statistics and not to print on stdout that a worker was lost.
+
+    Raises:
+        ClusterError: it is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "^")
+    try:
+        import ray  # noqa: PLC0415 (optional, and it reads the environment)
+    except ImportError as e:
+        raise ClusterError("A sweep on a cluster needs Ray, which is not installed: pip install ray") from e
+    return ray
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Any]:
+    """Ray, connected to the cluster."""
+    ray = import_ray()
+    if ray.is_initialized():
+        raise ClusterError("This process is connected to a Ray cluster already: call ray.shutdown() first.")
+    try:
+        _check_answers(address)
+        ray.init(
+            address,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"py_modules": [str(Path(__file__).parents[1])], "excludes": ["__pycache__"]},
+        )
+    except (OSError, ValueError, RuntimeError) as e:
+        raise ClusterError(
+            f"The Ray cluster {address} cannot be used: {e} Give auto or host:port on a machine of a cluster that runs "
+            "(ray start), or local to start one on this machine."
+        ) from e
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself would try for two minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=10).close()

@@ -1,0 +1,101 @@
+"""A fact that nobody could guess, hidden in a long text of our own, and what became of it. Knows no model."""
+
+import re
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING
+from unicodedata import decimal
+
+import numpy as np
+
+from core.errors import BadInput
+from core.measures.evidence import Fate
+from core.trace import PolicySettings
+from core.whole_numbers import whole
+
+if TYPE_CHECKING:
+    from core.model.language_model import LanguageModel
+
+NEEDLE = "The secret number of the clockmaker is 7394."
+QUESTION = "What is the secret number of the clockmaker?"
+FACT = "7394"
+MARKS, SPACES = ",.'’٬，．", " \u00a0\u2009\u202f"  # that people put between thousands
+WRITTEN = re.compile(
+    rf"(?<![a-z_\d])(?<!\d[{MARKS}])"  # it begins here
+    rf"(?:{FACT}|{FACT[:-3]}[{MARKS}]{FACT[-3:]}|{FACT[:-3]}[{SPACES}]{FACT[-3:]}(?![{SPACES}]\d{{3}}(?!\d)))"
+    rf"(?![a-z_\d])(?![{MARKS}]\d)",  # and ends here
+    re.IGNORECASE,
+)
+CHRONICLE = Path(__file__).parent / "chronicle.txt"
+SENTENCE = re.compile(r"\S.*?[.!?]\"?(?:\s+|$)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Haystack:
+    """A text with the needle in it.
+
+    Attributes:
+        document: the text.
+        start, stop: the needle's characters in it.
+    """
+
+    document: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class NeedleResult:
+    """How one policy fared with one text.
+
+    Attributes:
+        policy: the policy and its settings.
+        depth: where the needle was, from 0, in front of the text, to 1, at its end.
+        length: how many tokens the text was to have; it has at most as many, and ends with a sentence.
+        answer: what the policy answered.
+        found: the answer contains the fact, see `contains_fact`.
+        fate: what became of the needle; `fate.at_question` is the share kept when the question came.
+    """
+
+    policy: PolicySettings
+    depth: float
+    length: int
+    answer: str
+    found: bool
+    fate: Fate
+
+
+def hide(lm: "LanguageModel", depth: float, length: int) -> Haystack:
+    """The needle in the first sentences of the chronicle, as many as fit into `length` tokens together with it.
+
+    It stands between two sentences, as close as possible to `depth` times the text before it.
+
+    Raises:
+        BadInput: a depth outside 0 … 1, or a length that the chronicle does not have or that leaves no room for it.
+    """
+    if not isinstance(depth, Real) or not 0 <= depth <= 1:
+        raise BadInput("The depth must be a number from 0 (the beginning) to 1 (the end).")
+    length = whole("The text's length", length, 0)
+    text = CHRONICLE.read_text(encoding="utf-8")
+    ends = [0] + [sentence.end() for sentence in SENTENCE.finditer(text)]
+    tokens = np.searchsorted(lm.encode(text).offsets[:, 0], ends)  # in front of each of these characters
+    room = length - len(lm.encode(NEEDLE + " "))
+    last = int(np.searchsorted(tokens, room, side="right")) - 1
+    if last < 1 or room > tokens[-1]:
+        longest = int(tokens[-1]) + length - room
+        raise BadInput(
+            f"The text's length must be from {int(tokens[1]) + length - room} to {longest:,} tokens, not {length:,}."
+        )
+    place = ends[int(np.abs(tokens[: last + 1] - depth * tokens[last]).argmin())]
+    document = f"{text[:place]}{NEEDLE} {text[place : ends[last]]}".rstrip()
+    return Haystack(document, place, place + len(NEEDLE))
+
+
+def contains_fact(answer: str) -> bool:
+    """Whether the fact stands in the answer, not as a part of a longer number or of a word in Latin letters.
+
+    As people write it: in the digits of any script, the thousands perhaps set off by a comma, a point, an apostrophe
+    or a space. Scripts without spaces between words may have a letter next to it.
+    """
+    return WRITTEN.search(re.sub(r"\d", lambda digit: str(decimal(digit[0])), answer)) is not None

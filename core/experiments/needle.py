@@ -1,0 +1,88 @@
+"""The needle test: is a fact, hidden somewhere in a text, still known when the question about it comes?
+
+It shows where a finite multi-state fails: what seemed unimportant when it was read is evicted before anybody asks.
+Tang et al. 2024 (Quest, arXiv 2406.10774) report it for TOVA with a passkey in 10,000 tokens; our text is shorter, of
+our own writing, and does not repeat itself.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from core.errors import BadInput
+from core.experiments.ask import Answer, Prompt, iter_ask, prompt_of
+from core.experiments.haystack import QUESTION, Haystack, NeedleResult, contains_fact, hide
+from core.measures.evidence import fate
+from core.model.language_model import LanguageModel
+from core.policies import Policy
+
+NEW_TOKENS = 24  # room for a sentence with the fact in it
+
+
+@dataclass(frozen=True)
+class NeedleProgress:
+    """How far a needle test is: `done` of at most `total` tokens, and all results so far."""
+
+    done: int
+    total: int
+    results: list[NeedleResult]
+
+
+def iter_needle(
+    lm: LanguageModel, policies: Sequence[Policy], depths: Sequence[float], lengths: Sequence[int]
+) -> Iterator[NeedleProgress]:
+    """`needle` as a generator that reports progress after every text, and several times a second in each.
+
+    Closing it ends the run and frees its memory.
+    """
+    if not depths or not lengths:
+        raise BadInput("Choose at least one depth and one length.")
+    chosen = [policy for policy in policies if policy.budget is not None]
+    cells = [(depth, length) for length in dict.fromkeys(lengths) for depth in dict.fromkeys(depths)]
+    texts = [hide(lm, depth, length) for depth, length in cells]
+    prompts = [prompt_of(lm, text.document, QUESTION) for text in texts]
+    total = sum(len(prompt.tokens) + NEW_TOKENS for prompt in prompts)
+    results: list[NeedleResult] = []
+    done = 0
+    for (depth, length), text, prompt in zip(cells, texts, prompts, strict=True):
+        for report in iter_ask(lm, prompt, chosen, max_new_tokens=NEW_TOKENS):
+            yield NeedleProgress(done + report.done, total, results.copy())
+        results += [_result(depth, length, text, prompt, answer) for answer in report.answers]
+        done += len(prompt.tokens) + NEW_TOKENS
+        yield NeedleProgress(done, total, results.copy())
+
+
+def needle(
+    lm: LanguageModel, policies: Sequence[Policy], depths: Sequence[float], lengths: Sequence[int]
+) -> list[NeedleResult]:
+    """Ask for the fact hidden at every depth of texts of every length, under every policy and the full model.
+
+    All policies read a text and answer in lockstep.
+
+    Args:
+        lm: the model.
+        policies: the full model is always there and need not be among them.
+        depths: where the needle is, from 0 (in front of the text) to 1 (at its end).
+        lengths: of the texts, in tokens.
+
+    Returns:
+        One result per text and policy, those of a text together, the full model's first; the shortest text need not
+        come first, they are in the order of `lengths`.
+
+    Raises:
+        BadInput: no depth or length, or one that there is no text for.
+        TextTooLong, NumericalError, OutOfMemory: as `generate`.
+    """
+    for report in iter_needle(lm, policies, depths, lengths):
+        last = report
+    return last.results
+
+
+def _result(depth: float, length: int, text: Haystack, prompt: Prompt, answer: Answer) -> NeedleResult:
+    return NeedleResult(
+        policy=answer.trace.policy,
+        depth=depth,
+        length=length,
+        answer=answer.text,
+        found=contains_fact(answer.text),
+        fate=fate(answer.trace, prompt.passage(text.start, text.stop), prompt.question.start),
+    )

@@ -1,0 +1,298 @@
+"""How a model is loaded: from the registry, a directory or the hub.
+
+Weights come as safetensors or GGUF only, and code from a hub is never run. Whatever is loaded must pass a check that
+its attention can be replaced faithfully (`core.engine.capability`); what would show a fiction is refused by name.
+"""
+
+import gc
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from huggingface_hub import constants, snapshot_download
+from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from core.engine.capability import check_attention, check_layers
+from core.engine.linear import quicken
+from core.engine.text_length import tell_length
+from core.errors import (
+    BadInput,
+    DamagedModel,
+    GatedModel,
+    HubUnreachable,
+    NumericalError,
+    OutOfMemory,
+    UnknownModel,
+    UnsupportedModel,
+    UserError,
+)
+from core.loading.gguf_files import check_metadata, check_tensors, gguf_in, mend_tokenizer
+from core.loading.weights import check_files, check_whole
+from core.model.language_model import LanguageModel
+from core.model.registry import DEFAULT_MODEL, MODELS, ModelSpec
+
+DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
+
+CONVERSION = 2  # of the package's weights: another number when what comes out of it changes
+
+
+def load_model(model: str = DEFAULT_MODEL, *, dtype: str = "auto", device: str = "auto") -> LanguageModel:
+    """Load a model by its name in `MODELS`, from a local directory, or by its hub id.
+
+    Args:
+        model: the name, directory or hub id; or a GGUF file, where a directory has several.
+        dtype: ``"float32"``, ``"bfloat16"``, ``"float16"``, ``"float64"`` or ``"auto"``: bfloat16 where the processor
+            is fast at it, else float32; on a GPU without bfloat16 float16, unless the model's numbers overflow in it.
+        device: ``"cpu"``, ``"cuda"``, ``"mps"`` or ``"auto"``. A model too big for one GPU is spread over all.
+
+    Raises:
+        UnknownModel: no such name, directory or hub id.
+        HubUnreachable: the weights are not on this machine and the hub does not answer.
+        GatedModel: the hub wants an access token.
+        UnsupportedModel: no safetensors or GGUF weights, an architecture transformers does not have, or one whose
+            attention cannot be replaced faithfully.
+        DamagedModel: a file is missing or broken, or weights, configuration and tokenizer do not belong together.
+        NumericalError: its numbers overflow in float16.
+        OutOfMemory: the model does not fit.
+        BadInput: an unknown dtype or device.
+    """
+    if not isinstance(model, str | Path) or not str(model).strip():
+        raise BadInput(f"model must be one of {', '.join(MODELS)}, a directory or a hub id, not {model!r}.")
+    if dtype not in ("auto", *DTYPES):
+        raise BadInput(f"dtype must be one of auto, {', '.join(DTYPES)}, not {dtype!r}.")
+    device = _device(device)
+    *others, last = _to_try(dtype, device)
+    for kind in others:
+        with suppress(NumericalError):
+            return _loaded(str(model), kind, device)
+        gc.collect()  # modules refer to each other, and the next try needs the room
+    return _loaded(str(model), last, device)
+
+
+def _to_try(dtype: str, device: str) -> list[torch.dtype]:
+    """The number formats to load in, in turn until the model's numbers do not overflow."""
+    first = DTYPES[dtype] if dtype != "auto" else _fast_dtype(device)
+    return [first, torch.bfloat16, torch.float32] if (dtype, first) == ("auto", torch.float16) else [first]
+
+
+def _loaded(model: str, dtype: torch.dtype, device: str) -> LanguageModel:
+    try:
+        spec = MODELS.get(model)
+        source = _source(model, spec)
+        weights = _load_weights(source, dtype, device)
+        tokenizer = _load_tokenizer(source)
+        quicken(weights)
+        tell_length(weights)
+        lm = LanguageModel(weights.eval(), tokenizer, spec, model)
+        _check_vocabulary(lm)
+        check_attention(lm)
+    except UserError:
+        raise
+    except Exception as e:
+        raise _explained(model, e) from e
+    return lm
+
+
+def _device(device: str) -> str:
+    available = ["cpu"]
+    if torch.backends.mps.is_available():
+        available.insert(0, "mps")
+    if torch.cuda.is_available():
+        available.insert(0, "cuda")
+    if device != "auto" and device not in available:
+        raise BadInput(f"device must be one of auto, {', '.join(available)} on this machine, not {device!r}.")
+    return available[0] if device == "auto" else device
+
+
+def _fast_dtype(device: str) -> torch.dtype:
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if device == "mps":
+        return torch.float16
+    able = torch.cpu.get_capabilities()
+    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
+
+
+def _source(model: str, spec: ModelSpec | None) -> str:
+    """The directory to load from, or the GGUF file."""
+    if spec is not None:
+        package = find_spec(spec.package) if spec.package else None
+        if package is not None and package.submodule_search_locations:
+            return str(_converted(spec.name, Path(package.submodule_search_locations[0])))
+        return _downloaded(spec.hub_id)
+    path = Path(model)
+    if path.is_dir() or (path.is_file() and path.suffix == ".gguf"):
+        return model
+    if path.is_file():
+        raise UnknownModel(f"{model} is a file. Give the directory that it lies in, or a GGUF file.")
+    if "/" not in model or path.is_absolute():
+        raise UnknownModel(
+            f"There is no model {model!r}: choose one of {', '.join(MODELS)}, or give a directory or a hub id "
+            "such as owner/name."
+        )
+    return _downloaded(model)
+
+
+def _downloaded(hub_id: str) -> str:
+    """The directory with the hub's files, or with those of the last time if the hub does not answer.
+
+    transformers would find them there, too, but only after it had asked the hub for every one of them again and again.
+    """
+    wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+    return snapshot_download(hub_id, allow_patterns=wanted, ignore_patterns=["*/*", "consolidated*"])
+
+
+def _converted(name: str, package: Path) -> Path:
+    """A directory with the package's GGUF weights as safetensors, converted at the first call.
+
+    It appears by a rename when it is whole, so a conversion that is killed leaves nothing behind that could be loaded.
+    What an earlier version has converted is done anew and then removed.
+    """
+    cache = Path(constants.HF_HOME) / "multi-state"
+    done = cache / f"{name}.{CONVERSION}"
+    if done.is_dir():
+        return done
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / f"{name}.lock"):
+        if done.is_dir():
+            return done
+        part = Path(tempfile.mkdtemp(prefix=f"{name}.part-", dir=cache))
+        model = _load_weights(str(package), torch.float32, "cpu")
+        model.hf_quantizer.remove_quantization_config(model)  # its weights are plain float32 by now
+        model.save_pretrained(part)
+        _load_tokenizer(str(package)).save_pretrained(part)
+        part.rename(done)
+        for other in cache.glob(f"{name}[.-]*/"):  # abandoned, or of an earlier version
+            if other != done:
+                shutil.rmtree(other, ignore_errors=True)
+    return done
+
+
+def _files_of(source: str) -> tuple[str, Path | None]:
+    """The directory, and the GGUF file in it if that is to be loaded."""
+    path = Path(source)
+    gguf = path if path.is_file() else gguf_in(path)
+    return str(path if gguf is None else gguf.parent), gguf
+
+
+def _load_weights(source: str, dtype: torch.dtype, device: str) -> Any:
+    source, gguf = _files_of(source)
+    files = {} if gguf is None else {"gguf_file": gguf.name}
+    check_layers(_configuration(source, files))
+    if gguf is None:
+        check_files(Path(source))
+    else:
+        check_metadata(gguf)
+    # a tensor of another shape is our own error to raise, with its name
+    own = {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
+    options = {"dtype": dtype, "trust_remote_code": False, **own, **files}
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(source, device_map=device, **options)
+    except torch.OutOfMemoryError:
+        if torch.cuda.device_count() < 2:
+            raise
+        model, info = AutoModelForCausalLM.from_pretrained(source, device_map="auto", **options)
+    check_whole(model, info)
+    if gguf is not None:
+        check_tensors(gguf, model)
+    return model
+
+
+def _configuration(source: str, files: dict[str, Any]) -> Any:
+    if not files and not Path(source, "config.json").is_file():
+        raise UnknownModel(
+            f"There is no config.json in {source}. Give the directory that holds the model's config.json, its weights "
+            "as safetensors and its tokenizer."
+        )
+    try:
+        return AutoConfig.from_pretrained(source, trust_remote_code=False, **files)
+    except Exception as e:  # of many kinds: what config.json says becomes code's arguments
+        raise UnsupportedModel(
+            f"The configuration cannot be used: {_reason(e)}. Take the config.json that came with the weights; only "
+            "architectures that transformers has itself are supported, and code from a hub is never run."
+        ) from e
+
+
+def _load_tokenizer(source: str) -> Any:
+    source, gguf = _files_of(source)
+    files = {} if gguf is None else {"gguf_file": gguf.name}
+    if gguf is None and not any(any(Path(source).glob(name)) for name in ("tokenizer.json", "*.model", "vocab.*")):
+        return None
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **files)
+    except Exception as e:  # the tokenizers library raises plain ones
+        raise DamagedModel(
+            f"The tokenizer cannot be read: {_reason(e)}. Download its files again, tokenizer.json among them."
+        ) from e
+    if not tokenizer.is_fast:
+        raise UnsupportedModel(f"{source} has no fast tokenizer, so its tokens cannot be found in the text.")
+    if gguf is not None:
+        mend_tokenizer(gguf, tokenizer.backend_tokenizer)
+    return tokenizer
+
+
+def _check_vocabulary(lm: LanguageModel) -> None:
+    """Refuse a tokenizer whose words the model has no embeddings for; tokens that were added may be without.
+
+    Raises:
+        DamagedModel: it is such.
+    """
+    if lm.tokenizer is None:
+        return
+    words = lm.tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)
+    greatest = max(words.values(), default=0)
+    if greatest >= lm.vocabulary_size:
+        raise DamagedModel(
+            f"The tokenizer has ids up to {greatest}, the model only embeddings up to {lm.vocabulary_size - 1}, so "
+            "they do not belong together. Take the tokenizer that came with the weights."
+        )
+
+
+def _explained(model: str, error: BaseException) -> UserError:
+    """What a failure of transformers or of the hub means for the user."""
+    causes = list(_chain(error))
+    if any(_is_out_of_memory(cause) for cause in causes):
+        return OutOfMemory(f"{model} does not fit the memory of this machine. Choose a smaller model.")
+    if any(isinstance(cause, GatedRepoError) for cause in causes):
+        return GatedModel(
+            f"{model} is gated: accept its terms on its hub page, create an access token there, and set it as HF_TOKEN."
+        )
+    if any(isinstance(cause, RepositoryNotFoundError | HFValidationError) for cause in causes):
+        return UnknownModel(f"The hub has no model {model!r}: check its spelling, or set HF_TOKEN if it is private.")
+    if refused := [cause for cause in causes if isinstance(cause, PermissionError)]:
+        return UnknownModel(f"{model} cannot be loaded: {_reason(refused[0])}. Let the app read the model's files.")
+    if any(isinstance(cause, LocalEntryNotFoundError | ConnectionError) for cause in causes):
+        return HubUnreachable(
+            f"The weights of {model} are not on this machine and the hub does not answer. Check the connection, or "
+            f"load a local directory; {DEFAULT_MODEL} comes with the app and needs no network."
+        )
+    return UnsupportedModel(
+        f"{model} cannot be loaded: {_reason(error)}. Only architectures that transformers has itself, with weights as "
+        "safetensors or GGUF, are supported; code from a hub is never run."
+    )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """On a CPU torch raises a mere RuntimeError."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what it says, which may go on about things that are of no use here."""
+    said = " ".join(str(error).split("\n\n")[0].split()).rstrip(".") or type(error).__name__
+    if isinstance(error, KeyError):
+        return f"{said} is not known"
+    return said if len(said) <= 300 else said[:300] + " …"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,116 @@
+"""Whether the weights in a model's files are whole, and are those that its class needs.
+
+transformers fills whatever a file lacks with random numbers and leaves out whatever its class does not know: the
+model then runs, but it is not what its files say.
+"""
+
+import json
+import math
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from core.engine.capability import not_numbers
+from core.errors import DamagedModel, UnsupportedModel
+
+INDEX = "model.safetensors.index.json"
+MASK = ".masked_bias"  # how the name ends of what hides later tokens; GPT-2's class does not say that it has no use
+
+
+def check_files(directory: Path) -> None:
+    """Refuse a directory unless every file of its safetensors weights is there and whole.
+
+    Raises:
+        UnsupportedModel: it has no safetensors weights.
+        DamagedModel: a file is missing or broken.
+    """
+    for name in _shards(directory):
+        file = directory / name
+        if not file.is_file():
+            raise DamagedModel(f"The file {name} is missing, which {INDEX} names. Download the model again.")
+        try:
+            with safe_open(file, "pt"):
+                pass
+        except (SafetensorError, OSError) as e:
+            raise DamagedModel(
+                f"The file {name} is not a whole safetensors file ({e}). Download the model again."
+            ) from e
+
+
+def _shards(directory: Path) -> list[str]:
+    """The names of the files that hold the weights."""
+    if (directory / "model.safetensors").is_file():
+        return ["model.safetensors"]
+    if not (directory / INDEX).is_file():
+        raise UnsupportedModel(
+            "There is no model.safetensors. Weights must be safetensors or GGUF: convert them, or choose a model that "
+            "comes with such."
+        )
+    try:
+        names = json.loads((directory / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
+        return sorted({str(name) for name in names})
+    except (ValueError, LookupError, TypeError, AttributeError) as e:
+        raise DamagedModel(f"The file {INDEX} does not say which file holds which tensor. Download it again.") from e
+
+
+def check_whole(model: Any, info: dict[str, Any]) -> None:
+    """Refuse a model unless all its tensors, and no others, came from its files, and in the right shape.
+
+    Args:
+        model: transformers' own.
+        info: what its loading says of missing, unexpected and mismatched tensors, after it has left out those that
+            are tied, that are no weights, and that the class declares to be of no use.
+
+    Raises:
+        DamagedModel: they do not match, or hold a number that is none.
+        NumericalError: they hold a number too great for float16.
+    """
+    said = model.config.architectures
+    kind, saved_as = type(model).__name__, said[0] if isinstance(said, list) and said else "an unknown class"
+    if missing := info["missing_keys"]:
+        raise DamagedModel(
+            f"The weights lack {_named(missing)} of {kind}; they were saved as {saved_as}. Download the model again, "
+            "or choose one that was saved whole and to write text."
+        )
+    if mismatched := info["mismatched_keys"]:
+        name, found, expected = min(mismatched)
+        raise DamagedModel(
+            f"The tensor {name} has the shape {tuple(found)} where config.json says {tuple(expected)}. "
+            "Take the config.json that came with the weights."
+        )
+    if unexpected := [name for name in info["unexpected_keys"] if not name.endswith(MASK)]:
+        raise DamagedModel(
+            f"The weights have {_named(unexpected)}, which {kind} does not use; they were saved as {saved_as}. "
+            "Download the model again, or choose one that was saved to write text."
+        )
+    _check_numbers(model)
+
+
+def _named(tensors: Collection[str]) -> str:
+    """How many they are, and the first three."""
+    some = ", ".join(sorted(tensors)[:3]) + (", …" if len(tensors) > 3 else "")
+    return f"{len(tensors):,} tensor{'s' * (len(tensors) > 1)} ({some})"
+
+
+def _check_numbers(model: Any) -> None:
+    broken = list(_not_finite(model))
+    if any(weight.isnan().any() for _, weight in broken) or (broken and model.dtype != torch.float16):
+        raise DamagedModel(
+            f"The weights have {_named([name for name, _ in broken])} with NaN or infinite numbers, so they are "
+            "damaged. Download them again."
+        )
+    if broken:
+        raise not_numbers(model.dtype)
+
+
+def _not_finite(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, parameter in model.named_parameters():
+        weight = parameter.detach()
+        if weight.is_meta or not weight.is_floating_point() or weight.element_size() < 2:
+            continue  # on disk for want of memory, or quantized
+        # a sum is many times as fast, and finite unless a number is not, or the sum itself is too great
+        if not math.isfinite(weight.sum(dtype=torch.float32)) and not weight.isfinite().all():
+            yield name, weight

@@ -1,0 +1,1 @@
+"""Traces to numbers: which tokens survive, what becomes of a passage, what forgetting costs. numpy only."""

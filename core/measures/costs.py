@@ -1,0 +1,124 @@
+"""What forgetting costs: a comparison of policies with the full model, and the numbers drawn from it. numpy only."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.measures.metrics import perplexity
+from core.trace import Bools, Floats, PolicySettings, Trace
+
+ROW_BYTES_LLAMA_2_7B = 2 * 32 * 32 * 128 * 2  # key and value, layers, KV heads, head size, bytes of a 16-bit number
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Several policies that have read the same n tokens in lockstep beside the full model.
+
+    Attributes:
+        full: the full model's trace.
+        traces: one per policy.
+        kl: (policies, n) float32, KL(full || policy) in nats between what the two expect at that position, given
+            their states before it; NaN at 0, where nothing is expected.
+        agrees: (policies, n) bool, the two hold the same token to be the most probable there; False at 0.
+        seconds: of the full model's run and of each policy's: its own decisions and an equal share of all the rest.
+        row_bytes: what a token's keys and values take in all layers of the model.
+    """
+
+    full: Trace
+    traces: tuple[Trace, ...]
+    kl: Floats
+    agrees: Bools
+    seconds: tuple[float, ...]
+    row_bytes: int
+
+    def __len__(self) -> int:
+        return len(self.full)
+
+
+def delta_nll(comparison: Comparison) -> Floats:
+    """(policies, n) float32: nats that each token costs more than under the full model; NaN at 0."""
+    return np.stack([trace.nll for trace in comparison.traces]) - comparison.full.nll
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A row of the table: what a policy costs on one text, against the full model, and what it saves.
+
+    Attributes:
+        policy: the policy and its settings.
+        perplexity: of the text.
+        mean_delta_nll: nats per token more than the full model.
+        mean_kl: KL(full || policy), in nats, averaged over the tokens.
+        agreement: the share of tokens at which both hold the same next token to be the most probable.
+        memory: bytes of keys and values held after the text.
+        memory_llama_2_7b: bytes that as many rows take in Llama 2 7B in 16 bits.
+        tokens_per_second: read.
+    """
+
+    policy: PolicySettings
+    perplexity: float
+    mean_delta_nll: float
+    mean_kl: float
+    agreement: float
+    memory: int
+    memory_llama_2_7b: int
+    tokens_per_second: float
+
+
+def costs(comparison: Comparison) -> list[Cost]:
+    """The full model's row and then one per policy; the first token, which nobody predicts, does not count."""
+    full = np.zeros((1, len(comparison)))
+    per_token = {
+        "mean_delta_nll": np.concatenate([full, delta_nll(comparison)]),
+        "mean_kl": np.concatenate([full, comparison.kl]),
+        "agreement": np.concatenate([full == 0, comparison.agrees]),
+    }
+    rows = []
+    for i, trace in enumerate((comparison.full, *comparison.traces)):
+        n_kept = rows_held(trace)
+        rows.append(
+            Cost(
+                policy=trace.policy,
+                perplexity=perplexity(trace),
+                **{name: float(np.mean(values[i, 1:], dtype=np.float64)) for name, values in per_token.items()},
+                memory=n_kept * comparison.row_bytes,
+                memory_llama_2_7b=n_kept * ROW_BYTES_LLAMA_2_7B,
+                tokens_per_second=len(trace) / comparison.seconds[i],
+            )
+        )
+    return rows
+
+
+def rows_held(trace: Trace) -> int:
+    """How many rows every layer and KV head holds after the last step."""
+    return int(trace.kept(len(trace) - 1)[0, 0].sum())
+
+
+@dataclass(frozen=True, eq=False)
+class ForgottenAttention:
+    """The full model's attention at one step that falls on tokens a policy no longer has.
+
+    Attributes:
+        policy: the policy and its settings.
+        step: position of the query.
+        per_token: (layers, step + 1) float32, the attention on each evicted token, averaged over the layer's query
+            heads; 0 on a token that the policy's query attended to. Where KV heads decide for themselves, only those
+            heads count whose group has evicted the token.
+    """
+
+    policy: PolicySettings
+    step: int
+    per_token: Floats
+
+
+def forgotten_share(forgotten: ForgottenAttention) -> Floats:
+    """(layers,): the share of the full model's attention that falls on what the policy has evicted."""
+    share: Floats = forgotten.per_token.sum(axis=1)
+    return share
+
+
+def most_missed(forgotten: ForgottenAttention, n: int = 5) -> list[tuple[int, float]]:
+    """The positions of the at most n evicted tokens with the most of it, and how much, averaged over layers."""
+    mean = forgotten.per_token.mean(axis=0)
+    order = np.argsort(-mean, kind="stable")[:n]
+    return [(int(position), float(mean[position])) for position in order if mean[position] > 0]

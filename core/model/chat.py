@@ -1,0 +1,85 @@
+"""A user's text as a turn in the model's chat format. What the user wrote stays text and gives no commands."""
+
+from itertools import pairwise
+
+from core.errors import BadInput, UnsupportedModel
+from core.model.language_model import LanguageModel
+from core.trace import Tokens
+
+MARK = "\ue000"  # stands for the text while the template is filled in: a character that nobody uses
+
+
+def chats(lm: LanguageModel) -> bool:
+    """Whether the model has a chat template."""
+    return lm.tokenizer is not None and bool(lm.tokenizer.chat_template)
+
+
+def turn(lm: LanguageModel, text: str) -> tuple[Tokens, int]:
+    """The text as a user's turn to which the model's answer is due; plain text if the model has no chat template.
+
+    The template is filled in and encoded as transformers' `apply_chat_template` does, except that the text keeps its
+    outer white space, which some templates strip, and that a control token spelled out in it, such as
+    ``<|im_end|>``, is read as the characters it is spelled with.
+
+    Returns:
+        The tokens, and the character of their text at which the user's begins.
+
+    Raises:
+        BadInput: the text is empty, the model has no tokenizer, or the text has a control token of a single character.
+        UnsupportedModel: the template does not take the text in as it is.
+    """
+    if lm.tokenizer is None or not text.strip():
+        return lm.encode(text), 0  # which says what is wrong
+    before, after = _frame(lm) if chats(lm) else ("", "")
+    return _encoded(lm, before + text + after, range(len(before), len(before) + len(text))), len(before)
+
+
+def _frame(lm: LanguageModel) -> tuple[str, str]:
+    """What the template puts before and after a user's turn."""
+    messages = [{"role": "user", "content": MARK}]
+    filled = lm.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    if filled.count(MARK) != 1:
+        raise UnsupportedModel(
+            f"The chat template of {lm.model_id} does not take in a user's text as it is. Choose another model."
+        )
+    before, after = filled.split(MARK)
+    return before, after
+
+
+def _encoded(lm: LanguageModel, whole: str, own: range) -> Tokens:
+    """Encode it all, without control tokens among the characters of `own`, which are the user's.
+
+    A control token is found only where it is whole. So wherever one is found in the user's text, the text is cut after
+    the first of its characters, and the parts are encoded by themselves.
+    """
+    control = {id_ for id_, token in lm.tokenizer.added_tokens_decoder.items() if token.special}
+    cuts = {0, len(whole)}
+    while True:
+        ids, spans = [], []
+        for start, stop in pairwise(sorted(cuts)):
+            encoded = lm.tokenizer(
+                whole[start:stop], add_special_tokens=start == 0 and not chats(lm), return_offsets_mapping=True
+            )
+            part, part_spans = encoded["input_ids"], encoded["offset_mapping"]
+            while part and part_spans[-1][1] == 0:  # an end-of-text token put after it: the answer is yet to come
+                del part[-1], part_spans[-1]
+            ids += part
+            spans += [(start + a, start + b) if b else (0, 0) for a, b in part_spans]
+        found = [_core(whole, span) for id_, span in zip(ids, spans, strict=True) if id_ in control]
+        injected = [core for core in found if core.start < own.stop and core.stop > own.start]
+        if not injected:
+            return lm.located(whole, ids, spans)
+        for core in injected:
+            if len(core) == 1:
+                raise BadInput(
+                    f"The text has the character {whole[core.start]!r}, which {lm.model_id} takes for a command. "
+                    "Remove it."
+                )
+            cuts.add(core.start + 1)
+
+
+def _core(whole: str, span: tuple[int, int]) -> range:
+    """A control token's characters without the white space around it that some of them take in."""
+    piece = whole[slice(*span)]
+    start = span[0] + len(piece) - len(piece.lstrip())
+    return range(start, start + len(piece.strip()))

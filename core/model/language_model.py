@@ -1,0 +1,179 @@
+"""A language model, and how a text becomes tokens."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from core.errors import BadInput
+from core.model.pieces import Pieces
+from core.model.registry import ModelSpec
+from core.trace import Tokens
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageModel:
+    """A loaded model that has passed the capability check, its tokenizer, and what it is called.
+
+    Attributes:
+        model: transformers' own, in eval mode; without our keyword it attends as it always does.
+        tokenizer: a fast tokenizer; None if the directory has none, then only plain ids can be read.
+        spec: its entry in `MODELS`; None for any other directory or hub id.
+        model_id: its registry name, or the directory or hub id it was loaded from.
+    """
+
+    model: Any
+    tokenizer: Any
+    spec: ModelSpec | None
+    model_id: str
+
+    @property
+    def config(self) -> Any:
+        """What the model's configuration says of the part that reads and writes text, if it has others, too."""
+        return self.model.config.get_text_config()
+
+    @property
+    def n_layers(self) -> int:
+        return int(self.config.num_hidden_layers)
+
+    @property
+    def n_query_heads(self) -> int:
+        return int(self.config.num_attention_heads)
+
+    @property
+    def n_kv_heads(self) -> int:
+        return int(getattr(self.config, "num_key_value_heads", None) or self.n_query_heads)
+
+    @property
+    def context_length(self) -> int | None:
+        """The most tokens the model was trained to read; None if its configuration does not say."""
+        return getattr(self.config, "max_position_embeddings", None)
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        """What text each id stands for; only there if there is a tokenizer."""
+        return Pieces(self.tokenizer)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest that tells this model from any other, also from one that has had the same name.
+
+        Of its configuration, tokenizer, number format and device, and of 64 numbers of every tensor: reading all of
+        them would take longer than many a run.
+        """
+        said = [self.model_id, str(self.model.dtype), self.device.type, sorted(self.eos_ids)]
+        said.append(self.model.config.to_json_string())
+        said.append(self.tokenizer and self.tokenizer.backend_tokenizer.to_str())
+        digest = hashlib.sha256(json.dumps(said).encode())
+        for name, weight in sorted(self.model.state_dict().items()):
+            digest.update(f"{name} {tuple(weight.shape)}".encode())
+            if not weight.is_meta:  # what is kept on disk for want of memory
+                some = weight.flatten()[:: max(1, weight.numel() // 64)]
+                digest.update(some.contiguous().view(torch.uint8).cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    @property
+    def vocabulary_size(self) -> int:
+        return int(self.config.vocab_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go."""
+        device: torch.device = self.model.get_input_embeddings().weight.device
+        return device
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """The tokens after which a run stops writing."""
+        eos = self.model.generation_config.eos_token_id
+        return frozenset(() if eos is None else [eos] if isinstance(eos, int) else eos)
+
+    def encode(self, text: str) -> Tokens:
+        """The text as the model reads it, every token with its exact slice of the text.
+
+        Raises:
+            BadInput: the text is empty or no Unicode, or the model came without a tokenizer.
+        """
+        if not text.strip():
+            raise BadInput("The text is empty. Write or paste some text first.")
+        try:
+            text.encode()
+        except UnicodeEncodeError as e:
+            raise BadInput(f"There is half a character at place {e.start:,} of the text. Take it out.") from e
+        if self.tokenizer is None:
+            raise BadInput(f"{self.model_id} has no tokenizer: pass token ids, or add its tokenizer files.")
+        encoded = self.tokenizer(text, return_offsets_mapping=True)
+        return self.located(text, encoded["input_ids"], encoded["offset_mapping"])
+
+    def located(self, text: str, ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> Tokens:
+        """The ids as tokens of the text, given the characters that the tokenizer says each of them spans."""
+        offsets, continued = self.pieces.located(text, ids, spans)
+        special = np.isin(ids, list(self.pieces.special))
+        pieces = [
+            self.pieces.name(id_) if special_ and start == stop else text[start:stop]
+            for id_, special_, (start, stop) in zip(ids, special, offsets, strict=True)
+        ]
+        return _tokens(ids, pieces, offsets, special, continued)
+
+    def as_tokens(self, tokens: Tokens | Sequence[int]) -> Tokens:
+        """Plain ids become tokens; tokens stay as they are.
+
+        Raises:
+            BadInput: something else than a sequence of whole numbers.
+        """
+        if isinstance(tokens, Tokens):
+            return tokens
+        try:
+            ids = np.asarray(tokens)
+        except ValueError:  # sequences of different lengths
+            ids = np.empty((0, 0))
+        if ids.ndim != 1 or (ids.size and not np.issubdtype(ids.dtype, np.integer)):
+            raise BadInput("Give the tokens as `encode` returns them, or as a flat sequence of whole numbers.")
+        self.check_ids(ids)
+        return self.continued(_tokens([], [], [], [], []), ids.tolist())
+
+    def to_continue(self, tokens: Tokens) -> Tokens:
+        """The tokens without what the tokenizer has put after them by itself, such as an end-of-text token.
+
+        A model that has read it would begin something new. One that stands in the text itself stays.
+        """
+        stop = len(tokens)
+        while stop > 1 and tokens.special[stop - 1] and np.ptp(tokens.offsets[stop - 1]) == 0:
+            stop -= 1
+        return tokens[:stop]
+
+    def check_ids(self, ids: NDArray[np.integer[Any]]) -> None:
+        """Refuse ids that the model has no embedding for.
+
+        Raises:
+            BadInput: an id outside the vocabulary.
+        """
+        if ids.size and not 0 <= ids.min() <= ids.max() < self.vocabulary_size:
+            raise BadInput(f"Token ids must be from 0 to {self.vocabulary_size - 1} for {self.model_id}.")
+
+    def continued(self, tokens: Tokens, ids: Sequence[int]) -> Tokens:
+        """The tokens and after them these ids, with the text they stand for."""
+        pieces, continued = [f"⟨{id_}⟩" for id_ in ids], [False] * len(ids)
+        special = np.zeros(len(ids), bool)
+        if self.tokenizer is not None:
+            pieces, continued = self.pieces.decoded(ids, begins=bool(tokens.special.all()))
+            special = np.isin(ids, list(self.pieces.special))
+        lengths = [len(piece) for piece in pieces]
+        stops = (int(tokens.offsets[-1, 1]) if len(tokens) else 0) + np.cumsum(lengths, dtype=np.int32)
+        return tokens + _tokens(ids, pieces, np.stack([stops - lengths, stops], axis=1), special, continued)
+
+
+def _tokens(ids: Any, pieces: Sequence[str], offsets: Any, special: Any, continued: Any) -> Tokens:
+    return Tokens(
+        ids=np.asarray(ids, np.int32),
+        pieces=tuple(pieces),
+        offsets=np.asarray(offsets, np.int32).reshape(-1, 2),
+        special=np.asarray(special, bool),
+        continued=np.asarray(continued, bool),
+    )

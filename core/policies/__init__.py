@@ -1,0 +1,28 @@
+"""The policies: rules that say which row of a finite multi-state is evicted. numpy only.
+
+To add one, write a class like those in `recency` and `attention`, and name it in `POLICIES` (`registry`).
+"""
+
+from core.policies.attention import H2O, Tova, TovaHead
+from core.policies.bounds import Full, Oracle, Random
+from core.policies.policy import Floats, Ints, Policy, Step, settings_of
+from core.policies.recency import Window, WindowPlusI
+from core.policies.registry import POLICIES, make_policy
+
+__all__ = [
+    "H2O",
+    "POLICIES",
+    "Floats",
+    "Full",
+    "Ints",
+    "Oracle",
+    "Policy",
+    "Random",
+    "Step",
+    "Tova",
+    "TovaHead",
+    "Window",
+    "WindowPlusI",
+    "make_policy",
+    "settings_of",
+]

@@ -1,0 +1,65 @@
+"""Policies that go by attention: what the queries so far, or the current one, pay to each row."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from core.policies.policy import Floats, Policy, Step, a_budget
+from core.trace import Scope
+
+
+@dataclass(frozen=True, kw_only=True)
+class H2O(Policy):
+    """Keeps the recent half of the budget, and of the older rows those with the most accumulated attention.
+
+    Source: Zhang et al. 2023 (Heavy-Hitter Oracle). Attention is summed since the row arrived, over the query heads
+    that share the KV head, the evicting step included as in the official code. Deviations from it: an odd budget
+    gives its odd row to the heavy hitters, and the recent half is found by position, so a budget of 1 protects none
+    (the official slice ``[-0:]`` would protect every row).
+    """
+
+    key = "h2o"
+    label = "H2O"
+    paper = "Zhang et al. 2023"
+    scope = "kv_head"
+    reads_attention = True
+    budget: int = a_budget()
+
+    def observe(self, step: Step, memory: Floats) -> None:
+        assert step.attention is not None
+        memory += step.attention.sum(axis=1)
+
+    def importance(self, step: Step, memory: Floats) -> Floats:
+        n_recent = self.budget // 2
+        return np.where(step.positions > step.position - n_recent, np.inf, memory)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tova(Policy):
+    """Token Omission Via Attention: evicts what the current query attends to least, averaged over the layer's heads.
+
+    Source: Oren et al. 2024, section 3.3. Nobody is protected: the newest row may go, and so may the first. The
+    official code attends to the whole prompt and cuts it once at its end; that is the engine's ``one-shot`` prefill.
+    """
+
+    key = "tova"
+    label = "TOVA"
+    paper = "Oren et al. 2024"
+    scope: ClassVar[Scope] = "layer"
+    reads_attention = True
+    budget: int = a_budget()
+
+    def importance(self, step: Step, memory: Floats) -> Floats:
+        assert step.attention is not None
+        mean: Floats = step.attention.sum(axis=1) / step.attention.shape[1]  # numpy's own mean takes twice as long
+        return mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class TovaHead(Tova):
+    """TOVA decided by every KV head for itself, from the query heads that share it (Oren et al. 2024, table 3)."""
+
+    key = "tova-head"
+    label = "TOVA per head"
+    scope = "kv_head"

@@ -1,0 +1,93 @@
+"""What policies are measured against: the model that forgets nothing, blind chance, and one that knows the future."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.policies.policy import Floats, Ints, Policy, Step, a_budget
+from core.whole_numbers import MOST_SEED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Full(Policy):
+    """Evicts nothing: the infinite MSRNN, the topline (Oren et al. 2024, section 3)."""
+
+    key = "full"
+    label = "Full"
+    paper = "Vaswani et al. 2017"
+    scope = "layer"
+    reads_attention = False
+    budget: None = None
+
+    def importance(self, step: Step, memory: Floats) -> Floats:
+        return np.full(step.positions.shape, np.inf)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Random(Policy):
+    """Evicts a row at random, all equally likely: the floor under every policy. Ours, from no paper.
+
+    The draw depends on nothing but the seed, the layer, the query's position and the row's.
+    """
+
+    key = "random"
+    label = "Random"
+    paper = "ours"
+    scope = "layer"
+    reads_attention = False
+    budget: int = a_budget()
+    seed: int = field(
+        default=0,
+        metadata={
+            "label": "Seed",
+            "info": "Another seed evicts other tokens.",
+            "minimum": 0,
+            "maximum": MOST_SEED,
+            "slider": 999,
+        },
+    )
+
+    def importance(self, step: Step, memory: Floats) -> Floats:
+        return _hash(self.seed, step.layer, step.position, step.positions) / 2.0**64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Oracle(Policy):
+    """Knows the future: evicts the row to which the full model's later queries pay the least attention in total.
+
+    Ours, from no paper: the ceiling over the policies, as `Random` is the floor. It is greedy, and what the full
+    model attends to is not all that counts once other rows are gone, so a policy may well beat it here and there.
+    Made by `core.foresee` for one text, which it can read but not continue; hence not in `POLICIES`. Another budget
+    for the same text: ``dataclasses.replace(oracle, budget=32)``, which shares the table.
+
+    Attributes:
+        model_id, ids: the model and the text (n,) whose future it knows.
+        future: (layers, n (n + 1) / 2) float32. Row p at step t has entry t (t + 1) / 2 + p: the attention that
+            the full model's queries after step t pay to token p, summed over them, averaged over all query heads.
+    """
+
+    key = "oracle"
+    label = "Oracle"
+    paper = "ours"
+    scope = "layer"
+    reads_attention = False
+    budget: int = a_budget()
+    model_id: str = field(repr=False)
+    ids: Ints = field(repr=False, compare=False)
+    future: Floats = field(repr=False, compare=False)
+
+    def importance(self, step: Step, memory: Floats) -> Floats:
+        row: Floats = self.future[step.layer, step.position * (step.position + 1) // 2 + step.positions]
+        return row
+
+
+def _hash(*keys: int | Ints) -> NDArray[np.uint64]:
+    """Mix integers, broadcast against each other, to 64 random-looking bits (the finaliser of SplitMix64)."""
+    bits = np.zeros(1, np.uint64)
+    for key in keys:
+        bits = (bits ^ np.asarray(key, np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
+        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        bits = bits ^ (bits >> np.uint64(31))
+    return bits

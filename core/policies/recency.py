@@ -1,0 +1,61 @@
+"""Policies that go by age alone."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from core.errors import BadInput
+from core.policies.policy import Floats, Policy, Step, a_budget
+from core.whole_numbers import MOST_TOKENS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window(Policy):
+    """Evicts the oldest row: first in, first out (Wang et al. 2019; Oren et al. 2024, section 3.2)."""
+
+    key = "window"
+    label = "Window"
+    paper = "Wang et al. 2019"
+    scope = "layer"
+    reads_attention = False
+    budget: int = a_budget()
+
+    def importance(self, step: Step, memory: Floats) -> Floats:
+        return step.positions.astype(np.float64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowPlusI(Policy):
+    """Evicts the oldest row that is not among the first `n_sink` tokens of the text.
+
+    Source: Xiao et al. 2023 (StreamingLLM), Han et al. 2023 (LM-Infinite). Unlike StreamingLLM, rows keep the
+    rotary position they were written with, as in Oren et al. 2024, unless ``positions="in-cache"`` is asked for.
+    """
+
+    key = "window+i"
+    label = "Window+i"
+    paper = "Xiao et al. 2023"
+    scope = "layer"
+    reads_attention = False
+    budget: int = a_budget()
+    n_sink: int = field(
+        default=4,
+        metadata={
+            "label": "Sink tokens (i)",
+            "info": "The first i tokens are never evicted.",
+            "minimum": 0,
+            "maximum": MOST_TOKENS,
+            "slider": 16,
+        },
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n_sink >= self.budget:
+            raise BadInput(
+                f"{self.n_sink} sink tokens leave no room for recent ones in a budget of {self.budget}: "
+                f"raise the budget above {self.n_sink}, or spare fewer."
+            )
+
+    def importance(self, step: Step, memory: Floats) -> Floats:
+        return np.where(step.positions < self.n_sink, np.inf, step.positions)

@@ -1,0 +1,35 @@
+"""The policies that menus, sliders, the API and the tests offer: to add one, add its entry."""
+
+from dataclasses import fields
+from typing import Any
+
+from core.errors import BadInput, UnknownPolicy
+from core.policies.attention import H2O, Tova, TovaHead
+from core.policies.bounds import Full, Random
+from core.policies.policy import Policy
+from core.policies.recency import Window, WindowPlusI
+
+POLICIES: dict[str, type[Policy]] = {
+    policy.key: policy for policy in (Tova, Window, WindowPlusI, H2O, TovaHead, Random, Full)
+}
+
+
+def make_policy(key: str, budget: int | None = None, **settings: Any) -> Policy:
+    """The policy of that key with its settings, e.g. ``make_policy("window+i", budget=64, n_sink=4)``.
+
+    Raises:
+        UnknownPolicy: no such key.
+        BadInput: a budget or setting that is missing, unknown, not a whole number, or out of its range.
+    """
+    if key not in POLICIES:
+        raise UnknownPolicy(f"There is no policy {key!r}; choose one of {', '.join(POLICIES)}.")
+    policy = POLICIES[key]
+    if policy is Full:
+        if budget is not None:
+            raise BadInput("The full model keeps every token: it takes no budget.")
+    else:
+        settings["budget"] = budget
+    known = [setting.name for setting in fields(policy)]  # type: ignore[arg-type]
+    if unknown := settings.keys() - set(known):
+        raise BadInput(f"{policy.label} has no setting {', '.join(sorted(unknown))}; it has {', '.join(known)}.")
+    return policy(**settings)

@@ -1,0 +1,299 @@
+"""Runs that have been done, kept on disk: what was computed once is shown again at once, to everybody.
+
+An entry is found by a digest of all that it depends on. Several processes may share the directory; what has not been
+used for the longest time makes room for the new. Nothing in it is ever unpickled, and what is damaged is as good as
+not there.
+"""
+
+import hashlib
+import io
+import json
+import logging
+import re
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import diskcache
+import numpy as np
+from diskcache.core import MODE_RAW
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from core.errors import BadInput, BadTraceFile, StoreUnavailable
+from core.measures.costs import Comparison
+from core.trace import SCHEMA, PolicySettings, Positions, Prefill, Tokens, Trace
+
+if TYPE_CHECKING:
+    from core.model.language_model import LanguageModel
+
+VERSION = 1
+"""Goes up whenever a run gives another trace than it did before: then the traces of before are not found again."""
+
+MEGABYTES, MOST_MEGABYTES = 500, 10**9
+SHARE = 16  # no entry is larger than this part of the store, so that one does not drive out all others
+PATIENCE = 5.0  # seconds for another process that is writing
+OPENING = 60.0  # and for one that is opening the store
+
+_KEY = re.compile("[0-9a-f]{64}")
+_DIGEST = hashlib.sha256().digest_size
+_FAULTS = (OSError, sqlite3.Error, diskcache.Timeout)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """What is kept of one request.
+
+    Attributes:
+        traces: one, or those of all policies of a comparison.
+        arrays: what is told beside the traces, by name.
+    """
+
+    traces: tuple[Trace, ...]
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, comparison: Comparison) -> "Stored":
+        """A comparison, all of it."""
+        arrays = {
+            "kl": comparison.kl,
+            "agrees": comparison.agrees,
+            "seconds": np.array(comparison.seconds),
+            "row_bytes": np.array(comparison.row_bytes),
+        }
+        return cls((comparison.full, *comparison.traces), arrays)
+
+    @property
+    def comparison(self) -> Comparison:
+        """What `of` was given, exactly."""
+        full, *traces = self.traces
+        return Comparison(
+            full=full,
+            traces=tuple(traces),
+            kl=self.arrays["kl"],
+            agrees=self.arrays["agrees"],
+            seconds=tuple(self.arrays["seconds"].tolist()),
+            row_bytes=int(self.arrays["row_bytes"]),
+        )
+
+
+def key_of(
+    lm: "LanguageModel",
+    tokens: Tokens,
+    policies: Sequence[PolicySettings],
+    *,
+    beside_full: bool = False,
+    prefill: Prefill = "token-by-token",
+    positions: Positions = "original",
+    max_new_tokens: int = 0,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+) -> str:
+    """The key of a request: a digest, 64 hexadecimal digits, of all that its result depends on.
+
+    Args:
+        lm: the model; counts with its weights, their number format, its tokenizer and its device.
+        tokens: n tokens; their text counts, too, for some tokenizers give several texts the same ids.
+        policies: that read or write in lockstep. Of the oracle only its budget counts: the rest follows from the text.
+        beside_full: the full model reads along, as in `core.experiments.comparison`.
+        prefill: as in `replay`.
+        positions: as in `replay`.
+        max_new_tokens: 0 for a text that is only read; else as in `generate`.
+        temperature: as in `generate`.
+        top_p: as in `generate`.
+        seed: as in `generate`.
+    """
+    request = {
+        "version": [VERSION, SCHEMA],
+        "model": lm.fingerprint,
+        "policies": [[policy.key, policy.budget, dict(policy.settings)] for policy in policies],
+        "beside_full": beside_full,
+        "prefill": prefill,
+        "positions": positions,
+        "generation": [max_new_tokens, temperature, top_p, seed],
+        "ids": tokens.ids.tolist(),
+        "pieces": tokens.pieces,
+        "offsets": tokens.offsets.tolist(),
+    }
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+
+
+class TraceStore:
+    """The store in one directory. Its objects may be used by many threads at once.
+
+    A disk that fails later, by being full for instance, costs what is stored but no run: the log tells of it.
+    """
+
+    def __init__(self, directory: str | PathLike[str], megabytes: float = MEGABYTES) -> None:
+        """Open the store, or begin it.
+
+        Args:
+            directory: where it is; made if it is not there.
+            megabytes: what it may take on the disk, in 10⁶ bytes.
+
+        Raises:
+            BadInput: less than 1 MB, or more than `MOST_MEGABYTES`.
+            StoreUnavailable: the directory cannot be written.
+        """
+        if not 1 <= megabytes <= MOST_MEGABYTES:
+            raise BadInput(f"The store may take from 1 to {MOST_MEGABYTES:,} MB, not {megabytes:g}.")
+        self.directory = Path(directory)
+        self._limit = int(megabytes * 1e6)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            # One process at a time: on a busy disk, beginning a database takes longer than SQLite lets another wait.
+            with FileLock(self.directory / "opening", timeout=OPENING):
+                self._cache = self._open()
+            (self.directory / "turns").mkdir(exist_ok=True)
+        except _FAULTS as e:
+            raise StoreUnavailable(
+                f"The store of runs at {self.directory} cannot be used ({e}). Choose another directory with --store."
+            ) from e
+
+    def _open(self) -> diskcache.Cache:
+        settings = {
+            "size_limit": self._limit,
+            "cull_limit": 0,  # `put` makes room
+            "eviction_policy": "least-recently-used",
+            # One file that is at no time longer than what is in it, and works on network drives, too.
+            "sqlite_journal_mode": "truncate",
+            # A file cut short by a fault would kill a process that has it mapped.
+            "sqlite_mmap_size": 0,
+        }
+        try:
+            return diskcache.Cache(str(self.directory), timeout=PATIENCE, disk=_PlainBytes, **settings)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as e:
+            _log.warning("The store of runs at %s is damaged (%s): beginning anew.", self.directory, e)
+            (self.directory / diskcache.core.DBNAME).replace(self.directory / "damaged.db")
+            return diskcache.Cache(str(self.directory), timeout=PATIENCE, disk=_PlainBytes, **settings)
+
+    def get(self, key: str) -> Stored | None:
+        """What is stored under a key, which may come from anybody; None if there is nothing whole."""
+        if not _KEY.fullmatch(key):
+            return None
+        try:
+            packed = self._cache.get(key)
+            if packed is None:
+                return None
+            stored = _unpacked(packed)
+            if stored is None:
+                _log.warning("The entry %s of the store of runs is damaged and goes.", key)
+                self._cache.delete(key)
+            return stored
+        except _FAULTS as e:
+            _log.warning("The store of runs cannot be read: %s", e)
+            return None
+
+    def put(self, key: str, stored: Stored) -> bool:
+        """Keep the result of a request, which must be whole. Returns whether it is there now."""
+        packed = _packed(stored)
+        if len(packed) > self._limit // SHARE:
+            return False
+        try:
+            self._cache.set(key, packed)
+            self._cache.cull()
+        except _FAULTS as e:
+            _log.warning("The store of runs cannot be written: %s", e)
+            return False
+        return True
+
+    @contextmanager
+    def turn(self, key: str) -> Iterator[Callable[..., bool]]:
+        """The right to compute what a key stands for, which one at a time has, among all threads and processes.
+
+        Gives a function ``comes(seconds=0.25)``, which waits so long for it and says whether it has come. It ends with
+        the context, and with the process, however that ends. Look into the store once it has come: somebody else may
+        have computed the same. Ask for one turn at a time: now and then two keys share theirs.
+        """
+        # An own object for every asker, for they are to exclude each other; a generator changes its thread.
+        lock = FileLock(self.directory / "turns" / key[:3], thread_local=False)
+
+        def comes(seconds: float = 0.25) -> bool:
+            try:
+                lock.acquire(timeout=seconds)
+            except Timeout:
+                return False
+            except OSError as e:
+                _log.warning("Equal requests may be computed twice: %s", e)
+            return True
+
+        try:
+            yield comes
+        finally:
+            lock.release()
+
+    def is_computing(self, key: str) -> bool:
+        """Whether somebody is computing what the key stands for, in whatever thread or process."""
+        with self.turn(key) as comes:
+            return not comes(0)
+
+
+class _PlainBytes(diskcache.Disk):  # type: ignore[misc]
+    """Bytes under keys of text, all in the database itself: nothing is pickled, and no other file is written or read.
+
+    What comes back in any other form was not written by us; to the cache an OSError means that it is not there.
+    """
+
+    def put(self, key: str) -> tuple[str, bool]:
+        if type(key) is not str:
+            raise TypeError(f"a key is text, not {key!r}")
+        return key, True
+
+    def get(self, key: Any, raw: bool) -> str:
+        if not raw or type(key) is not str:
+            raise OSError("a key that is no text")
+        return key
+
+    def store(self, value: bytes, read: bool, key: Any = None) -> tuple[int, int, None, bytes]:
+        if read or type(value) is not bytes:
+            raise TypeError("only bytes are stored")
+        return 0, MODE_RAW, None, value
+
+    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> bytes:
+        if mode != MODE_RAW or type(value) is not bytes:
+            raise OSError("an entry that is not plain bytes")
+        return value
+
+
+def _packed(stored: Stored) -> bytes:
+    """The traces as they are saved, the other arrays, and in front of it all a digest of it."""
+    file = io.BytesIO()
+    traces = {_name(i): np.frombuffer(_saved(trace), np.uint8) for i, trace in enumerate(stored.traces)}
+    np.savez(file, **traces, **stored.arrays)  # type: ignore[arg-type]
+    content = file.getvalue()
+    return hashlib.sha256(content).digest() + content
+
+
+def _unpacked(packed: bytes) -> Stored | None:
+    """None if it is damaged, or its traces are of a schema that is no longer read."""
+    content = packed[_DIGEST:]
+    if hashlib.sha256(content).digest() != packed[:_DIGEST]:
+        return None
+    with np.load(io.BytesIO(content), allow_pickle=False) as npz:
+        arrays = dict(npz)
+    traces: list[Trace] = []
+    try:
+        while (saved := arrays.pop(_name(len(traces)), None)) is not None:
+            traces.append(Trace.load(io.BytesIO(saved.tobytes())))
+    except BadTraceFile:
+        return None
+    return Stored(tuple(traces), arrays)
+
+
+def _name(i: int) -> str:
+    return f"trace_{i}"
+
+
+def _saved(trace: Trace) -> bytes:
+    file = io.BytesIO()
+    trace.save(file)
+    return file.getvalue()
