@@ -1,5 +1,8 @@
+from .engine.attention_of import attention_of
 from .engine.foresight import foresee
-from .engine.replay import Progress, attention_of, generate, iter_generate, iter_replay, replay
+from .engine.generate import generate, iter_generate
+from .engine.reading import Progress
+from .engine.replay import iter_replay, replay
 from .experiments import ask, needle, writing
 from .experiments.budget_sweep import iter_sweep, sweep
 from .experiments.comparison import compare, forgotten_attention, iter_compare

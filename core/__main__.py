@@ -18,7 +18,9 @@ from typing import get_args
 import torch
 from transformers.utils import logging
 
-from core.engine.replay import LONGEST_CHUNK, iter_generate, replay
+from core.engine.generate import iter_generate
+from core.engine.reading import LONGEST_CHUNK
+from core.engine.replay import replay
 from core.errors import BadInput, UserError
 from core.experiments.budget_sweep import SweepProgress, iter_sweep
 from core.experiments.cluster import iter_cluster_sweep

@@ -182,7 +182,7 @@ def test_control_tokens_are_no_part_of_an_answer(chatty):
 
 
 def test_answers_stream(chatty, monkeypatch):
-    monkeypatch.setattr("core.engine.replay.REPORT_EVERY", -1.0)
+    monkeypatch.setattr("core.engine.generate.REPORT_EVERY", -1.0)
     prompt = prompt_of(chatty, DOCUMENT, QUESTION)
     reports = list(iter_ask(chatty, prompt, POLICIES[:1], max_new_tokens=6))
     done = [report.done for report in reports]

@@ -463,7 +463,8 @@ def test_an_end_of_text_in_the_prompt_stops_nothing(tiny):
 @pytest.fixture
 def eager_reports(monkeypatch):
     """A report after every chunk and every new token, however fast they are."""
-    monkeypatch.setattr("core.engine.replay.REPORT_EVERY", -1.0)
+    for module in ("replay", "generate"):
+        monkeypatch.setattr(f"core.engine.{module}.REPORT_EVERY", -1.0)
 
 
 def check_prefix(part: Trace, whole: Trace) -> None:

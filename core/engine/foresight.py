@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from core.engine.replay import LONGEST_CHUNK, read_chunks, start_reading
+from core.engine.options import ReadOptions
+from core.engine.reading import LONGEST_CHUNK, read_chunks, start_reading
 from core.errors import TextTooLong
 from core.model.language_model import LanguageModel
 from core.policies import Floats, Full, Ints, Oracle
@@ -44,7 +45,8 @@ def foresee(lm: LanguageModel, tokens: Tokens | Sequence[int], budget: int) -> O
         seen = np.tri(len(chunk), chunk.stop, k=chunk.start, dtype=bool)
         future[layer, _start(chunk.start) : _start(chunk.stop)] = paid[seen]
 
-    for _ in read_chunks(start_reading(lm, tokens, [Full()], watch=watch), tokens, LONGEST_CHUNK):
+    options = ReadOptions(chunk=LONGEST_CHUNK)
+    for _ in read_chunks(start_reading(lm, tokens, [Full()], options, watch=watch), tokens):
         pass
     _sum_over_later_steps(future, n)
     return Oracle(budget=budget, model_id=lm.model_id, ids=tokens.ids, future=future)

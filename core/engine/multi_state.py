@@ -13,11 +13,13 @@ from typing import TypeAlias
 
 import numpy as np
 
+from core.engine.options import ReadOptions
 from core.engine.rotation import LateLogits
 from core.errors import NumericalError
 from core.policies import Floats, Ints, Policy, Step, Tova, settings_of
-from core.trace import NEVER, Positions, Prefill, Tokens, Trace
+from core.trace import NEVER, Tokens, Trace
 
+AS_USUAL = ReadOptions()
 FREE = -1  # the position of a slot that holds no row
 AS_GOOD_AS_EQUAL = 1e-6  # relative: two ways of adding up the same float32 numbers may differ by less
 VANISHING = 1e-12  # of a softmax over more columns, what is at least left for the slots: below, it has no precision
@@ -28,7 +30,7 @@ class Run:
 
     Attributes:
         policy: the policy; its settings are read, it is never changed.
-        numbering: which positions the model is told, for the record.
+        options: how the text is read.
         groups: deciders per layer.
         positions: (layers, groups, slots) int32, the position of the row in each slot, or `FREE`.
         memory: (layers, groups, slots) float64, what the policy remembers of each row; zero for a new row.
@@ -45,12 +47,10 @@ class Run:
         kv_heads: int,
         capacity: int,
         prompt_length: int,
-        prefill: Prefill = "token-by-token",
-        numbering: Positions = "original",
+        options: ReadOptions = AS_USUAL,
     ) -> None:
         self.policy = policy
-        self.prefill = prefill
-        self.numbering = numbering
+        self.options = options
         self.prompt_length = prompt_length
         self.layers = layers
         self.groups = kv_heads if policy.scope == "kv_head" else 1
@@ -83,7 +83,7 @@ class Run:
 
     def _budget_at(self, position: int) -> int:
         """The rows that may stay after this step: all of them while a one-shot prompt is being read."""
-        reading_at_once = self.prefill == "one-shot" and position < self.prompt_length - 1
+        reading_at_once = self.options.prefill == "one-shot" and position < self.prompt_length - 1
         return NEVER if self.policy.budget is None or reading_at_once else self.policy.budget
 
     # A chunk: layer by layer, each layer's decisions before its attention.
@@ -147,7 +147,7 @@ class Run:
     def evicts_from(self) -> int:
         """The position of the first token with which a row goes."""
         budget = NEVER if self.policy.budget is None else self.policy.budget
-        return max(budget, self.prompt_length - 1) if self.prefill == "one-shot" else budget
+        return max(budget, self.prompt_length - 1) if self.options.prefill == "one-shot" else budget
 
     def _rows(self) -> int:
         return self.slots - (self._hole is not None)
@@ -393,8 +393,8 @@ class Run:
         return Trace(
             model_id=model_id,
             policy=settings_of(self.policy),
-            prefill=self.prefill,
-            positions=self.numbering,
+            prefill=self.options.prefill,
+            positions=self.options.positions,
             tokens=tokens,
             prompt_length=min(self.prompt_length, n),
             evicted_at=np.array(self._evicted_at[:, :, :n], copy=own),

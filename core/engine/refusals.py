@@ -2,16 +2,15 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import get_args
 
 import numpy as np
 
+from core.engine.options import ReadOptions
 from core.engine.rotation import rotary_embedding
 from core.errors import BadInput, TextTooLong
 from core.model.language_model import LanguageModel
 from core.policies import Oracle, Policy
-from core.trace import Positions, Prefill, Tokens
-from core.whole_numbers import whole
+from core.trace import Tokens
 
 
 def check_prompt(
@@ -19,45 +18,37 @@ def check_prompt(
     tokens: Tokens,
     total: int,
     policies: Sequence[Policy],
-    chunk: int | None,
-    prefill: str,
-    positions: str,
-    beyond_context: bool,
+    options: ReadOptions,
 ) -> None:
+    """Refuse what cannot be read: `total` tokens, those of the prompt and those that are to be written.
+
+    Raises:
+        BadInput, TextTooLong: as `replay`.
+    """
     if len(tokens) == 0:
         raise BadInput("The text is empty. Write or paste some text first.")
     lm.check_ids(tokens.ids)
-    for name, value, known in (("prefill", prefill, Prefill), ("positions", positions, Positions)):
-        if value not in get_args(known):
-            raise BadInput(f"{name} must be one of {', '.join(get_args(known))}, not {value!r}.")
     if lm.context_length is not None and total > lm.context_length:
-        at_once = len(tokens) if prefill == "one-shot" else 0
-        _check_beyond(lm, lm.context_length, total, at_once, policies, positions, beyond_context)
-    if chunk is not None:
-        whole("chunk", chunk, 1)
+        at_once = len(tokens) if options.prefill == "one-shot" else 0
+        _check_beyond(lm, total, at_once, policies, options)
     for policy in policies:
         if isinstance(policy, Oracle):
             _check_foresight(lm, policy, tokens, total)
 
 
 def _check_beyond(
-    lm: LanguageModel,
-    limit: int,
-    total: int,
-    at_once: int,
-    policies: Sequence[Policy],
-    positions: str,
-    beyond_context: bool,
+    lm: LanguageModel, total: int, at_once: int, policies: Sequence[Policy], options: ReadOptions
 ) -> None:
-    """Refuse to read `total` tokens, more than the limit, of which `at_once` are kept in any case, or warn."""
+    """Refuse to read more tokens than the model's context, of which `at_once` are kept in any case, or warn."""
+    limit = lm.context_length or 0
     too_long = f"{total:,} tokens are more than the {limit:,} that {lm.model_id} was trained to read. "
     shorten = f"Shorten the text by {total - limit:,} tokens, or ask for fewer new ones"
     if rotary_embedding(lm.model) is None:
         raise TextTooLong(f"{too_long}It has no positions beyond them. {shorten}.")
     if any(policy.budget is None for policy in policies):
         raise TextTooLong(f"{too_long}{shorten}; only a policy that evicts can read on.")
-    if positions == "original":
-        if not beyond_context:
+    if options.positions == "original":
+        if not options.beyond_context:
             raise TextTooLong(
                 f'{too_long}{shorten}. Or read on: with positions="in-cache", which numbers only the rows that are '
                 "kept, or with beyond_context=True, at positions that the model has never seen."

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from core.engine.replay import iter_generate
+from core.engine.generate import iter_generate
 from core.errors import BadInput
 from core.measures.evidence import passage_of
 from core.model.chat import chats, turn

@@ -13,7 +13,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from core.engine.replay import LONGEST_CHUNK, REPORT_EVERY, iter_replay
+from core.engine.reading import LONGEST_CHUNK, REPORT_EVERY
+from core.engine.replay import iter_replay
 from core.errors import BadInput, UnknownPolicy
 from core.experiments.growing_csv import check_continues
 from core.experiments.records import BASELINE, FULL, LABELS, Reading, Record

@@ -6,6 +6,7 @@ The logits of a chunk are compared and thrown away, so a long text takes no more
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -13,12 +14,13 @@ from torch import Tensor
 from torch.linalg import vecdot
 
 from core.engine.batch import Batch
-from core.engine.replay import LONGEST_CHUNK, REPORT_EVERY, read_chunks, start_reading
+from core.engine.options import ReadKeywords, ReadOptions
+from core.engine.reading import LONGEST_CHUNK, REPORT_EVERY, read_chunks, start_reading
 from core.errors import BadInput
 from core.measures.costs import Comparison, ForgottenAttention
 from core.model.language_model import LanguageModel
 from core.policies import Full, Ints, Policy
-from core.trace import Bools, Floats, Positions, Tokens, Trace
+from core.trace import Bools, Floats, Tokens, Trace
 
 CHUNK = 128  # tokens, fewer than a replay's: the logits of all runs are there at once
 
@@ -36,9 +38,7 @@ def iter_compare(
     lm: LanguageModel,
     tokens: Tokens | Sequence[int],
     policies: Sequence[Policy],
-    *,
-    chunk: int | None = None,
-    positions: Positions = "original",
+    **options: Unpack[ReadKeywords],
 ) -> Iterator[ComparisonProgress]:
     """`compare` as a generator that reports progress several times a second; the last report has the whole of it.
 
@@ -47,13 +47,13 @@ def iter_compare(
     if not policies:
         raise BadInput("Choose at least one policy.")
     tokens = lm.as_tokens(tokens)
-    batch = start_reading(lm, tokens, [Full(), *policies], chunk=chunk, positions=positions)
+    batch = start_reading(lm, tokens, [Full(), *policies], ReadOptions(**options))
     n = len(tokens)
     kl = np.full((len(policies), n), np.nan, np.float32)
     agrees = np.zeros((len(policies), n), bool)
     seconds, resumed = 0.0, time.perf_counter()
     reported = time.monotonic()
-    for read, logits in read_chunks(batch, tokens, chunk):
+    for read, logits in read_chunks(batch, tokens):
         predicted = slice(read.start + 1, min(read.stop + 1, n))
         if predicted.start < n:
             compared = _compare_logits(logits[:, : predicted.stop - predicted.start])
@@ -69,9 +69,7 @@ def compare(
     lm: LanguageModel,
     tokens: Tokens | Sequence[int],
     policies: Sequence[Policy],
-    *,
-    chunk: int = CHUNK,
-    positions: Positions = "original",
+    **options: Unpack[ReadKeywords],
 ) -> Comparison:
     """Read a text under several policies and under the full model, all in lockstep.
 
@@ -79,14 +77,14 @@ def compare(
         lm: the model.
         tokens: n tokens, as in `replay`.
         policies: what is to be compared; the full model is always there and need not be among them.
-        chunk: at most so many tokens per forward pass; any number gives the same comparison.
-        positions: as in `replay`, the same for all policies; the full model evicts nothing, so to it all are the same.
+        options: as in `replay`, the same for all policies; without ``chunk``, 128. The full model evicts nothing, so to
+            it all ``positions`` are the same.
 
     Raises:
         BadInput, TextTooLong, UnsupportedModel, NumericalError, OutOfMemory: as `replay`; BadInput also without a
             policy, TextTooLong also for any text beyond the model's context, which the full model cannot read.
     """
-    for report in iter_compare(lm, tokens, policies, chunk=chunk, positions=positions):
+    for report in iter_compare(lm, tokens, policies, **{"chunk": CHUNK} | options):
         last = report
     return last.comparison
 
@@ -166,6 +164,7 @@ def _full_attention(lm: LanguageModel, tokens: Tokens, step: int) -> Floats:
             layers.append(attention[0, :, :, step - chunk.start, : step + 1].mean(dim=1).cpu().numpy())
 
     tokens = tokens[: max(step + 1, 2)]
-    for _ in read_chunks(start_reading(lm, tokens, [Full()], watch=watch), tokens, LONGEST_CHUNK):
+    options = ReadOptions(chunk=LONGEST_CHUNK)
+    for _ in read_chunks(start_reading(lm, tokens, [Full()], options, watch=watch), tokens):
         pass
     return np.stack(layers)

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 
-from core.engine.replay import LONGEST_CHUNK, iter_generate
+from core.engine.generate import iter_generate
+from core.engine.reading import LONGEST_CHUNK
 from core.errors import BadInput
 from core.experiments.answers import Rouge, f1, rouge
 from core.experiments.ask import answer_of

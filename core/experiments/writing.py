@@ -9,7 +9,7 @@ the same one. What differs between two stories comes from their policies.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from core.engine.replay import iter_generate
+from core.engine.generate import iter_generate
 from core.errors import BadInput
 from core.experiments.stories import Telling, stories
 from core.model.chat import turn

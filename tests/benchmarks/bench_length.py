@@ -12,7 +12,8 @@ from time import perf_counter
 import numpy as np
 
 from core import Trace, make_policy
-from core.engine.replay import LONGEST_CHUNK, read_chunks, start_reading
+from core.engine.options import ReadOptions
+from core.engine.reading import LONGEST_CHUNK, read_chunks, start_reading
 from tests.benchmarks.timing import long_text, smollm2, table
 
 TOVA = make_policy("tova", budget=64)
@@ -23,9 +24,9 @@ def measure(n: int) -> None:
     """Print, as JSON, what reading n tokens takes in a process of its own."""
     lm = smollm2()
     tokens = long_text(lm, n)
-    batch = start_reading(lm, tokens, [TOVA], positions="in-cache")
+    batch = start_reading(lm, tokens, [TOVA], ReadOptions(positions="in-cache", chunk=LONGEST_CHUNK))
     times, stops = [perf_counter()], [0]
-    for read, _ in read_chunks(batch, tokens, LONGEST_CHUNK):
+    for read, _ in read_chunks(batch, tokens):
         times.append(perf_counter())
         stops.append(read.stop)
     trace = batch.runs[0].trace(lm.model_id, tokens)

@@ -1,0 +1,72 @@
+"""What the queries of one layer paid to each token, by a replay that goes no deeper than that layer."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from core.engine.batch import Batch
+from core.engine.multi_state import FREE, Run
+from core.engine.options import ReadOptions
+from core.engine.reading import LONGEST_CHUNK, late_rotation
+from core.engine.refusals import check_prompt
+from core.errors import BadInput
+from core.model.language_model import LanguageModel
+from core.policies import Ints, Policy
+from core.trace import Positions, Tokens
+
+
+def attention_of(
+    lm: LanguageModel,
+    tokens: Tokens | Sequence[int],
+    policy: Policy,
+    layer: int,
+    group: int = 0,
+    *,
+    positions: Positions = "original",
+    beyond_context: bool = False,
+) -> NDArray[np.float32]:
+    """What the query of each step paid to each token in one layer, by a replay that goes no deeper than that layer.
+
+    Args:
+        lm: the model.
+        tokens: n tokens, as in `replay`.
+        policy: decides what is evicted.
+        layer: from 0.
+        group: the KV head, from 0, if the policy decides per KV head; else 0.
+        positions: as in `replay`.
+        beyond_context: as in `replay`.
+
+    Returns:
+        (n, n): rows are steps, columns positions; averaged over the query heads of the group (of the layer, if it
+        decides as one). Zero where the query did not attend; a row sums to 1.
+
+    Raises:
+        BadInput, TextTooLong, UnsupportedModel, OutOfMemory: as `replay`; BadInput also for a layer or group that
+            there is not.
+    """
+    tokens = lm.as_tokens(tokens)
+    n = len(tokens)
+    options = ReadOptions(positions=positions, beyond_context=beyond_context)
+    check_prompt(lm, tokens, n, [policy], options)
+    run = Run(policy, layers=layer + 1, kv_heads=lm.n_kv_heads, capacity=n, prompt_length=n)
+    if not (0 <= layer < lm.n_layers and 0 <= group < run.groups):
+        raise BadInput(f"There is no layer {layer} with group {group}: give a layer from 0 to {lm.n_layers - 1}.")
+    paid = np.zeros((n, n), np.float32)
+
+    def watch(of_layer: int, chunk: range, of_columns: list[Ints], attention: Tensor) -> None:
+        if of_layer != layer:
+            return
+        of_group = attention[0].mean(dim=1)
+        own = (of_group[group] if run.groups > 1 else of_group.mean(dim=0)).cpu().numpy()
+        live = of_columns[0][group] != FREE
+        paid[chunk.start : chunk.stop, of_columns[0][group, live]] = own[:, live]
+
+    batch = Batch(lm, [run], watch, late_rotation(lm, positions))
+    ids = torch.as_tensor(tokens.ids, dtype=torch.long, device=lm.device)[None]
+    for start in range(0, n, LONGEST_CHUNK):
+        chunk = range(start, min(start + LONGEST_CHUNK, n))
+        batch.read(ids[:, chunk.start : chunk.stop], chunk)
+    return paid

@@ -1,0 +1,52 @@
+"""How a text is read: what `replay`, `generate` and all that is built on them let one choose, in one place."""
+
+from dataclasses import dataclass
+from typing import TypedDict, get_args
+
+from core.errors import BadInput
+from core.trace import Positions, Prefill
+from core.whole_numbers import whole
+
+
+class ReadKeywords(TypedDict, total=False):
+    """The keyword arguments that functions take as ``**options``; `ReadOptions` says what they mean."""
+
+    chunk: int | None
+    prefill: Prefill
+    positions: Positions
+    beyond_context: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """How a text is read.
+
+    Attributes:
+        chunk: at most so many tokens per forward pass; any number gives the same trace. None: as many as can be read
+            between two reports of progress.
+        prefill: ``"token-by-token"``, or ``"one-shot"`` to attend to the whole prompt and cut it once at its end to the
+            policy's `budget` most important rows, as the official TOVA code does.
+        positions: which positions the model is told. ``"original"``: each row keeps its position in the text, as in the
+            official TOVA code. ``"in-cache"``: at every step the rows attended to are numbered 0, 1, 2 … by their
+            order, as in StreamingLLM, so that a finite policy can read a text of any length. ``"log-gap"``: as
+            original, but long gaps between the rows attended to shrink; `core.engine.rotation` says what is odd about
+            it. A policy's attention is that of the positions told.
+        beyond_context: let a finite policy with original positions read on beyond the model's context, where the model
+            meets positions that it has never seen. Warns.
+
+    Raises:
+        BadInput: a value that there is not.
+    """
+
+    chunk: int | None = None
+    prefill: Prefill = "token-by-token"
+    positions: Positions = "original"
+    beyond_context: bool = False
+
+    def __post_init__(self) -> None:
+        for name, known in (("prefill", get_args(Prefill)), ("positions", get_args(Positions))):
+            value = getattr(self, name)
+            if value not in known:
+                raise BadInput(f"{name} must be one of {', '.join(known)}, not {value!r}.")
+        if self.chunk is not None:
+            whole("chunk", self.chunk, 1)

@@ -1,0 +1,138 @@
+"""A text goes into the multi-states of one or several runs, chunk by chunk."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.engine.batch import Batch, Watch
+from core.engine.capability import checked_rotary
+from core.engine.multi_state import Run
+from core.engine.options import ReadOptions
+from core.engine.refusals import check_prompt
+from core.engine.rotation import LateRotation
+from core.errors import BadInput, NumericalError, OutOfMemory
+from core.model.language_model import LanguageModel
+from core.policies import Policy
+from core.trace import Positions, Tokens, Trace
+
+REPORT_EVERY = 0.25  # seconds between two reports of progress
+LONGEST_CHUNK = 256
+SHORTEST_CHUNK = 16  # unless another is asked for: shorter ones cost more per token, so a slow machine would crawl
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: `done` of `total` tokens, and the traces of the tokens read so far, one per policy."""
+
+    done: int
+    total: int
+    traces: list[Trace]
+
+
+def start_reading(
+    lm: LanguageModel,
+    tokens: Tokens,
+    policies: Sequence[Policy],
+    options: ReadOptions,
+    *,
+    watch: Watch | None = None,
+) -> Batch:
+    """Runs in lockstep, one per policy, that are about to read this text, which `read_chunks` then does.
+
+    Raises:
+        BadInput, TextTooLong, UnsupportedModel: as `replay`.
+    """
+    batch = start_writing(lm, tokens, policies, options, total=len(tokens))
+    if len(tokens) < 2:
+        raise BadInput("The text is a single token: there is nothing to predict. Write at least two words.")
+    batch.watch = watch
+    return batch
+
+
+def start_writing(
+    lm: LanguageModel, tokens: Tokens, policies: Sequence[Policy], options: ReadOptions, *, total: int
+) -> Batch:
+    """The same with room for `total` tokens: those of the text, and those that are written after it."""
+    check_prompt(lm, tokens, total, policies, options)
+    try:
+        runs = [
+            Run(
+                policy,
+                layers=lm.n_layers,
+                kv_heads=lm.n_kv_heads,
+                capacity=total,
+                prompt_length=len(tokens),
+                options=options,
+            )
+            for policy in policies
+        ]
+    except MemoryError as e:  # what a run keeps a record in is there before its first token
+        raise OutOfMemory(
+            f"Reading {total:,} tokens under {len(policies)} policies does not fit the memory. Shorten the text, "
+            "choose fewer policies or a smaller model."
+        ) from e
+    return Batch(lm, runs, late=late_rotation(lm, options.positions))
+
+
+def late_rotation(lm: LanguageModel, positions: Positions) -> LateRotation | None:
+    """How rows are turned when it is known which are attended to; None where their positions are known before."""
+    return None if positions == "original" else LateRotation(checked_rotary(lm), positions)
+
+
+def read_chunks(batch: Batch, tokens: Tokens) -> Iterator[tuple[range, Tensor]]:
+    """Read a text into all runs. Yields the positions of every chunk and its logits (runs, chunk, vocabulary).
+
+    A one-shot prompt's last token is always read by itself, since only then all layers can be cut at once.
+    """
+    options = batch.runs[0].options
+    ids = torch.as_tensor(tokens.ids, dtype=torch.long, device=batch.lm.device)
+    n, start, size = len(tokens), 0, options.chunk or 32
+    while start < n:
+        stop = min(start + size, n)
+        if options.prefill == "one-shot" and start < n - 1:
+            stop = min(stop, n - 1)
+        if batch.in_common and start < batch.common_until():
+            stop = min(stop, batch.common_until())
+        began = time.monotonic()
+        logits = batch.read(ids[None, start:stop], range(start, stop))
+        _note_nll(batch, logits, ids[start + 1 : stop + 1], start + 1)
+        if options.chunk is None:
+            size = _paced(size, time.monotonic() - began)
+        yield range(start, stop), logits
+        del logits  # of several runs they are large, and the next are on their way
+        start = stop
+
+
+def _paced(size: int, seconds: float) -> int:
+    """The next chunk's size, so that a chunk takes about as long as a report may wait."""
+    if seconds < REPORT_EVERY / 2:
+        return min(2 * size, LONGEST_CHUNK)
+    return max(size // 2, SHORTEST_CHUNK) if seconds > REPORT_EVERY else size
+
+
+def _note_nll(batch: Batch, logits: Tensor, targets: Tensor, first: int) -> None:
+    """Write down the nats for each target, of which there may be one fewer than logits."""
+    for run, own in zip(batch.runs, logits[:1] if batch.in_common else logits, strict=False):
+        own = own[: len(targets)]
+        # a few at a time: what is in between stays in the processor's cache
+        total = torch.cat([some.float().logsumexp(dim=-1) for some in own.split(8)])
+        check_numbers(total)
+        nll = (total - own.gather(1, targets[:, None])[:, 0]).cpu().numpy()
+        for sharing in batch.runs if batch.in_common else [run]:
+            sharing.nll[first : first + len(targets)] = nll
+
+
+def check_numbers(total: Tensor) -> None:
+    """Refuse to go on when a logarithm of the summed exponents of logits is not a number.
+
+    Raises:
+        NumericalError: one is not.
+    """
+    if not torch.isfinite(total).all():
+        raise NumericalError(
+            "The model's output is not a number. Its weights are damaged, or its numbers overflow: load it again in "
+            "float32."
+        )
