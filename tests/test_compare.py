@@ -2,7 +2,8 @@
 
 import gc
 import math
-from dataclasses import replace
+import time
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 
@@ -16,6 +17,7 @@ from traces import trace_of
 from core import Trace, compare, foresee, forgotten_attention, generate, iter_compare, make_policy, replay
 from core.errors import BadInput, TextTooLong
 from core.measures.costs import Comparison, ForgottenAttention, costs, delta_nll, forgotten_share, most_missed
+from core.policies import Window
 from core.trace import NEVER
 
 POLICIES = [("tova", 5), ("h2o", 6), ("window", 4), ("window", N)]
@@ -126,11 +128,22 @@ def test_4096_rows_of_llama_2_7b_take_the_papers_two_gigabytes():
     assert costs(by_hand())[0].memory_llama_2_7b / 4 * 4096 == pytest.approx(2.18e9, rel=0.02)
 
 
-def test_what_decides_more_takes_longer(tiny):
+@dataclass(frozen=True, kw_only=True)
+class Slow(Window):
+    """A window that thinks for a while before it evicts."""
+
+    def importance(self, step, memory):
+        time.sleep(0.005)
+        return super().importance(step, memory)
+
+
+def test_a_policy_is_charged_with_its_own_decisions(tiny):
     lm, ids = tiny("llama-gqa").lm, text("llama-gqa", 100)
-    comparison = compare(lm, ids, [make_policy("window", 64), make_policy("h2o", 4)])
-    full, window, h2o = comparison.seconds
-    assert 0 < full < window < h2o
+    comparison = compare(lm, ids, [make_policy("window", 64), Slow(budget=64)])
+    full, window, slow = comparison.seconds
+    thinking = (100 - 64) * 0.005
+    assert min(full, window) > 0
+    assert slow > window + thinking / 2, "its own time and no more than a share of the rest"
 
 
 # ---- progress

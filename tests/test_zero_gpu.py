@@ -1,5 +1,6 @@
 """What uses a model where a Space lends the GPU: in another process, with everything pickled on its way."""
 
+import multiprocessing
 import os
 import pickle
 import signal
@@ -33,6 +34,11 @@ def lending(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(zero_gpu, "_lent", spaces.GPU(zero_gpu._telling), raising=False)
     yield
     del sys.modules["spaces"]
+    for (
+        process
+    ) in multiprocessing.active_children():  # each holds open what this one had open, also pipes to a browser
+        process.kill()
+        process.join()
 
 
 def pids(n: int) -> Iterator[int]:

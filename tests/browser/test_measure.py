@@ -95,6 +95,7 @@ def test_one_run_and_several_with_one_of_them_layer_by_layer(page: Page) -> None
     for name in ("early-layers", "survival-layers", "layer-overlap", "life"):
         expect(figure(page, name)).to_contain_text("H2O, budget 8")
     expect(figure(page, "head-overlap")).to_contain_text("agreement of the KV heads of layer 4")
+    expect(page.locator("#measure-head").get_by_label("0")).to_be_checked()  # as the choice of the run has set it
     page.locator("#measure-head").get_by_label("1").check()
     expect(figure(page, "life")).to_contain_text("the life of layer 4, KV head 1")
 
