@@ -34,9 +34,8 @@ def lending(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(zero_gpu, "_lent", spaces.GPU(zero_gpu._telling), raising=False)
     yield
     del sys.modules["spaces"]
-    for (
-        process
-    ) in multiprocessing.active_children():  # each holds open what this one had open, also pipes to a browser
+    # each holds open what was open here when it was forked, also the pipes to a browser, which could then not end
+    for process in multiprocessing.active_children():
         process.kill()
         process.join()
 
