@@ -25,22 +25,22 @@ from starlette.routing import Route
 from core.errors import UserError
 from core.model.registry import DEFAULT_MODEL, MODELS
 from core.store import MEGABYTES, TraceStore
-from viz.markup import bullets, in_both
-from viz.retention_map import static
-from viz.tabs import limits, models
-from viz.tabs.api import api
+from viz.api import api
+from viz.cards.markup import bullets, in_both
+from viz.maps.retention_map import static
+from viz.page import limits, models
+from viz.page.limits import Limits, add_limits
+from viz.page.models import ResidentModels
+from viz.page.page import Page
+from viz.page.zero_gpu import ZERO_GPU
 from viz.tabs.ask import ask_tab
 from viz.tabs.budget import budget_tab
 from viz.tabs.compare import compare_tab
 from viz.tabs.explore import explore_tab
 from viz.tabs.lesson import lesson_tab
-from viz.tabs.limits import Limits, add_limits
 from viz.tabs.measure import measure_tab
-from viz.tabs.models import ResidentModels
-from viz.tabs.page import Page
 from viz.tabs.write import write_tab
-from viz.tabs.zero_gpu import ZERO_GPU
-from viz.translations import CHINESE, I18N, translate
+from viz.words.translations import CHINESE, I18N, translate
 
 if TYPE_CHECKING:
     from core import LanguageModel

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from core import LanguageModel, Trace, load_model, make_policy, replay
-from viz import lesson
-from viz.example_texts import EXAMPLES, FOLDER
+from viz.examples.example_texts import EXAMPLES, FOLDER
+from viz.lesson import lesson
 
 
 def first_trace(lm: LanguageModel) -> Trace:

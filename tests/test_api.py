@@ -24,9 +24,10 @@ from core.experiments.records import points
 from core.measures.costs import costs
 from core.store import TraceStore
 from core.trace import NEVER
-from viz.tabs import explore_run, models
-from viz.tabs.models import ResidentModels
-from viz.tabs.policy_controls import SETTINGS
+from viz.page import models
+from viz.page.models import ResidentModels
+from viz.page.policy_controls import SETTINGS
+from viz.tabs import explore_run
 
 TEXT = "Maud lit the lamp, and the lamp lit the sea, and the sea kept what it was told."
 

@@ -17,16 +17,17 @@ from core.policies import POLICIES, make_policy, settings_of
 from core.store import TraceStore
 from core.trace import NEVER, PolicySettings, Trace
 from tests.writers import writer_model
-from viz.example_texts import first_trace
-from viz.findings import WORDS, findings
-from viz.markup import status
-from viz.sentences import REASONS, SENTENCES, life, quoted, why
-from viz.status_words import STATUS_WORDS
-from viz.tabs import ask, explore, explore_run, links, models, panels
-from viz.tabs.models import ResidentModels
-from viz.tabs.stored import BEFORE, GOING_ON, LOOKING
+from viz.cards.markup import status
+from viz.examples.example_texts import first_trace
+from viz.page import models
+from viz.page.models import ResidentModels
+from viz.page.stored import BEFORE, GOING_ON, LOOKING
+from viz.tabs import ask, explore, explore_run, links, panels
+from viz.words.findings import WORDS, findings
+from viz.words.sentences import REASONS, SENTENCES, life, quoted, why
+from viz.words.status_words import STATUS_WORDS
 
-TABS = Path(explore.__file__).parent
+VIZ = Path(explore.__file__).parents[1]
 STATUS = ("status", "line", "told")
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 BEGINNING = re.compile(r'<(?:div|span) class="in-(en|zh)" lang="(?:en|zh-CN)">')
@@ -158,7 +159,7 @@ def said_in(module: Path) -> set[str]:
 
 
 def test_every_status_line_has_chinese() -> None:
-    lines = set().union(*map(said_in, TABS.glob("*.py")))
+    lines = set().union(*map(said_in, [*VIZ.glob("tabs/*.py"), *VIZ.glob("page/*.py")]))
     named = {LOOKING, GOING_ON, BEFORE, links.LOST, explore_run.NOTHING_EVICTED, explore_run.READING}
     assert len(lines) >= 25
     assert lines | named | {explore_run.WRITING, ask.READING, ask.ANSWERING} <= STATUS_WORDS.keys()

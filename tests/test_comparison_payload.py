@@ -9,7 +9,7 @@ import pytest
 from traces import random_trace, tokens_of, trace_of
 
 from core.trace import NEVER, Trace
-from viz.payload import Mark, comparison_payload, payload
+from viz.maps.payload import Mark, comparison_payload, payload
 
 FIRST = random_trace(seed=1, layers=3, groups=1)
 SECOND = replace(random_trace(seed=2, layers=3, groups=2), tokens=FIRST.tokens)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from core import LanguageModel, make_policy, replay
-from viz.example_texts import EXAMPLES, first_trace
+from viz.examples.example_texts import EXAMPLES, first_trace
 
 
 def test_the_stored_trace_is_what_the_engine_gives(smollm2: LanguageModel) -> None:

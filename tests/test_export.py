@@ -12,7 +12,7 @@ from pandas import DataFrame, read_csv
 from core.experiments.votes import VoteStore
 from tests.traces import random_trace
 from tests.writers import pair_of
-from viz.export import write_comparison, write_files, write_rows, write_table
+from viz.page.export import write_comparison, write_files, write_rows, write_table
 from viz.tabs.judging import export_votes
 
 RUN = random_trace(3)

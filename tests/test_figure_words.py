@@ -27,22 +27,22 @@ from core.measures import kinds
 from core.measures.evidence import fate
 from core.policies import POLICIES, make_policy, settings_of
 from tests.writers import pair_of
-from viz import measures
-from viz.answer_cards import Given, answers_html
-from viz.answer_figures import evidence_figure, evidence_layers_figure, needle_figure
-from viz.answer_sentences import fate_sentence, needle_sentences
-from viz.figure_words import FIGURE_WORDS, NAMES
-from viz.figures import LONGEST_LIFE, head_figure, retention_figure, sweep_figure, token_figure
-from viz.lesson_words import Language
-from viz.lives import lives_html
-from viz.paper_sweep import paper_sweep_figure
-from viz.status_words import STATUS_WORDS
-from viz.story_cards import pair_html, telling_html
-from viz.story_figures import tally_figure
-from viz.tables import in_english, table_of
+from viz.cards.answer_cards import Given, answers_html
+from viz.cards.story_cards import pair_html, telling_html
+from viz.figures import measures
+from viz.figures.answer_figures import evidence_figure, evidence_layers_figure, needle_figure
+from viz.figures.figures import LONGEST_LIFE, head_figure, retention_figure, sweep_figure, token_figure
+from viz.figures.lives import lives_html
+from viz.figures.paper_sweep import paper_sweep_figure
+from viz.figures.story_figures import tally_figure
+from viz.figures.tables import in_english, table_of
+from viz.page.limits import Limits
 from viz.tabs import budget, compare, measure, write
-from viz.tabs.limits import Limits
-from viz.words import amount, named, policy_name
+from viz.words.answer_sentences import fate_sentence, needle_sentences
+from viz.words.figure_words import FIGURE_WORDS, NAMES
+from viz.words.lesson_words import Language
+from viz.words.say import amount, named, policy_name
+from viz.words.status_words import STATUS_WORDS
 
 ENGLISH = re.compile("[A-Za-z]{2,}")
 OURS = re.compile("[\u4e00-\u9fff]")

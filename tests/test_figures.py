@@ -11,9 +11,9 @@ from core.errors import BadInput
 from core.experiments.records import Point
 from core.measures import metrics
 from core.trace import NEVER, PolicySettings
-from viz.figures import LONGEST_LIFE, head_figure, retention_figure, sweep_figure, token_figure
-from viz.findings import findings, findings_html
-from viz.sentences import life, why
+from viz.figures.figures import LONGEST_LIFE, head_figure, retention_figure, sweep_figure, token_figure
+from viz.words.findings import findings, findings_html
+from viz.words.sentences import life, why
 
 # two layers, five tokens, budget 2: after step t each layer holds two rows
 BY_HAND = trace_of([[[NEVER, 2, 3, 4, NEVER]], [[2, 3, NEVER, 4, NEVER]]], ("The", " harbour", " light", ",", " the"))

@@ -29,15 +29,16 @@ from traces import HOSTILE, random_trace
 
 from core.errors import UserError
 from core.store import TraceStore
-from viz.export import write_files
-from viz.findings import findings, findings_html
-from viz.payload import payload
-from viz.sentences import life, why
-from viz.tabs import api, models
-from viz.tabs.models import ResidentModels
-from viz.tabs.page import Page
+from viz import api
+from viz.maps.payload import payload
+from viz.page import models
+from viz.page.export import write_files
+from viz.page.models import ResidentModels
+from viz.page.page import Page
+from viz.page.uploads import text_of, trace_of
 from viz.tabs.panels import panels
-from viz.tabs.uploads import text_of, trace_of
+from viz.words.findings import findings, findings_html
+from viz.words.sentences import life, why
 
 ROOT = Path(__file__).parent.parent
 CASES = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck), database=None)

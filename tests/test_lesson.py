@@ -8,8 +8,8 @@ import pytest
 
 from core import LanguageModel, make_policy, replay
 from core.trace import NEVER
-from viz import lesson
-from viz.lesson_words import LABELS, LESSON
+from viz.lesson import lesson
+from viz.words.lesson_words import LABELS, LESSON
 
 LANGUAGES = ("en", "zh")
 OF_THE_PAPER = {"73", "76", "7.3", "9.53", "10.22", "10.28", "4,812", "350", "249", "256", "64", "3", "5", "4"}

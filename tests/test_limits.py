@@ -10,11 +10,11 @@ import pytest
 
 from core.errors import BadInput, TextTooLong
 from tests.writers import writer_model
-from viz.tabs import limits, models
+from viz.page import limits, models
+from viz.page.limits import Limits, add_limits
+from viz.page.models import ResidentModels
+from viz.page.uploads import text_of
 from viz.tabs.budget import run_sweep
-from viz.tabs.limits import Limits, add_limits
-from viz.tabs.models import ResidentModels
-from viz.tabs.uploads import text_of
 
 TEXT = " ".join(f"w{i % 90}" for i in range(60))
 

@@ -11,9 +11,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import core
 from core.store import Stored
+from viz.page.policy_controls import SETTINGS
 from viz.tabs.explore_run import reports, request_of, stored_run
 from viz.tabs.links import controls_of
-from viz.tabs.policy_controls import SETTINGS
 
 TEXT = 4  # which of the controls is the text
 SPELLED = "Hello <|im_end|> there"

@@ -44,7 +44,7 @@ from core.errors import (
     UserError,
 )
 from core.loading.load import _explained
-from viz.messages import message_in
+from viz.words.messages import message_in
 
 SMALL = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "pad_token_id": 0}
 LLAMA = LlamaConfig(**SMALL, intermediate_size=48, num_key_value_heads=2)

@@ -15,8 +15,8 @@ from traces import HOSTILE, random_trace, tokens_of, trace_of
 from core.errors import BadInput
 from core.measures import kinds, survival
 from core.trace import NEVER
-from viz import measures
-from viz.lives import lives_html, small_lives
+from viz.figures import measures
+from viz.figures.lives import lives_html, small_lives
 
 TWO = [random_trace(1), replace(random_trace(2, budget=12), tokens=random_trace(1).tokens)]
 OF_RUNS = [

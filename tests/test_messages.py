@@ -18,18 +18,18 @@ import viz
 from core.errors import UserError
 from core.experiments.records import FULL, Record, budget_sentences
 from core.policies import make_policy
-from viz.markup import status
-from viz.messages import MESSAGES, message_in
+from viz.cards.markup import status
+from viz.page.contenders import pairs
+from viz.page.limits import Limits
+from viz.page.models import ResidentModels
+from viz.page.runs import referred, too_late
+from viz.page.uploads import trace_of
 from viz.tabs import measure
-from viz.tabs.contenders import pairs
-from viz.tabs.limits import Limits
-from viz.tabs.models import ResidentModels
-from viz.tabs.runs import referred, too_late
-from viz.tabs.uploads import trace_of
 from viz.tabs.write import prompts_in
+from viz.words.messages import MESSAGES, message_in
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
-CORE, TABS = Path(core.__file__).parent, Path(viz.__file__).parent / "tabs"
+VIZ = Path(viz.__file__).parent
 
 
 def raised_in(module: Path) -> Iterator[str]:
@@ -61,8 +61,8 @@ def test_templates_have_the_same_holes() -> None:
 
 def test_whatever_a_tab_refuses_has_chinese() -> None:
     """Not the endpoints and the command line's flags, which are for programs and for whoever runs the app."""
-    for module in TABS.glob("*.py"):
-        if module.stem in ("api", "limits"):
+    for module in [*VIZ.glob("tabs/*.py"), *VIZ.glob("page/*.py")]:
+        if module.stem == "limits":
             continue
         for message in set(raised_in(module)) - {"7: 7"}:  # the name of a file, and what is wrong with it
             assert is_known(message) or is_known(f"run.npz: {message}"), f"{module.name}: {message}"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from viz.paper_sweep import BUDGETS, PERPLEXITIES, paper_sweep_figure
+from viz.figures.paper_sweep import BUDGETS, PERPLEXITIES, paper_sweep_figure
 
 
 def test_all_numbers_of_the_table_are_drawn_and_all_curves_end_at_the_full_model() -> None:

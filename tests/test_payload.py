@@ -9,7 +9,7 @@ import pytest
 from traces import random_trace, tokens_of, trace_of
 
 from core.trace import NEVER
-from viz.payload import WINDOW, Mark, payload, window_at
+from viz.maps.payload import WINDOW, Mark, payload, window_at
 
 DTYPES = {"int16": "<i2", "int32": "<i4"}
 

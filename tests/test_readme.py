@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from core.store import TraceStore
-from viz.tabs.api import api
-from viz.tabs.limits import Limits
-from viz.tabs.page import Page
+from viz.api import api
+from viz.page.limits import Limits
+from viz.page.page import Page
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -17,14 +17,14 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError, ValidationError
 from starlette.routing import Route
 
-from app import health
+from app import HEALTH, health
 from core.errors import UnknownModel, UserError
 from core.store import TraceStore
 from tests.writers import writer_model
-from viz.tabs import limits, models
-from viz.tabs.api import api
-from viz.tabs.models import ResidentModels
-from viz.tabs.page import Page
+from viz.api import api
+from viz.page import limits, models
+from viz.page.models import ResidentModels
+from viz.page.page import Page
 
 LONG = " ".join(f"w{i % 90}" for i in range(3000))
 SHORT = "w1 w2 w3 w4 w5 w6 w7 w8"
@@ -110,7 +110,7 @@ def address(model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     with Page(analytics_enabled=False) as page:
         api(TraceStore(tmp_path_factory.mktemp("runs")))
         gr.api(broken)
-    routes = [Route("/health", health)]
+    routes = [Route(path, health) for path in HEALTH]
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, app_kwargs={"routes": routes})
     yield url
     page.close(verbose=False)
@@ -135,10 +135,11 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_health_tells_the_version_and_the_models(address, model):
-    answer = httpx.get(address + "health")
-    assert answer.status_code == 200
-    found = answer.json()
-    assert found["status"] == "ok" and found["version"] and found["models"] == {"loaded": [model], "loading": None}
+    for path in HEALTH:
+        answer = httpx.get(address.rstrip("/") + path)
+        assert answer.status_code == 200
+        found = answer.json()
+        assert found["status"] == "ok" and found["version"] and found["models"] == {"loaded": [model], "loading": None}
 
 
 def test_whoever_stops_or_leaves_frees_the_model_within_a_second(client, address, model):

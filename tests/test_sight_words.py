@@ -10,11 +10,11 @@ from test_payload import decoded
 from traces import trace_of
 
 from core.trace import NEVER, Trace
-from viz.export import write_csv
-from viz.findings import findings
-from viz.lesson_words import Language
-from viz.payload import payload
-from viz.sentences import life, why
+from viz.maps.payload import payload
+from viz.page.export import write_csv
+from viz.words.findings import findings
+from viz.words.lesson_words import Language
+from viz.words.sentences import life, why
 
 N = 12
 

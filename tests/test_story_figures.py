@@ -12,8 +12,8 @@ from core.experiments.votes import Tally, full_comes_first
 from core.policies import settings_of
 from tests.traces import HOSTILE, tokens_of
 from tests.writers import pair_of
-from viz.story_cards import pair_html, telling_html
-from viz.story_figures import PAPER_VERDICTS, tally_figure
+from viz.cards.story_cards import pair_html, telling_html
+from viz.figures.story_figures import PAPER_VERDICTS, tally_figure
 
 TALLY = Tally("", "smollm2", "tova", 64, wins=2, ties=3, losses=5, pairs=8, weight=7.0)
 BY_MODEL = replace(TALLY, judge="gpt", policy="window+i", wins=1, ties=0, losses=0, pairs=1, weight=1.0)

@@ -26,8 +26,9 @@ from core.store import Stored, TraceStore, key_of
 from core.trace import Tokens, Trace
 from tests.conftest import text
 from tests.writers import writer_model
-from viz.tabs import explore_run, models
-from viz.tabs.models import ResidentModels
+from viz.page import models
+from viz.page.models import ResidentModels
+from viz.tabs import explore_run
 
 FORK = multiprocessing.get_context("fork")
 KEY = "a5" * 32

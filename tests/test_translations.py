@@ -11,9 +11,9 @@ from gradio.i18n import I18nData
 import app
 from core import POLICIES
 from core.store import TraceStore
-from viz.lesson_words import LABELS
 from viz.tabs.lesson import LANGUAGES
-from viz.translations import CHINESE, I18N, fixed_texts
+from viz.words.lesson_words import LABELS
+from viz.words.translations import CHINESE, I18N, fixed_texts
 
 # Names, what a browser translates itself, and what has its own way into two languages.
 SAME_IN_BOTH = {

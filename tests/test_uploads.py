@@ -9,8 +9,8 @@ from traces import trace_of as traced
 
 from core import NEVER
 from core.errors import BadInput, BadTraceFile
-from viz.tabs import limits
-from viz.tabs.uploads import text_of, trace_of
+from viz.page import limits
+from viz.page.uploads import text_of, trace_of
 from viz.tabs.write import prompts_in
 
 

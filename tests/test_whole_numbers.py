@@ -21,8 +21,8 @@ from core.policies import POLICIES, make_policy
 from core.store import TraceStore
 from core.trace import Trace
 from core.whole_numbers import MOST_SEED, MOST_TOKENS
-from viz.tabs import limits
-from viz.tabs.uploads import trace_of
+from viz.page import limits
+from viz.page.uploads import trace_of
 
 NO_WHOLE_NUMBERS = [None, "8", 8.0, 8.5, math.nan, math.inf, True, [8], np.float32(8), 10**5000, -(10**5000)]
 SETTINGS = [(key, setting) for key, policy in POLICIES.items() for setting in fields(policy) if setting.metadata]

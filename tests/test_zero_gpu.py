@@ -17,9 +17,9 @@ import pytest
 
 from core import errors
 from core.errors import GpuUnavailable, UserError
-from viz.messages import message_in
-from viz.tabs import zero_gpu
-from viz.tabs.zero_gpu import on_gpu
+from viz.page import zero_gpu
+from viz.page.zero_gpu import on_gpu
+from viz.words.messages import message_in
 
 STAND_IN = Path(__file__).parent / "stand_in"
 

@@ -9,8 +9,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from core.trace import NEVER
 from tests.browser.conftest import CHROMIUM, FLAGS
 from tests.traces import trace_of
-from viz.payload import payload
-from viz.retention_map import standalone_html
+from viz.maps.payload import payload
+from viz.maps.retention_map import standalone_html
 
 SIZES = ((30, 3, 1024), (32, 32, 2048), (30, 1, 4096))  # layers, groups, tokens
 FRAMES = 240

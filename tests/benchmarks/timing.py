@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from core import LanguageModel, Tokens, load_model
-from viz.example_texts import EXAMPLES
+from viz.examples.example_texts import EXAMPLES
 
 
 def medians(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:

@@ -16,7 +16,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from core import Trace
 from tests.browser.runs import begin, says
-from viz.example_texts import EXAMPLES, first_trace
+from viz.examples.example_texts import EXAMPLES, first_trace
 
 SHORT = "Maud lit the lamp. The ship's bell rang, and Maud lit the lamp again, and the light went out over the water."
 HOSTILE = "Tea </script><img src=x onerror=\"document.title='owned'\"> and <b>bold</b> &amp; cake. " * 6

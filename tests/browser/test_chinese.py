@@ -13,12 +13,12 @@ from traces import random_trace
 
 import app
 from core.store import TraceStore
-from viz import comparison_map, retention_map
-from viz.comparison_map import ComparisonMap
-from viz.lesson_words import LESSON
-from viz.payload import Mark, comparison_payload, payload
-from viz.retention_map import SCRIPTS, standalone_html, static
-from viz.translations import I18N
+from viz.maps import comparison_map, retention_map
+from viz.maps.comparison_map import ComparisonMap
+from viz.maps.payload import Mark, comparison_payload, payload
+from viz.maps.retention_map import SCRIPTS, standalone_html, static
+from viz.words.lesson_words import LESSON
+from viz.words.translations import I18N
 
 ENGLISH = re.compile("[A-Za-z]{2,}")
 NAMES = re.compile(r"TOVA|Window(\+i)?|H2O|KV|SVG|PNG|NLL|nat\b|Ctrl|Shift|Alt|Enter|Home|End|smollm2-135m-instruct")

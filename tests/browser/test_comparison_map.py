@@ -27,8 +27,8 @@ from browser.maps import (
 )
 from core.policies import make_policy, settings_of
 from core.trace import NEVER, Trace
-from viz.comparison_map import _CSS, _HTML, _JS, ComparisonMap
-from viz.payload import Mark, comparison_payload
+from viz.maps.comparison_map import _CSS, _HTML, _JS, ComparisonMap
+from viz.maps.payload import Mark, comparison_payload
 
 N = 60
 LAST = N - 1

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,8 @@ from hub import hub
 from playwright.sync_api import Page, expect
 from talkers import make_talker
 
-ROOT = Path(__file__).parents[2]
+from tests.browser.apps import ROOT, free_ports
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
 
@@ -70,16 +70,6 @@ def test_a_model_comes_from_the_hub_and_then_from_the_disk(tmp_path: Path) -> No
     assert reachable == kept == "someone/tiny hello there 12"  # 3 layers with 4 rows each
     assert unknown.startswith("UnknownModel The hub has no model 'someone/else'")
     assert unreachable.startswith("HubUnreachable The weights of someone/else are not on this machine")
-
-
-def free_ports(n: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(n)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:

@@ -8,10 +8,10 @@ from playwright.sync_api import Page, expect
 
 import app
 from core.store import TraceStore
-from viz.lesson import STEPS
-from viz.lesson_words import LABELS, LESSON
-from viz.retention_map import static
-from viz.translations import I18N
+from viz.lesson.lesson import STEPS
+from viz.maps.retention_map import static
+from viz.words.lesson_words import LABELS, LESSON
+from viz.words.translations import I18N
 
 LAST = 736
 

@@ -19,12 +19,12 @@ from browser.maps import blank_page_with, hear, heard
 from core.experiments.stories import Story, Telling
 from core.policies import make_policy, settings_of
 from core.trace import NEVER, Trace
-from viz.comparison_map import ComparisonMap
-from viz.payload import comparison_payload, payload
-from viz.retention_map import _JS, RetentionMap, static
-from viz.sentences import quoted
-from viz.story_cards import CSS, telling_html
-from viz.words import isolated
+from viz.cards.story_cards import CSS, telling_html
+from viz.maps.comparison_map import ComparisonMap
+from viz.maps.payload import comparison_payload, payload
+from viz.maps.retention_map import _JS, RetentionMap, static
+from viz.words.say import isolated
+from viz.words.sentences import quoted
 
 # As byte-level tokenizers cut them: an empty piece continues the character before it.
 ARABIC = (

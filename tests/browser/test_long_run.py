@@ -11,9 +11,9 @@ from playwright.sync_api import Page, expect
 from app import build
 from core import NEVER, Tokens, Trace
 from core.store import TraceStore
-from viz.example_texts import first_trace
-from viz.payload import window_at
-from viz.tabs import limits
+from viz.examples.example_texts import first_trace
+from viz.maps.payload import window_at
+from viz.page import limits
 
 N = 300_000
 

@@ -26,8 +26,8 @@ from browser.maps import (
     pixels,
 )
 from core.trace import NEVER, Trace
-from viz.payload import Mark, Payload, payload
-from viz.retention_map import _CSS, _HTML, _JS, RetentionMap, standalone_html
+from viz.maps.payload import Mark, Payload, payload
+from viz.maps.retention_map import _CSS, _HTML, _JS, RetentionMap, standalone_html
 
 PER_LAYER = random_trace(seed=3, layers=5, groups=1, n=60, budget=10)
 PER_HEAD = random_trace(seed=4, layers=3, groups=2, n=50, budget=10)

@@ -13,8 +13,8 @@ from app import build
 from core.store import TraceStore
 from tests.browser.maps import pixels
 from tests.writers import writer_model
-from viz.tabs import models
-from viz.tabs.models import ResidentModels
+from viz.page import models
+from viz.page.models import ResidentModels
 
 TEXT = " ".join(f"w{i}" for i in range(12, 20)) * 4
 

@@ -13,9 +13,9 @@ from traces import random_trace, trace_of
 from browser.maps import blank_page_with
 from core.policies import make_policy, settings_of
 from core.trace import NEVER, Trace
-from viz.comparison_map import ComparisonMap
-from viz.payload import comparison_payload, payload
-from viz.retention_map import _JS, RetentionMap
+from viz.maps.comparison_map import ComparisonMap
+from viz.maps.payload import comparison_payload, payload
+from viz.maps.retention_map import _JS, RetentionMap
 
 N = 40
 SVG = "{http://www.w3.org/2000/svg}"

@@ -14,8 +14,8 @@ from core.experiments.votes import VoteStore
 from tests.browser.runs import begin, says
 from tests.traces import HOSTILE
 from tests.writers import Endpoint, pair_of, stories_in, writer_model
-from viz.tabs import models
-from viz.tabs.models import ResidentModels
+from viz.page import models
+from viz.page.models import ResidentModels
 from viz.tabs.write import PROMPTS, write_tab
 
 

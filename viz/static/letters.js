@@ -11,7 +11,7 @@ const Letters = (() => {
     /[\u0590-\u109f\u1780-\u1aaf\u1b00-\u1c4f\ua800-\uabff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{11fff}\u{1e800}-\u{1efff}\p{M}\p{RI}\p{Emoji_Modifier}\u200d]/u;
 
   // A text of the user's for a sentence of ours, where it does not turn round what stands beside it; as `isolated` in
-  // viz/words.py.
+  // viz/words/say.py.
   const isolated = (text) => (FROM_RIGHT.test(text) || TURNING.test(text) ? "\u2068" + text + "\u2069" : text);
 
   // Whether a line is read from the right: its first letter is.

@@ -1,5 +1,5 @@
 // What the maps say, in the language of the page. English stands in the code, as the key; a template has {holes}. The
-// Chinese words for our concepts are those of viz/lesson_words.py, and besides: 保留图 retention map, 奈特 nat.
+// Chinese words for our concepts are those of viz/words/lesson_words.py, and besides: 保留图 retention map, 奈特 nat.
 const Words = (() => {
   "use strict";
 

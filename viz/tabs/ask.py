@@ -14,23 +14,23 @@ from core.experiments.haystack import FACT, QUESTION, Haystack, hide
 from core.measures.evidence import fate
 from core.policies import Policy, make_policy
 from core.trace import Trace
-from viz.answer_cards import Given, answers_html
-from viz.answer_figures import evidence_figure, evidence_layers_figure
-from viz.answer_sentences import fate_sentence
-from viz.comparison_map import ComparisonMap
-from viz.example_texts import EXAMPLES
-from viz.markup import in_both, paragraphs, said, status
-from viz.payload import Mark, comparison_payload
-from viz.story_cards import CSS
-from viz.tabs import limits
-from viz.tabs.buttons import starting, stopping
-from viz.tabs.contenders import contenders, pairs
-from viz.tabs.models import ALONE, QUIETLY, with_model
+from viz.cards.answer_cards import Given, answers_html
+from viz.cards.markup import in_both, paragraphs, said, status
+from viz.cards.story_cards import CSS
+from viz.examples.example_texts import EXAMPLES
+from viz.figures.answer_figures import evidence_figure, evidence_layers_figure
+from viz.maps.comparison_map import ComparisonMap
+from viz.maps.payload import Mark, comparison_payload
+from viz.page import limits
+from viz.page.buttons import starting, stopping
+from viz.page.contenders import contenders, pairs
+from viz.page.models import ALONE, QUIETLY, with_model
+from viz.page.runs import Run, a_run
+from viz.page.uploads import text_of
 from viz.tabs.needle import needle_matrix
-from viz.tabs.runs import Run, a_run
-from viz.tabs.uploads import text_of
-from viz.translations import language
-from viz.words import named, policy_name, say
+from viz.words.answer_sentences import fate_sentence
+from viz.words.say import named, policy_name, say
+from viz.words.translations import language
 
 if TYPE_CHECKING:
     from core import LanguageModel

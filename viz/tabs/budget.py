@@ -11,20 +11,20 @@ import core
 from core.errors import BadInput
 from core.experiments.records import LABELS, Point, budget_sentences, points
 from core.policies import POLICIES
-from viz.export import write_table
-from viz.figures import sweep_figure
-from viz.lesson_words import Language
-from viz.markup import paragraphs, status
-from viz.messages import message_in
-from viz.paper_sweep import paper_sweep_figure
-from viz.tables import in_english, table_in
-from viz.tabs import limits
-from viz.tabs.buttons import starting, stopping
-from viz.tabs.models import QUIETLY
-from viz.tabs.runs import Run, a_run, time_left
-from viz.tabs.uploads import text_of
-from viz.translations import language
-from viz.words import named
+from viz.cards.markup import paragraphs, status
+from viz.figures.figures import sweep_figure
+from viz.figures.paper_sweep import paper_sweep_figure
+from viz.figures.tables import in_english, table_in
+from viz.page import limits
+from viz.page.buttons import starting, stopping
+from viz.page.export import write_table
+from viz.page.models import QUIETLY
+from viz.page.runs import Run, a_run, time_left
+from viz.page.uploads import text_of
+from viz.words.lesson_words import Language
+from viz.words.messages import message_in
+from viz.words.say import named
+from viz.words.translations import language
 
 if TYPE_CHECKING:
     from core import LanguageModel

@@ -16,21 +16,21 @@ from core.measures.costs import Comparison, ForgottenAttention, costs, delta_nll
 from core.policies import Oracle
 from core.store import Stored, TraceStore, key_of
 from core.trace import Tokens, Trace
-from viz.comparison_map import ComparisonMap
-from viz.export import write_comparison
-from viz.lesson_words import Language
-from viz.markup import paragraphs, said, status
-from viz.payload import comparison_payload
-from viz.sentences import quoted
-from viz.tables import in_english, table_in
-from viz.tabs import limits
-from viz.tabs.buttons import starting, stopping
-from viz.tabs.contenders import contender, contender_settings, contenders, pairs
-from viz.tabs.models import ALONE, QUIETLY, with_model
-from viz.tabs.runs import Run, a_run
-from viz.tabs.stored import BEFORE, GOING_ON, in_turn, look_up
-from viz.translations import language
-from viz.words import policy_name, say
+from viz.cards.markup import paragraphs, said, status
+from viz.figures.tables import in_english, table_in
+from viz.maps.comparison_map import ComparisonMap
+from viz.maps.payload import comparison_payload
+from viz.page import limits
+from viz.page.buttons import starting, stopping
+from viz.page.contenders import contender, contender_settings, contenders, pairs
+from viz.page.export import write_comparison
+from viz.page.models import ALONE, QUIETLY, with_model
+from viz.page.runs import Run, a_run
+from viz.page.stored import BEFORE, GOING_ON, in_turn, look_up
+from viz.words.lesson_words import Language
+from viz.words.say import policy_name, say
+from viz.words.sentences import quoted
+from viz.words.translations import language
 
 if TYPE_CHECKING:
     from core import LanguageModel

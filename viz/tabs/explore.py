@@ -14,19 +14,19 @@ import gradio as gr
 from core.errors import UserError
 from core.store import TraceStore
 from core.trace import Positions, Trace
-from viz.example_texts import EXAMPLES
-from viz.export import write_files
-from viz.markup import status
-from viz.payload import payload, window_at
-from viz.retention_map import RetentionMap
-from viz.tabs.buttons import starting, stopping
+from viz.cards.markup import status
+from viz.examples.example_texts import EXAMPLES
+from viz.maps.payload import payload, window_at
+from viz.maps.retention_map import RetentionMap
+from viz.page.buttons import starting, stopping
+from viz.page.export import write_files
+from viz.page.models import ALONE, QUIETLY
+from viz.page.policy_controls import policy_controls
+from viz.page.to_try import texts_to_try
+from viz.page.uploads import trace_of
 from viz.tabs.explore_run import look, run
 from viz.tabs.links import COPY_LINK, opened
-from viz.tabs.models import ALONE, QUIETLY
 from viz.tabs.panels import FIRST_ROW, choose_row, panels, show_row, show_token, show_window, what_to_see
-from viz.tabs.policy_controls import policy_controls
-from viz.tabs.to_try import texts_to_try
-from viz.tabs.uploads import trace_of
 
 if TYPE_CHECKING:
     from core import LanguageModel

@@ -16,14 +16,14 @@ import core
 from core.policies import Policy, make_policy, settings_of
 from core.store import Stored, TraceStore, key_of
 from core.trace import Positions, Tokens, Trace
-from viz.markup import status
-from viz.payload import payload, window_at
-from viz.tabs import limits
+from viz.cards.markup import status
+from viz.maps.payload import payload, window_at
+from viz.page import limits
+from viz.page.policy_controls import SETTINGS
+from viz.page.runs import Run, a_run
+from viz.page.stored import BEFORE, GOING_ON, full_perplexity, in_turn, look_up, read_in_full
 from viz.tabs.links import NEW_TOKENS
 from viz.tabs.panels import FULL_PERPLEXITY, what_to_see, whole
-from viz.tabs.policy_controls import SETTINGS
-from viz.tabs.runs import Run, a_run
-from viz.tabs.stored import BEFORE, GOING_ON, full_perplexity, in_turn, look_up, read_in_full
 
 if TYPE_CHECKING:
     from core import LanguageModel

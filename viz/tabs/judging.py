@@ -9,13 +9,13 @@ import gradio as gr
 from core.errors import BadInput, UserError
 from core.experiments.judge import Judge
 from core.experiments.votes import Verdict, VoteStore, full_comes_first
-from viz.export import new_folder, table_file
-from viz.markup import note, status
-from viz.story_cards import CSS, pair_html
-from viz.story_figures import tally_figure
-from viz.tabs.buttons import stopping
-from viz.tabs.models import QUIETLY
-from viz.translations import language
+from viz.cards.markup import note, status
+from viz.cards.story_cards import CSS, pair_html
+from viz.figures.story_figures import tally_figure
+from viz.page.buttons import stopping
+from viz.page.export import new_folder, table_file
+from viz.page.models import QUIETLY
+from viz.words.translations import language
 
 WAITING = "Press “Next pair” to read two stories without knowing who wrote them."
 NO_PAIR = (

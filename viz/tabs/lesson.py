@@ -4,10 +4,10 @@ from typing import Any
 
 import gradio as gr
 
-from viz.lesson import STEPS, lesson_html, picture, progress
-from viz.lesson_words import LABELS, Language
-from viz.retention_map import RetentionMap, static
-from viz.tabs.models import QUIETLY
+from viz.lesson.lesson import STEPS, lesson_html, picture, progress
+from viz.maps.retention_map import RetentionMap, static
+from viz.page.models import QUIETLY
+from viz.words.lesson_words import LABELS, Language
 
 LANGUAGES = [("English", "en"), ("中文", "zh")]
 OF_BROWSER = "() => navigator.language.startsWith('zh') ? 'zh' : 'en'"

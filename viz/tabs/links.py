@@ -12,11 +12,11 @@ from core.model.registry import MODELS
 from core.policies import POLICIES
 from core.store import Stored, TraceStore
 from core.trace import Tokens
-from viz.example_texts import first_trace
-from viz.markup import status
-from viz.status_words import STATUS_WORDS
+from viz.cards.markup import status
+from viz.examples.example_texts import first_trace
+from viz.page.policy_controls import SETTINGS
 from viz.tabs.panels import FIRST_ROW, whole
-from viz.tabs.policy_controls import SETTINGS
+from viz.words.status_words import STATUS_WORDS
 
 LOST = (
     "The run of this link is not in the store of this app: the link is not whole, or the run has made room for newer "

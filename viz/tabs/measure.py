@@ -22,12 +22,10 @@ from core.measures.survival import (
     survival_rows,
 )
 from core.trace import Trace
-from viz.export import write_rows
-from viz.figures import head_figure
-from viz.lesson_words import Language
-from viz.lives import Lives, lives_html
-from viz.markup import paragraphs, status
-from viz.measures import (
+from viz.cards.markup import paragraphs, status
+from viz.figures.figures import head_figure
+from viz.figures.lives import Lives, lives_html
+from viz.figures.measures import (
     age_figure,
     early_figure,
     early_layers_figure,
@@ -41,12 +39,14 @@ from viz.measures import (
     survival_layers_figure,
     trace_overlap_figure,
 )
-from viz.messages import message_in
-from viz.tables import table_of
-from viz.tabs.models import QUIETLY
-from viz.tabs.uploads import trace_of
-from viz.translations import language
-from viz.words import policy_name, say
+from viz.figures.tables import table_of
+from viz.page.export import write_rows
+from viz.page.models import QUIETLY
+from viz.page.uploads import trace_of
+from viz.words.lesson_words import Language
+from viz.words.messages import message_in
+from viz.words.say import policy_name, say
+from viz.words.translations import language
 
 THIS, COMPARED, FILES = "the run in Explore", "the runs in Compare", "saved traces (.npz)"
 MOST_FILES = 8

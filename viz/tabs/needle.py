@@ -9,14 +9,14 @@ import gradio as gr
 import core
 from core.errors import BadInput
 from core.policies import make_policy
-from viz.answer_figures import needle_figure
-from viz.answer_sentences import needle_sentences
-from viz.markup import paragraphs, status
-from viz.tabs import limits
-from viz.tabs.buttons import starting, stopping
-from viz.tabs.contenders import contenders, pairs
-from viz.tabs.runs import Run, a_run, time_left
-from viz.translations import language
+from viz.cards.markup import paragraphs, status
+from viz.figures.answer_figures import needle_figure
+from viz.page import limits
+from viz.page.buttons import starting, stopping
+from viz.page.contenders import contenders, pairs
+from viz.page.runs import Run, a_run, time_left
+from viz.words.answer_sentences import needle_sentences
+from viz.words.translations import language
 
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 LENGTHS = (128, 256, 512, 1024)

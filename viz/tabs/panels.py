@@ -10,14 +10,14 @@ from core.measures import metrics
 from core.policies import make_policy
 from core.store import Stored
 from core.trace import Floats, Trace
-from viz.figures import head_figure, token_figure
-from viz.findings import findings, findings_html
-from viz.lesson_words import Language
-from viz.markup import in_both, paragraphs
-from viz.payload import payload, window_at
-from viz.sentences import life, why
-from viz.tabs.models import with_model
-from viz.translations import language
+from viz.cards.markup import in_both, paragraphs
+from viz.figures.figures import head_figure, token_figure
+from viz.maps.payload import payload, window_at
+from viz.page.models import with_model
+from viz.words.findings import findings, findings_html
+from viz.words.lesson_words import Language
+from viz.words.sentences import life, why
+from viz.words.translations import language
 
 if TYPE_CHECKING:
     from core import LanguageModel

@@ -15,19 +15,19 @@ from core.experiments.stories import Lengths, Telling, length_table
 from core.experiments.votes import LONGEST_PROMPT, VoteStore, pairs_of
 from core.policies import make_policy
 from core.texts import without_mark
-from viz.lesson_words import Language
-from viz.markup import note, status
-from viz.story_cards import CSS, telling_html
-from viz.tables import table_in
-from viz.tabs import limits
-from viz.tabs.buttons import starting, stopping
-from viz.tabs.contenders import contenders, pairs
+from viz.cards.markup import note, status
+from viz.cards.story_cards import CSS, telling_html
+from viz.figures.tables import table_in
+from viz.page import limits
+from viz.page.buttons import starting, stopping
+from viz.page.contenders import contenders, pairs
+from viz.page.models import QUIETLY
+from viz.page.runs import Run, a_run
+from viz.page.to_try import texts_to_try
 from viz.tabs.judging import judging
-from viz.tabs.models import QUIETLY
-from viz.tabs.runs import Run, a_run
-from viz.tabs.to_try import texts_to_try
-from viz.translations import language
-from viz.words import policy_name
+from viz.words.lesson_words import Language
+from viz.words.say import policy_name
+from viz.words.translations import language
 
 PROMPTS = {
     "The lighthouse": "Write a story about a lighthouse keeper who finds a letter in a bottle.",

@@ -1,0 +1,338 @@
+"""The same runs without the page: endpoints for programs, which are tools for language models, too (MCP).
+
+Gradio makes both from the functions' signatures and docstrings. While a run goes on, an endpoint reports `Progress`,
+so that it ends when nobody waits for it any longer; the answer is the last report.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, get_args
+
+import gradio as gr
+import numpy as np
+from gradio.data_classes import FileData
+from pydantic import ValidationError, validate_call
+
+from core.errors import BadInput
+from core.experiments.records import Point, budget_sentences, points
+from core.measures import metrics
+from core.measures.costs import Cost, costs
+from core.model.registry import DEFAULT_MODEL
+from core.policies import POLICIES, Policy, make_policy
+from core.store import Stored, TraceStore
+from core.trace import Floats, PolicySettings, Positions, Trace
+from viz.page import limits
+from viz.page.export import new_folder, write_trace
+from viz.page.models import ALONE
+from viz.page.runs import Run, too_late
+from viz.page.stored import in_turn
+from viz.tabs import compare as comparing
+from viz.tabs import explore_run
+from viz.tabs.budget import swept
+
+if TYPE_CHECKING:
+    from core import LanguageModel
+
+PolicyKey: TypeAlias = Literal[tuple(POLICIES)]  # type: ignore[valid-type]
+PolicyKeyOrOracle: TypeAlias = Literal[(*POLICIES, "oracle")]  # type: ignore[valid-type]
+
+
+class Progress(TypedDict):
+    """How far a run is: `done` of `total` tokens."""
+
+    done: int
+    total: int
+
+
+WAITING = Progress(done=0, total=1)
+
+
+class TraceAnswer(TypedDict):
+    """What one policy kept of one text of n tokens.
+
+    Attributes:
+        model: its name.
+        policy: its key, label, scope (who decides: "layer" or "kv_head"), budget and settings.
+        prompt_length: how many of the tokens were given; the model wrote the rest.
+        pieces: (n,), the tokens' texts.
+        evicted_at: (layers, groups, n), the step after which the token was evicted, or 2147483647 for never; a group
+            is who decides, so there is one per layer, or one per KV head.
+        nll: (n,), nats per token; None for the first, which nobody predicts.
+        perplexity: of all tokens but the first.
+        file: the whole trace as .npz, if it was asked for.
+    """
+
+    model: str
+    policy: PolicySettings
+    prompt_length: int
+    pieces: list[str]
+    evicted_at: list[list[list[int]]]
+    nll: list[float | None]
+    perplexity: float | None
+    file: FileData | None
+
+
+class CompareAnswer(TypedDict):
+    """What several policies cost on one text of n tokens.
+
+    Attributes:
+        model: its name.
+        pieces: (n,), the tokens' texts.
+        costs: one for the full model and then one per policy: perplexity; mean_delta_nll and mean_kl in nats per
+            token; agreement, the share of tokens at which both hold the same next token to be the most probable;
+            memory in bytes, for this model and for Llama 2 7B in 16 bits; tokens_per_second.
+        nll: (1 + policies, n), nats per token, the full model's first; None for the first token.
+        kl: (policies, n), KL(full || policy) in nats per token; None for the first token.
+    """
+
+    model: str
+    pieces: list[str]
+    costs: list[Cost]
+    nll: list[list[float | None]]
+    kl: list[list[float | None]]
+
+
+class SweepAnswer(TypedDict):
+    """Perplexity against budget.
+
+    Attributes:
+        model: its name.
+        points: one per policy and budget, with the perplexity and the number of tokens it is of; "full" is the full
+            model and "baseline" the context simply cut to the budget.
+        sentences: the smallest budget of each policy that comes close to the full model.
+        left_out: a sentence for every policy with a budget that it cannot have.
+    """
+
+    model: str
+    points: list[Point]
+    sentences: list[str]
+    left_out: list[str]
+
+
+def api(store: TraceStore) -> None:
+    """Make the endpoints, inside the page; they wait in one line with the page's own runs, and share their store."""
+    for endpoint in endpoints(store):
+        gr.api(endpoint, concurrency_id=ALONE["concurrency_id"], concurrency_limit=ALONE["concurrency_limit"])
+
+
+def endpoints(store: TraceStore) -> list[Callable[..., Iterator[Any]]]:
+    """What programs may call."""
+    return [_endpoint(trace, store), _endpoint(compare, store), _endpoint(sweep)]
+
+
+def _endpoint(run: Callable[..., Iterator[Any]], *given: Any) -> Callable[..., Iterator[Any]]:
+    """A generator of `Progress` and, at last, an answer as an endpoint.
+
+    Its inputs are checked to be of their types; before them it gets a `Run` and what else is given. Gradio shows the
+    type that a function returns, but not what is in an Iterator: hence the other annotation.
+    """
+    checked = validate_call(config={"strict": True, "arbitrary_types_allowed": True})(run)
+    signature = inspect.signature(run)
+    inputs = list(signature.parameters.values())[1 + len(given) :]
+    answer = get_args(get_args(signature.return_annotation)[0])[-1]
+    signature = signature.replace(parameters=inputs, return_annotation=answer)
+
+    @wraps(run)
+    def endpoint(*values: Any) -> Iterator[Any]:
+        record = Run("api")
+        try:
+            with closing(checked(record, *given, **signature.bind(*values).arguments)) as reports:
+                for report in reports:
+                    yield report
+                    if record.is_late and "done" in report:
+                        raise BadInput(too_late())
+            record.outcome = "done"
+        except ValidationError as e:
+            record.outcome = "refused"
+            raise BadInput(_in_words(e)) from None
+        except Exception as e:
+            record.broke(e)
+            raise
+        finally:
+            record.log()
+
+    endpoint.__signature__ = signature  # type: ignore[attr-defined]
+    return endpoint
+
+
+def _in_words(error: ValidationError) -> str:
+    wrong = error.errors(include_input=False, include_url=False)
+    return " ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}." for each in wrong)
+
+
+def trace(
+    record: Run,
+    store: TraceStore,
+    text: str,
+    policy: PolicyKey = "tova",
+    budget: int | None = 64,
+    new_tokens: int = 0,
+    settings: dict[str, int] | None = None,
+    positions: Positions = "original",
+    model: str = DEFAULT_MODEL,
+    file: bool = False,
+) -> Iterator[Progress | TraceAnswer]:
+    """Which tokens a Transformer keeps of a text when its memory is finite, per layer, and when it evicts the others.
+
+    Args:
+        record: what the log will say of the run.
+        store: of the runs that are done.
+        text: what the model reads.
+        policy: the rule that says which token is evicted; "full" evicts none.
+        budget: how many tokens each layer may hold; does not count for "full".
+        new_tokens: how many tokens the model writes after the text; 0 only reads it.
+        settings: the policy's own, such as {"n_sink": 4} for "window+i" or {"seed": 0} for "random"; else the usual.
+        positions: where the rows kept stand for the model: "original", "in-cache" or "log-gap".
+        model: its name in the menu.
+        file: whether to give the whole trace as a file (.npz), too.
+
+    Returns:
+        evicted_at[layer][group][token], the step after which the token was evicted, or 2147483647 for never; the
+        tokens' pieces of text, their nll in nats, the perplexity, and the rest of `TraceAnswer`.
+    """
+    limits.current.check_new_tokens(new_tokens)
+    made = _policy(policy, budget, settings or {})
+    record.under([made])
+
+    def compute() -> Iterator[Progress | TraceAnswer]:
+        for report in reading:
+            yield _progress(record, report.done, report.total)
+        stored = explore_run.stored_run(report.traces[0], request)
+        store.put(request.key, stored)
+        yield answer(stored)
+
+    def answer(stored: Stored) -> TraceAnswer:
+        return trace_answer(stored.traces[0], file)
+
+    with closing(record.using(model, _read, made, new_tokens, text, positions)) as reading:
+        request = next(reading)
+        yield from in_turn(record, store, request.key, answer, compute, WAITING)
+
+
+def _read(lm: "LanguageModel", *wanted: Any) -> Iterator[Any]:
+    """The request, and then the reports of its run."""
+    request = explore_run.requested(lm, *wanted)
+    yield request
+    yield from explore_run.reports(lm, request)
+
+
+def _progress(record: Run, done: int, total: int) -> Progress:
+    record.tokens = done
+    return Progress(done=done, total=total)
+
+
+def trace_answer(trace: Trace, file: bool) -> TraceAnswer:
+    """The trace as JSON has it."""
+    return TraceAnswer(
+        model=trace.model_id,
+        policy=asdict(trace.policy),
+        prompt_length=trace.prompt_length,
+        pieces=list(trace.tokens.pieces),
+        evicted_at=trace.evicted_at.tolist(),
+        nll=_numbers(trace.nll),
+        perplexity=_numbers(np.asarray(metrics.perplexity(trace))),
+        file=FileData(path=write_trace(trace, new_folder())).model_dump() if file else None,
+    )
+
+
+def _policy(key: str, budget: int | None, settings: dict[str, int]) -> Policy:
+    if settings.keys() & {"key", "budget"}:
+        raise BadInput("settings are the policy's own, such as n_sink: give its key as policy, its budget as budget.")
+    policy = make_policy(key, None if key == "full" else budget, **settings)
+    limits.current.check_budgets([policy.budget or 0])
+    return policy
+
+
+def _numbers(array: Floats) -> Any:
+    """Nested lists; None for what is not a number, which JSON does not have."""
+    return np.where(np.isfinite(array), array, None).tolist()
+
+
+def compare(
+    record: Run,
+    store: TraceStore,
+    text: str,
+    policies: list[PolicyKeyOrOracle],
+    budgets: list[int],
+    model: str = DEFAULT_MODEL,
+) -> Iterator[Progress | CompareAnswer]:
+    """What forgetting costs: several policies read a text side by side with the full model, which forgets nothing.
+
+    Args:
+        record: what the log will say of the run.
+        store: of the runs that are done.
+        text: what they read.
+        policies: the rules to compare; "oracle" is the one that knows the future of the text.
+        budgets: how many tokens each layer may hold: one for each policy, or one for all.
+        model: its name in the menu.
+
+    Returns:
+        costs, the full model's first: perplexity, nats per token more than the full model, memory, speed; and nll and
+        kl token by token; all of `CompareAnswer`.
+    """
+    if len(budgets) not in (1, len(policies)):
+        raise BadInput(f"Give one budget for all policies or one for each: {len(policies)}, not {len(budgets)}.")
+    pairs = list(zip(policies, budgets * len(policies), strict=False))
+    record.policies = pairs
+    limits.current.check_budgets(budgets)
+
+    def compute() -> Iterator[Progress | CompareAnswer]:
+        for report in reading:
+            done, total, stored = report
+            yield _progress(record, done, total)
+        store.put(request.key, stored)
+        yield compare_answer(stored)
+
+    with closing(record.using(model, _compared, text, pairs)) as reading:
+        request = next(reading)
+        yield from in_turn(record, store, request.key, compare_answer, compute, WAITING)
+
+
+def _compared(lm: "LanguageModel", text: str, pairs: list[tuple[str, int]]) -> Iterator[Any]:
+    """The request, and then the reports of its comparison."""
+    request = comparing.requested(lm, text, 0, pairs)
+    yield request
+    yield from comparing.reports(lm, request)
+
+
+def compare_answer(stored: Stored) -> CompareAnswer:
+    """The comparison as JSON has it."""
+    found = stored.comparison
+    return CompareAnswer(
+        model=found.full.model_id,
+        pieces=list(found.full.tokens.pieces),
+        costs=[asdict(cost) for cost in costs(found)],
+        nll=[_numbers(trace.nll) for trace in (found.full, *found.traces)],
+        kl=_numbers(found.kl),
+    )
+
+
+def sweep(
+    record: Run, text: str, policies: list[PolicyKey], budgets: list[int], model: str = DEFAULT_MODEL
+) -> Iterator[Progress | SweepAnswer]:
+    """How much memory a text needs: its perplexity under every policy with every budget, beside the full model.
+
+    Args:
+        record: what the log will say of the run.
+        text: what is read, of any length.
+        policies: the rules to try.
+        budgets: how many tokens each layer may hold, one after another.
+        model: its name in the menu.
+
+    Returns:
+        points, one per policy and budget, with perplexity and tokens; sentences that sum them up; all of
+        `SweepAnswer`.
+    """
+    record.policies = [(key, budget) for key in policies for budget in budgets]
+    limits.current.check_budgets(budgets)
+    for report in record.using(model, swept, text, policies, budgets):
+        yield _progress(record, report.done, report.total)
+    yield SweepAnswer(
+        model=model,
+        points=[asdict(point) for point in points(report.records)],
+        sentences=budget_sentences(report.records),
+        left_out=report.left_out,
+    )

@@ -1,0 +1,1 @@
+"""What is HTML on the page: status lines, answers, stories."""

@@ -1,0 +1,59 @@
+"""Answers side by side, as cards for the page. Every text, a user's or a model's, is escaped."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from core.experiments.answers import f1
+from core.trace import PolicySettings
+from viz.cards.story_cards import card, side_by_side
+from viz.words.lesson_words import Language
+from viz.words.say import policy_name, say
+
+
+@dataclass(frozen=True)
+class Given:
+    """An answer as it is shown.
+
+    Attributes:
+        policy: whose it is.
+        text: the answer.
+        finished: the model itself ended it.
+        kept: the share of the marked passage that was kept when the question came; None if none is marked.
+    """
+
+    policy: PolicySettings
+    text: str
+    finished: bool
+    kept: float | None
+
+
+def answers_html(answers: Sequence[Given], reference: str, over: bool, language: Language = "en") -> str:
+    """One card per answer, the full model's first.
+
+    Args:
+        answers: as far as they are written, the full model's first.
+        reference: the right answer; blank if none is known.
+        over: nothing more will be written.
+        language: of our own words.
+    """
+    full = answers[0].text
+    unwritten = say(language, "(nothing)") if over else "…"
+    cards = []
+    for answer in answers:
+        is_full = answer.policy.budget is None
+        facts = []
+        if answer.text and reference.strip():
+            facts.append(say(language, "F1 with your reference: {f1:.0%}", f1=f1(answer.text, [reference])))
+        if answer.text and full and not is_full:
+            facts.append(say(language, "F1 with the full model's answer: {f1:.0%}", f1=f1(answer.text, [full])))
+        if answer.kept is not None:
+            facts.append(
+                say(language, "of the marked passage {share:.0%} was kept when the question came", share=answer.kept)
+            )
+        if over and not answer.finished:
+            facts.append(say(language, "stopped at the limit"))
+        text = escape(answer.text) if answer.text else f'<span class="shared">{unwritten}</span>'
+        name = say(language, "Full model") if is_full else policy_name(answer.policy, language)
+        cards.append(card(name, "<br>".join(map(escape, facts)), text))
+    return side_by_side(cards)

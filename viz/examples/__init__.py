@@ -1,0 +1,1 @@
+"""Texts to try, and the run that the page opens with."""

@@ -1,0 +1,114 @@
+"""The tally of a blind judging as a plotly figure, with the paper's own beside it."""
+
+import html
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from core.experiments.records import LABELS
+from core.experiments.votes import Tally, Verdict
+from viz.figures.figures import EVICTED, JUST_EVICTED, KEPT, styled
+from viz.words.lesson_words import Language
+from viz.words.say import amount, say
+
+# TOVA against the full model in per cent, win, tie, loss, by budget: MythoLogic-L2-13B, 100 prompts, GPT-4 as judge
+# (Oren et al. 2024, section 6). Rounded there, so that they need not add up to 100.
+PAPER_VERDICTS = {256: (6, 47, 47), 512: (10, 71, 19), 1024: (5, 88, 6)}
+
+NAMES: dict[Verdict, str] = {"win": "better", "tie": "tie", "loss": "worse"}
+COLOURS: dict[Verdict, str] = {"win": KEPT, "tie": EVICTED, "loss": JUST_EVICTED}
+ROW = 62  # pixels
+BAR = 0.42  # of a row: its name stands above it, so that the bars are as wide on a phone as they can be
+
+
+def tally_figure(tallies: Sequence[Tally], language: Language = "en") -> go.Figure:
+    """Stacked bars, one row for each policy, budget and judge, above the three of the paper.
+
+    The intervals are those of `Tally.interval`: of the better stories around the end of their bar, of the worse ones
+    around the beginning of theirs. The paper gives none.
+    """
+    several = len({tally.model for tally in tallies}) > 1
+    names = [_name(tally, several, language) for tally in tallies]
+    papers = [say(language, "<i>The paper: TOVA, budget {budget:,}</i>", budget=budget) for budget in PAPER_VERDICTS]
+    places = list(range(len(names) + len(papers)))
+    figure = go.Figure()
+    for i, (verdict, name) in enumerate(NAMES.items()):
+        shares = [100 * tally.share(verdict) for tally in tallies] + [own[i] for own in PAPER_VERDICTS.values()]
+        figure.add_bar(
+            x=shares,
+            y=places,
+            orientation="h",
+            name=say(language, name),
+            marker={"color": COLOURS[verdict], "opacity": [1.0] * len(names) + [0.55] * len(papers)},
+            text=[f"{share:.0f} %" if share >= 4 else "" for share in shares],
+            textposition="inside",
+            insidetextanchor="middle",
+            textangle=0,
+            customdata=[_spoken(tally, verdict, language) for tally in tallies]
+            + [say(language, "the paper, section 6")] * len(papers),
+            hovertemplate=say(language, "{verdict}: {share} %", verdict=say(language, name), share="%{x:.0f}")
+            + "<br>%{customdata}<extra></extra>",
+        )
+    for verdict in ("win", "loss"):
+        figure.add_scatter(**_intervals(tallies, verdict, language))
+    for place, name in zip(places, names + papers, strict=True):
+        figure.add_annotation(
+            text=name, x=0, y=place - 0.3, xanchor="left", yanchor="bottom", showarrow=False, align="left", xshift=-2
+        )
+    title = "A policy's story, judged beside the full model's<br>Pale: the paper (13B model, GPT-4; section 6)"
+    styled(figure, say(language, title)).update_layout(
+        barmode="stack", bargap=1 - BAR, margin={"t": 100, "l": 24, "r": 24}, height=160 + ROW * len(places)
+    )
+    figure.update_layout(legend_traceorder="normal")
+    figure.update_xaxes(range=[0, 100.5], ticksuffix=" %", showgrid=False, nticks=6)
+    return figure.update_yaxes(range=[len(places) - 0.6, -0.75], showticklabels=False, showgrid=False)
+
+
+def _name(tally: Tally, several_models: bool, language: Language) -> str:
+    """The label of a row; plotly takes it for markup, so what users and endpoints have named is escaped."""
+    votes, pairs = amount(language, tally.votes, "vote"), amount(language, tally.pairs, "pair")
+    counted = "{judge}: {votes} on {pairs}" if tally.judge else "{votes} on {pairs}"
+    named = "{policy}, budget {budget:,}, {model}" if several_models else "{policy}, budget {budget:,}"
+    policy, model = LABELS.get(tally.policy, tally.policy), tally.model.rstrip("/").rsplit("/", 1)[-1]
+    parts = (
+        say(language, named, policy=policy, budget=tally.budget, model=model),
+        say(language, counted, judge=tally.judge, votes=votes, pairs=pairs),
+    )
+    return " · ".join(html.escape(_short(part), quote=False) for part in parts)
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= 44 else label[:43] + "…"
+
+
+def _spoken(tally: Tally, verdict: Verdict, language: Language) -> str:
+    low, high = tally.interval(verdict)
+    return say(language, "95 % interval: {low:.0%} to {high:.0%}, counting pairs rather than votes", low=low, high=high)
+
+
+def _intervals(tallies: Sequence[Tally], verdict: Verdict, language: Language) -> dict[str, object]:
+    """The interval of every row: that of the better stories above its bar, that of the worse ones below it."""
+    ends = [tally.interval(verdict) for tally in tallies]
+    shares = [tally.share(verdict) for tally in tallies]
+    x = shares if verdict == "win" else [1 - share for share in shares]
+    outwards = [high - share for (_, high), share in zip(ends, shares, strict=True)]
+    inwards = [share - low for (low, _), share in zip(ends, shares, strict=True)]
+    right, left = (outwards, inwards) if verdict == "win" else (inwards, outwards)
+    side = (BAR / 2 + 0.06) * (-1 if verdict == "win" else 1)
+    return {
+        "x": [100 * share for share in x],
+        "y": [place + side for place in range(len(tallies))],
+        "mode": "markers",
+        "name": say(language, "95 % intervals"),
+        "marker": {"color": COLOURS[verdict], "size": 6},
+        "error_x": {
+            "type": "data",
+            "array": [100 * share for share in right],
+            "arrayminus": [100 * share for share in left],
+            "color": COLOURS[verdict],
+            "thickness": 2,
+            "width": 4,
+        },
+        "hoverinfo": "skip",
+        "showlegend": bool(tallies) and verdict == "win",
+    }

@@ -1,0 +1,1 @@
+"""The lesson: the paper in six short steps on stored runs."""

@@ -1,0 +1,187 @@
+"""The guided lesson: six moments of five stored runs, and what is to be seen there, in words and numbers.
+
+All runs are of one text, and every number in the words is counted in the traces, see `numbers`; only the paper's own
+are written out.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from core.experiments.haystack import CHRONICLE
+from core.measures import metrics
+from core.trace import NEVER, Trace
+from viz.maps.payload import Moment, Payload, payload
+from viz.words.lesson_words import LABELS, LESSON, Language
+from viz.words.sentences import quoted
+
+FOLDER = Path(__file__).parent / "traces"
+POLICIES = ("full", "window", "window+i", "h2o", "tova")
+BUDGET = 64
+PARAGRAPHS = 6  # of the chronicle
+N_SINK = metrics.N_BEGINNING  # as Window+i has it unless told otherwise
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the lesson: whose run is shown, and where the map stands."""
+
+    policy: str
+    moment: Moment
+
+
+STEPS = (
+    Step("full", Moment(400)),
+    Step("window", Moment(72, 0)),
+    Step("window+i", Moment(736, 3)),
+    Step("h2o", Moment(736, 31)),
+    Step("tova", Moment(368, 0)),
+    Step("tova", Moment(736, 664)),
+)
+
+
+def text() -> str:
+    """What all runs have read: the beginning of the chronicle."""
+    return "\n\n".join(CHRONICLE.read_text(encoding="utf-8").split("\n\n")[:PARAGRAPHS])
+
+
+@cache
+def trace(policy: str) -> Trace:
+    """The stored run of SmolLM2 under this policy.
+
+    It tells what was kept and what it cost, not why: the importances are left out (NaN), to keep the files small.
+    """
+    return Trace.load(FOLDER / f"{policy}.npz")
+
+
+@cache
+def picture(step: int) -> Payload:
+    """What the map shows in a step; steps count from 0."""
+    shown = STEPS[step]
+    return payload(trace(shown.policy), run=f"lesson-{step}", at=shown.moment)
+
+
+@cache
+def numbers() -> dict[str, str]:
+    """Every number and token that the words name, as they are written."""
+    return _of_all() | _of_full() | _of_window() | _of_h2o() | _of_tova()
+
+
+def _of_all() -> dict[str, str]:
+    layers, _, n = trace("full").evicted_at.shape
+    return {
+        "n": f"{n:,}",
+        "layers": f"{layers}",
+        "budget": f"{BUDGET}",
+        "sinks": f"{N_SINK}",
+        "rest": f"{BUDGET - N_SINK}",
+    }
+
+
+def _of_full() -> dict[str, str]:
+    full, step = trace("full"), STEPS[0].moment.step
+    share = full.attention_received[..., :N_SINK].mean(axis=(0, 1)) / len(full)
+    return {
+        "full_step": f"{step}",
+        "full_rows": f"{int(full.kept(step)[0].sum()):,}",
+        "full_perplexity": f"{metrics.perplexity(full):.1f}",
+        "full_perplexity_next": _perplexity_after_the_first_evictions(full),
+        "first_share": _percent(share[0]),
+        "sink_share": _percent(share.sum()),
+        "sink_text": f"“{''.join(full.tokens.pieces[:N_SINK])}”",
+        "second_token": quoted(full, 1),
+    }
+
+
+def _of_window() -> dict[str, str]:
+    window = trace("window")
+    return {
+        "window_step": f"{STEPS[1].moment.step}",
+        "window_perplexity": f"{metrics.perplexity(window):.1f}",
+        "window_perplexity_next": _perplexity_after_the_first_evictions(window),
+        "sinks_perplexity": f"{metrics.perplexity(trace('window+i')):.1f}",
+    }
+
+
+def _of_h2o() -> dict[str, str]:
+    h2o, moment = trace("h2o"), STEPS[3].moment
+    position = moment.position or 0
+    return {
+        "h2o_recent": f"{BUDGET // 2}",
+        "h2o_heads": f"{h2o.evicted_at.shape[1]}",
+        "h2o_old": _percent(metrics.not_recent_share(h2o, moment.step)),
+        "h2o_position": f"{position}",
+        "h2o_token": quoted(h2o, position),
+        "h2o_steps": f"{metrics.lifespan(h2o)[..., position].mean():.0f}",
+        "h2o_second": _percent((h2o.evicted_at[..., 1] == NEVER).mean()),
+        "h2o_perplexity": f"{metrics.perplexity(h2o):.1f}",
+    }
+
+
+def _of_tova() -> dict[str, str]:
+    tova, middle, end = trace("tova"), STEPS[4].moment, STEPS[5].moment
+    held = end.position or 0
+    life = metrics.lifespan(tova).mean(axis=(0, 1))
+    stops = np.array(tova.tokens.pieces) == "."
+    return {
+        "tova_step": f"{middle.step}",
+        "tova_first": f"{int(tova.kept(middle.step)[..., 0].sum())}",
+        "tova_next": f"{int(tova.kept(middle.step)[..., 1:N_SINK].any(axis=-1).sum())}",
+        "tova_perplexity": f"{metrics.perplexity(tova):.1f}",
+        "tova_recent": _percent(1 - metrics.not_recent_share(tova, end.step)),
+        "held_token": quoted(tova, held),
+        "held_steps": f"{end.step - held}",
+        "held_layers": f"{int(tova.kept(end.step)[..., held].sum())}",
+        "stop_steps": f"{life[stops].mean():.0f}",
+        "mean_steps": f"{life.mean():.0f}",
+    }
+
+
+def _perplexity_after_the_first_evictions(run: Trace) -> str:
+    """Over as many predictions as the budget has rows, from the first on for which a row may be missing."""
+    return f"{np.exp(np.mean(run.nll[BUDGET + 1 : 2 * BUDGET + 1], dtype=np.float64)):.1f}"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}"
+
+
+def lesson_html(step: int, language: Language) -> str:
+    """The words of a step, its question with the answer folded, and the perplexities so far; every text is escaped."""
+    labels = LABELS[language]
+    title, told, question, answer = (escape(part.format(**numbers())) for part in LESSON[language][step])
+    return (
+        f'<article class="lesson" lang="{"zh-CN" if language == "zh" else "en"}" aria-live="polite">'
+        f"<h2>{title}</h2><p>{told}</p>"
+        f'<div class="question"><p>{question}</p>'
+        f"<details><summary>{escape(labels['answer'])}</summary><p>{answer}</p></details></div>"
+        f"{_perplexities(step, labels['perplexity'])}"
+        f'<p class="about">{escape(labels["about"].format(**numbers()))}</p></article>'
+    )
+
+
+def _perplexities(step: int, caption: str) -> str:
+    """A bar for every policy met so far; that of the step is marked."""
+    met = list(dict.fromkeys(shown.policy for shown in STEPS[: step + 1]))
+    values = {policy: metrics.perplexity(trace(policy)) for policy in met}
+    worst = max(metrics.perplexity(trace(policy)) for policy in POLICIES)
+    bars = "".join(
+        f"<div{' aria-current=true' if policy == STEPS[step].policy else ''}>"
+        f"<dt>{escape(_name(policy))}</dt>"
+        f'<dd><i style="width: {value / worst:.1%}"></i><b>{value:.1f}</b></dd></div>'
+        for policy, value in values.items()
+    )
+    return f'<p class="caption">{escape(caption)}</p><dl>{bars}</dl>'
+
+
+def _name(policy: str) -> str:
+    """As the words have it: Window+4, not Window+i."""
+    return trace(policy).policy.label.replace("+i", f"+{N_SINK}")
+
+
+def progress(step: int) -> str:
+    """How far the lesson is, such as 3 / 6."""
+    return f"{step + 1} / {len(STEPS)}"

@@ -1,0 +1,1 @@
+"""What the tabs share: limits, models, runs, the way to the store, controls, files."""

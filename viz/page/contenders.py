@@ -1,0 +1,119 @@
+"""Contenders: several policies to choose, each with a budget of its own."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+import core
+from core.errors import BadInput
+from core.policies import POLICIES, Oracle, Policy, make_policy, settings_of
+from core.trace import PolicySettings, Tokens
+from viz.page import limits
+from viz.page.models import QUIETLY
+
+if TYPE_CHECKING:
+    from core import LanguageModel
+
+MOST = 6
+NONE = ""
+CHOICES = [("–", NONE)] + [(policy.label, key) for key, policy in POLICIES.items() if key != "full"]
+ORACLE = (Oracle.label, Oracle.key)
+LABELS = {key: label for label, key in [*CHOICES, ORACLE]}
+
+
+def contenders(name: str, chosen: Sequence[str], budget: int, *, oracle: bool = False) -> list[Any]:
+    """Up to `MOST` policies with their budgets, and a slider that sets all budgets at once.
+
+    Args:
+        name: what the elements' ids begin with.
+        chosen: the keys of the policies that are there at the beginning.
+        budget: that they have.
+        oracle: whether the policy that knows the future may be chosen.
+
+    Returns:
+        The components for an event's inputs; `pairs` reads their values.
+    """
+    most = limits.current.max_budget
+    budget = min(budget, most)
+    places: list[gr.Column] = []
+    policies: list[gr.Dropdown] = []
+    budgets: list[gr.Number] = []
+    with gr.Row(elem_classes="contenders"):
+        for i in range(MOST):
+            with gr.Column(min_width=118, visible=i < len(chosen)) as place, gr.Group():
+                policies.append(
+                    gr.Dropdown(
+                        CHOICES + [ORACLE] * oracle,
+                        value=chosen[i] if i < len(chosen) else NONE,
+                        label=f"Policy {i + 1}",
+                        elem_id=f"{name}-policy-{i + 1}",
+                        min_width=110,
+                    )
+                )
+                budgets.append(
+                    gr.Number(
+                        budget,
+                        label="Budget",
+                        minimum=1,
+                        precision=0,
+                        elem_id=f"{name}-budget-{i + 1}",
+                        min_width=110,
+                    )
+                )
+            places.append(place)
+        with gr.Column(min_width=190, scale=2):
+            everywhere = gr.Slider(
+                1,
+                most,
+                value=budget,
+                step=1,
+                label="One budget for all",
+                elem_id=f"{name}-budget",
+            )
+            more = gr.Button("Add a policy", size="sm", elem_id=f"{name}-more")
+    shown = gr.State(len(chosen))
+
+    def one_more(n: int) -> list[Any]:
+        n = min(n + 1, MOST)
+        return [n, gr.update(interactive=n < MOST), *(gr.update(visible=i < n) for i in range(MOST))]
+
+    more.click(one_more, shown, [shown, more, *places], **QUIETLY)
+    everywhere.change(None, everywhere, budgets, js=f"(budget) => Array({MOST}).fill(budget)", **QUIETLY)
+    return [component for pair in zip(policies, budgets, strict=True) for component in pair]
+
+
+def pairs(values: Sequence[Any]) -> list[tuple[str, int]]:
+    """The keys and budgets that are chosen, in order.
+
+    Raises:
+        BadInput: none is chosen, one is chosen twice, or one has no budget or too large a one.
+    """
+    chosen: list[tuple[str, int]] = []
+    for key, budget in zip(values[::2], values[1::2], strict=True):
+        if key == NONE:
+            continue
+        label = LABELS[key]
+        if budget is None:
+            raise BadInput(f"{label} has no budget. Give it a whole number from 1.")
+        if (key, int(budget)) in chosen:
+            raise BadInput(f"{label} with a budget of {int(budget):,} is chosen twice. Change one of the two.")
+        chosen.append((key, int(budget)))
+    if not chosen:
+        raise BadInput("Choose at least one policy.")
+    limits.current.check_budgets(budget for _, budget in chosen)
+    return chosen
+
+
+def contender(lm: "LanguageModel", tokens: Tokens, key: str, budget: int | None) -> Policy:
+    """The policy, which is about to read these tokens; the oracle reads them all first."""
+    if key == Oracle.key:
+        return core.foresee(lm, tokens, budget)
+    return make_policy(key, None if key == "full" else budget)
+
+
+def contender_settings(key: str, budget: int | None) -> PolicySettings:
+    """What identifies it among stored runs, without its looking ahead."""
+    if key == Oracle.key:
+        return PolicySettings(key, Oracle.label, Oracle.scope, budget)
+    return settings_of(make_policy(key, None if key == "full" else budget))

@@ -1,0 +1,118 @@
+"""Runs as files to take away: the traces themselves, tables, and a page that needs no server."""
+
+import csv
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from pandas import DataFrame
+
+from core.trace import NEVER, Trace
+from viz.maps.retention_map import standalone_html
+
+COLUMNS = (
+    "layer",
+    "kv_head",
+    "position",
+    "token",
+    "evicted_at",
+    "importance_at_eviction",
+    "runner_up_importance",
+    "attention_received",
+    "generated",
+    "sliding_window",
+)
+
+
+def table_file(path: Path) -> TextIO:
+    """Open a table (.csv) to write it, in UTF-8 with a byte order mark: without it Excel reads it as something else."""
+    return path.open("w", encoding="utf-8-sig", newline="")
+
+
+def write_csv(trace: Trace, file: TextIO) -> None:
+    """One line per decider and token; empty where there is nothing to say: no KV head, never evicted, no window.
+
+    ``sliding_window`` is how far back the model itself looks in this layer, see `Trace.sliding_windows`: of a row that
+    is further from the query it sees nothing.
+    """
+    writer = csv.writer(file)
+    writer.writerow(COLUMNS)
+    layers, groups, n = trace.evicted_at.shape
+    windows = trace.sliding_windows or (0,) * layers
+    for layer in range(layers):
+        for group in range(groups):
+            for position in range(n):
+                where = (layer, group, position)
+                gone = trace.evicted_at[where] != NEVER
+                writer.writerow(
+                    (
+                        layer,
+                        group if trace.policy.scope == "kv_head" else "",
+                        position,
+                        trace.tokens.pieces[position],
+                        trace.evicted_at[where] if gone else "",
+                        f"{trace.importance_at_eviction[where]:.6g}" if gone else "",
+                        f"{trace.runner_up_importance[where]:.6g}" if gone else "",
+                        f"{trace.attention_received[where]:.6g}",
+                        int(position >= trace.prompt_length),
+                        windows[layer] or "",
+                    )
+                )
+
+
+def write_trace(trace: Trace, folder: Path) -> str:
+    """Write the trace (.npz); returns its path."""
+    path = folder / f"{_name(trace)}.npz"
+    with path.open("wb") as file:
+        trace.save(file)
+    return str(path)
+
+
+def write_files(trace: Trace) -> list[str]:
+    """Write the trace (.npz), the table (.csv) and the page (.html); returns their paths."""
+    folder = new_folder()
+    table, page = (folder / f"{_name(trace)}.{kind}" for kind in ("csv", "html"))
+    with table_file(table) as text:
+        write_csv(trace, text)
+    page.write_text(standalone_html(trace), encoding="utf-8")
+    return [write_trace(trace, folder), str(table), str(page)]
+
+
+def write_comparison(traces: Sequence[Trace], costs: DataFrame) -> list[str]:
+    """Write the table of costs (.csv) and every trace (.npz); returns their paths."""
+    folder = new_folder()
+    table = folder / "comparison.csv"
+    with table_file(table) as text:
+        costs.to_csv(text, index=False)
+    return [str(table), *(write_trace(trace, folder) for trace in traces)]
+
+
+def write_table(rows: DataFrame, name: str) -> str:
+    """Write a table as `name`.csv; returns its path."""
+    path = new_folder() / f"{name}.csv"
+    with table_file(path) as text:
+        rows.to_csv(text, index=False)
+    return str(path)
+
+
+def write_rows(rows: Sequence[dict[str, Any]], name: str) -> Path:
+    """Write rows as they are, with all digits, as `name`.csv; returns its path."""
+    path = new_folder() / f"{name}.csv"
+    with table_file(path) as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def _name(trace: Trace) -> str:
+    return f"retention-{trace.policy.key}" + ("" if trace.policy.budget is None else f"-{trace.policy.budget}")
+
+
+_exports = tempfile.TemporaryDirectory(prefix="retention-")  # goes when the server stops
+
+
+def new_folder() -> Path:
+    """An empty folder that lasts as long as the server."""
+    return Path(tempfile.mkdtemp(dir=_exports.name))

@@ -1,0 +1,145 @@
+"""Limits: how much one person may ask of the machine that all share."""
+
+import os
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Iterable
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.errors import BadInput, TextTooLong
+from core.texts import without_mark
+from core.trace import Tokens
+from core.whole_numbers import whole
+from viz.words.lesson_words import Language
+from viz.words.say import say
+
+if TYPE_CHECKING:
+    from core import LanguageModel
+
+
+def _limit(default: int, says: str) -> Any:
+    return field(default=default, metadata={"says": says})
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Each is a flag of the app (``--max-tokens``) and a variable of its environment (``MULTI_STATE_MAX_TOKENS``).
+
+    The defaults suit two cores and a class of thirty. A model's own context holds beside them.
+    """
+
+    max_characters: int = _limit(100_000, "characters in a text")
+    max_tokens: int = _limit(8192, "tokens in a text")
+    max_new_tokens: int = _limit(1024, "new tokens to write")
+    max_budget: int = _limit(1024, "rows in a multi-state")
+    max_upload_mb: int = _limit(20, "MB in an uploaded file")
+    max_waiting: int = _limit(3, "runs of one person waiting in line")
+    max_seconds: int = _limit(600, "seconds for a run, after its model is loaded")
+    max_models: int = _limit(1, "models in memory at a time")
+
+    @classmethod
+    def chosen(cls, arguments: Namespace) -> "Limits":
+        """Those that the command line and the environment name, see `add_limits`."""
+        return cls(**{limit.name: getattr(arguments, limit.name) for limit in fields(cls)})
+
+    def sentences(self, language: Language) -> list[str]:
+        """What the page says about them."""
+        return [
+            say(language, f"At most {{n:,}} {limit.metadata['says']}", n=getattr(self, limit.name))
+            for limit in fields(self)
+        ]
+
+    def check_text(self, text: str) -> None:
+        """Refuse a text that is too long before anything is done with it.
+
+        Raises:
+            TextTooLong: too many characters.
+        """
+        self._check("max_characters", len(text), "Shorten the text", TextTooLong)
+
+    def check_tokens(self, n: int) -> None:
+        """Refuse a text of too many tokens.
+
+        Raises:
+            TextTooLong: these are too many.
+        """
+        self._check("max_tokens", n, "Shorten the text", TextTooLong)
+
+    def encode(self, lm: "LanguageModel", text: str) -> Tokens:
+        """The text as the model reads it, without a byte order mark in front, see `LanguageModel.encode`.
+
+        Raises:
+            TextTooLong: too many characters or tokens.
+            BadInput: as there.
+        """
+        self.check_text(text)
+        tokens = lm.encode(without_mark(text))
+        self.check_tokens(len(tokens))
+        return tokens
+
+    def check_new_tokens(self, n: int) -> None:
+        """Refuse to write too much.
+
+        Raises:
+            BadInput: these are too many, or no number of tokens.
+        """
+        self._check("max_new_tokens", whole("The number of new tokens", n, 0), "Ask for fewer")
+
+    def check_budgets(self, budgets: Iterable[int]) -> None:
+        """Refuse a budget that is too large.
+
+        Raises:
+            BadInput: one of these is.
+        """
+        self._check("max_budget", max(budgets, default=0), "Lower the budget")
+
+    def check_file(self, file: Path) -> None:
+        """Refuse a file that is too large before it is read.
+
+        Raises:
+            BadInput: too many bytes.
+        """
+        self._check("max_upload_mb", file.stat().st_size / 1e6, "Choose a smaller file")
+
+    def _check(self, name: str, amount: float, remedy: str, kind: type[BadInput] = BadInput) -> None:
+        most = getattr(self, name)
+        if amount > most:
+            what = next(limit for limit in fields(self) if limit.name == name).metadata["says"]
+            digits = ",.1f" if isinstance(amount, float) else ","
+            raise kind(
+                f"These are {amount:{digits}} {what}; at most {most:,} are allowed here. {remedy}, or run the app "
+                f"yourself with {_flag(name)}."
+            )
+
+
+current = Limits()
+"""Those of this app, set when it starts."""
+
+
+def add_limits(parser: ArgumentParser) -> None:
+    """Add a flag for each limit; its default is what the environment says, else that of `Limits`."""
+    group = parser.add_argument_group("limits")
+    for limit in fields(Limits):
+        variable = f"MULTI_STATE_{limit.name.upper()}"
+        group.add_argument(
+            _flag(limit.name),
+            type=_whole_number,
+            default=os.environ.get(variable, limit.default),
+            metavar="N",
+            help=f"{limit.metadata['says']} (default: {_default(limit)}; environment: {variable})",
+        )
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _default(limit: "Field[int]") -> str:
+    return f"{limit.default:,}"
+
+
+def _whole_number(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)

@@ -1,0 +1,102 @@
+"""The models in memory, which all tabs share."""
+
+import gc
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import core
+from core.errors import UnknownModel
+from core.model.registry import MODELS
+from viz.page import limits
+from viz.page.zero_gpu import on_gpu
+
+if TYPE_CHECKING:
+    from core import LanguageModel
+
+
+@dataclass(eq=False)
+class ResidentModels:
+    """Models that are loaded at their first use and stay, until others have been used more recently.
+
+    One is loaded at a time; whoever wants another meanwhile waits. A run holds on to the model it uses, so one that is
+    no longer kept here is freed when its last run ends.
+
+    Attributes:
+        offered: the names that may be loaded beside the registry's.
+        any_model: whether any directory or hub id may.
+    """
+
+    offered: Collection[str] = ()
+    any_model: bool = False
+    _loaded: "OrderedDict[str, LanguageModel]" = field(default_factory=OrderedDict)
+    _loading: str | None = None
+    _lock: Lock = field(default_factory=Lock)
+
+    def get(self, name: str) -> "LanguageModel":
+        """The model of that name.
+
+        Raises:
+            UnknownModel: it is not offered; neither disk nor network has been touched.
+            UserError: it cannot be loaded, see `load_model`; the next call tries again.
+        """
+        if not (self.any_model or name in MODELS or name in self.offered):
+            raise UnknownModel(
+                f"{name[:80]!r} is not among the models of this app. Choose one from the menu; who runs the app can "
+                "offer another with --model, or any with --any-model."
+            )
+        with self._lock:
+            if name not in self._loaded:
+                self._make_room()
+                self._loading = name
+                try:
+                    self._loaded[name] = core.load_model(name)
+                finally:
+                    self._loading = None
+            self._loaded.move_to_end(name)
+            return self._loaded[name]
+
+    def peek(self, name: str) -> "LanguageModel | None":
+        """The model of that name if it is in memory; never waits."""
+        return self._loaded.get(name)
+
+    def _make_room(self) -> None:
+        while len(self._loaded) >= limits.current.max_models:
+            self._loaded.popitem(last=False)
+            gc.collect()  # modules refer to each other, and the next model may need the room
+
+    def state(self) -> dict[str, Any]:
+        """What is in memory and what is being loaded; never waits."""
+        return {"loaded": list(self._loaded), "loading": self._loading}
+
+
+resident = ResidentModels()
+"""Those of this app, set when it starts."""
+
+
+def language_model(model: str) -> "LanguageModel":
+    """The model, loaded at its first use, see `ResidentModels.get`."""
+    return resident.get(model)
+
+
+def with_model(model: str, use: Callable[..., Iterator[Any]], *values: Any) -> Iterator[Any]:
+    """What `use(lm, *values)` yields, with the model of that name; see `on_gpu` for what it may be and do.
+
+    Whatever the page and the endpoints ask of a model goes this way, for the model may be in another process.
+
+    Raises:
+        UserError: the model cannot be had, see `ResidentModels.get`; or as `on_gpu`.
+    """
+    return on_gpu(_with_model, model, use, *values)
+
+
+def _with_model(model: str, use: Callable[..., Iterator[Any]], *values: Any) -> Iterator[Any]:
+    return use(language_model(model), *values)
+
+
+QUIETLY: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+ALONE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+"""Of every event that uses the model: one at a time, the others wait in line."""

@@ -1,0 +1,55 @@
+"""The page itself: how it explains errors, and how many runs of one person may wait."""
+
+from typing import Any
+
+import gradio as gr
+from gradio.context import LocalContext
+
+from core.errors import UserError
+from viz.page import limits
+from viz.page.models import ALONE
+from viz.page.runs import referred
+from viz.words.messages import message_in
+from viz.words.translations import language
+
+
+class Page(gr.Blocks):
+    """Explains every error, a `UserError` by its own words and any other by a reference number, and bounds the line.
+
+    Gradio has no hook for either in all kinds of events, so this leans on two of its internals: every handler is called
+    through `process_api`, and a `BlockFunction` has a `validator`, which decides before an event joins the line.
+    """
+
+    def __exit__(self, *exception: Any) -> None:
+        """As in `gr.Blocks`; all events are there now."""
+        super().__exit__(*exception)
+        for event in self.fns.values():
+            if event.concurrency_id == ALONE["concurrency_id"]:
+                event.validator = few_waiting
+
+    async def process_api(self, block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> dict[str, Any]:
+        """As in `gr.Blocks`.
+
+        Raises:
+            gr.Error: whatever was raised, as it is to be told.
+        """
+        event = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
+        if event.is_validator_function:
+            event.preprocess = False  # wrong inputs are for the run to refuse: what it says reaches every client
+        try:
+            return await super().process_api(event, inputs, *args, **options)
+        except gr.Error:
+            raise
+        except Exception as e:
+            message = str(e) if isinstance(e, UserError) else referred(e)
+            raise gr.Error(message_in(language(options.get("request")), message), print_exception=False) from e
+
+
+def few_waiting(request: gr.Request, *inputs: Any) -> Any:
+    """Whether one more run of this person may wait: a verdict, as one for each input, which is what Gradio wants."""
+    line = LocalContext.blocks.get()._queue.event_queue_per_concurrency_id[ALONE["concurrency_id"]]
+    waiting = sum(event.session_hash == request.session_hash for event in line.queue)
+    most = limits.current.max_waiting
+    message = f"{waiting} of your runs are waiting in line; at most {most} may. Wait until one begins, or stop it."
+    verdict = gr.validate(waiting < most, message_in(language(request), message))
+    return verdict if len(inputs) == 1 else [verdict] * len(inputs)

@@ -1,0 +1,165 @@
+"""Runs: what every tab's run has in common. It ends in time, its failure is told, and one line of it is logged."""
+
+import inspect
+import json
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import gradio as gr
+
+from core.errors import GpuUnavailable, NumericalError, OutOfMemory, UserError
+from core.policies import Policy
+from viz.cards.markup import status
+from viz.page import limits
+from viz.page.models import with_model
+
+if TYPE_CHECKING:
+    from core import LanguageModel
+
+LOG = logging.getLogger("multi_state")
+
+Handler: TypeAlias = Callable[..., Iterator[Any]]
+
+
+@dataclass
+class Run:
+    """What is known of a run, for its line in the log: never the user's text.
+
+    Attributes:
+        tab: where it was started.
+        model: the name of the model.
+        policies: as pairs of key and budget.
+        tokens: read and written.
+        from_store: whether it had been computed before; None where that is not known.
+        outcome: ``"done"``, ``"stopped"`` by its user or by the time limit, ``"refused"`` or ``"failed"``.
+    """
+
+    tab: str
+    model: str | None = None
+    policies: Sequence[tuple[str, int | None]] = ()
+    tokens: int = 0
+    from_store: bool | None = None
+    outcome: str = "stopped"
+    began: float = field(default_factory=time.monotonic)
+    _loaded: float | None = None
+
+    def using(self, model: str, use: Callable[..., Iterator[Any]], *values: Any) -> Iterator[Any]:
+        """What `use(lm, *values)` yields, see `with_model`; the run's time counts from when the model is there."""
+        self.model = model
+        with closing(with_model(model, _once_loaded, use, *values)) as steps:
+            next(steps)
+            self._loaded = time.monotonic()
+            yield from steps
+
+    def under(self, policies: Sequence[Policy]) -> None:
+        """Note the policies."""
+        self.policies = [(policy.key, policy.budget) for policy in policies]
+
+    @property
+    def is_late(self) -> bool:
+        return self._loaded is not None and time.monotonic() - self._loaded > limits.current.max_seconds
+
+    def broke(self, error: Exception) -> None:
+        """Note that it ended so: refused for what its user asked, or failed."""
+        ours = OutOfMemory | NumericalError | GpuUnavailable
+        refused = isinstance(error, UserError) and not isinstance(error, ours)
+        self.outcome = "refused" if refused else "failed"
+
+    def log(self) -> None:
+        """Write the line."""
+        LOG.info(
+            json.dumps(
+                {
+                    "event": "run",
+                    "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                    "tab": self.tab,
+                    "model": self.model,
+                    "policies": [key for key, _ in self.policies],
+                    "budgets": [budget for _, budget in self.policies],
+                    "tokens": self.tokens,
+                    "seconds": round(time.monotonic() - self.began, 3),
+                    "outcome": self.outcome,
+                    "from_store": self.from_store,
+                }
+            )
+        )
+
+
+def _once_loaded(lm: "LanguageModel", use: Callable[..., Iterator[Any]], *values: Any) -> Iterator[Any]:
+    yield None
+    yield from use(lm, *values)
+
+
+def a_run(tab: str, *, outputs: int, line: int) -> Callable[[Handler], Handler]:
+    """Make a generator of a tab's outputs the handler of its button; it gets a `Run` before its inputs.
+
+    Whatever it raises is told in the status line, after the time limit it ends with what there is, and when it has
+    ended, it is logged.
+
+    Args:
+        tab: the name for the log.
+        outputs: how many the handler has.
+        line: which of them is the status line.
+    """
+
+    def said(*sentences: str) -> tuple[Any, ...]:
+        return tuple(status([*sentences], "error") if i == line else gr.skip() for i in range(outputs))
+
+    def decorate(handler: Handler) -> Handler:
+        @wraps(handler)
+        def run(*inputs: Any) -> Iterator[Any]:
+            record, late = Run(tab), False
+            try:
+                with closing(handler(record, *inputs)) as steps:
+                    for step in steps:
+                        yield step
+                        if late:  # and was so a step before: it has not come to its end meanwhile
+                            yield said(too_late(), "What there is stays.")
+                            return
+                        late = record.is_late
+                record.outcome = "done"
+            except Exception as e:
+                record.broke(e)
+                yield said(str(e) if isinstance(e, UserError) else referred(e))
+            finally:
+                record.log()
+
+        run.__signature__ = _without_first(inspect.signature(handler))  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def time_left(done: int, total: int, started: float) -> str:
+    """The status line of a run that has read so many tokens since it started, by `time.monotonic`."""
+    left = (time.monotonic() - started) / max(done, 1) * (total - done)
+    return status("{done:,} of {total:,} tokens; about {left:.0f} s left", done=done, total=total, left=left)
+
+
+def referred(error: Exception) -> str:
+    """What to say about an error of ours; the log has its traceback under the same number."""
+    reference = uuid.uuid4().hex[:6].upper()
+    LOG.error("Reference %s", reference, exc_info=error)
+    return (
+        f"Something went wrong here, not in your text. Reference {reference}. Try again; if it happens again, tell "
+        "whoever runs this app the reference."
+    )
+
+
+def too_late() -> str:
+    """What to say of a run that has taken too long."""
+    most = limits.current.max_seconds
+    return (
+        f"Stopped after {most:,} seconds, the most a run may take here. Take a shorter text or fewer new tokens, or "
+        "run the app yourself with --max-seconds."
+    )
+
+
+def _without_first(signature: inspect.Signature) -> inspect.Signature:
+    return signature.replace(parameters=list(signature.parameters.values())[1:])

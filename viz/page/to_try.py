@@ -1,0 +1,19 @@
+"""Texts to try: a click on a title puts its text into a box."""
+
+from collections.abc import Mapping
+
+import gradio as gr
+
+from viz.page.models import QUIETLY
+from viz.words.say import say
+from viz.words.translations import language
+
+
+def texts_to_try(label: str, texts: Mapping[str, str], box: gr.Textbox) -> None:
+    """The texts by their titles, in the language that the page is opened in: Gradio translates no titles."""
+    examples = gr.Examples([[text] for text in texts.values()], [box], example_labels=[*texts], label=label)
+
+    def titles() -> gr.Dataset:
+        return gr.Dataset(sample_labels=[say(language(), title) for title in texts])
+
+    gr.on(fn=titles, outputs=examples.dataset, concurrency_limit=None, **QUIETLY)

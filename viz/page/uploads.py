@@ -1,0 +1,81 @@
+"""Uploaded files: texts, and traces of our own."""
+
+import zipfile
+from pathlib import Path
+
+from core.errors import BadInput, BadTraceFile
+from core.policies import Oracle, make_policy, settings_of
+from core.texts import encoding_of
+from core.trace import UNREADABLE, PolicySettings, Trace
+from viz.page import limits
+
+UNPACKED = 5
+"""So many times the bytes that a file may have, what is in it may have; of our own traces it is up to 4.4 times."""
+
+
+def text_of(file: str) -> str:
+    """The text of an uploaded file, without a byte order mark.
+
+    Raises:
+        BadInput: it is too large, no .txt, or neither UTF-8 nor UTF-16 with a byte order mark.
+        TextTooLong: more characters than a text may have here.
+    """
+    path = _uploaded(file, ".txt")
+    try:
+        text = path.read_text(encoding=encoding_of(path))
+    except UnicodeDecodeError as e:
+        raise BadInput("The file is not a UTF-8 text. Save it as UTF-8, or paste the text.") from e
+    limits.current.check_text(text)
+    return text
+
+
+def trace_of(path: str) -> Trace:
+    """The trace in a file, which is measured before it is unpacked.
+
+    Raises:
+        BadInput: it is too large, or no .npz.
+        BadTraceFile: it is too large when unpacked, or not a trace.
+    """
+    file = _uploaded(path, ".npz")
+    try:
+        most = limits.current.max_upload_mb
+        if (unpacked := _unpacked(file) / 1e6) > UNPACKED * most:
+            raise BadTraceFile(
+                f"{unpacked:,.1f} MB when unpacked; at most {UNPACKED * most:,} MB are opened here, {UNPACKED} times "
+                f"the {most:,} MB that a file may have. Export a shorter run, or run the app yourself with "
+                "--max-upload-mb."
+            )
+        trace = Trace.load(file)
+        if not _has_our_policy(trace):
+            raise BadTraceFile("Its policy is none of this app; open it with the version that made it.")
+        return trace
+    except BadTraceFile as e:
+        raise BadTraceFile(f"{file.name}: {e}") from e
+
+
+def _unpacked(file: Path) -> int:
+    """How many bytes a file says that it has when it is unpacked; no more of them are ever read."""
+    try:
+        with zipfile.ZipFile(file) as packed:
+            return sum(entry.file_size for entry in packed.infolist())
+    except UNREADABLE as e:
+        raise BadTraceFile("This is not a trace (.npz) saved by this app; export it again.") from e
+
+
+def _has_our_policy(trace: Trace) -> bool:
+    """Whether there is such a policy with such settings; if so, nothing of its name was made up by a stranger."""
+    said = trace.policy
+    if said.key == Oracle.key:
+        return said == PolicySettings(Oracle.key, Oracle.label, Oracle.scope, said.budget)
+    try:
+        return said == settings_of(make_policy(said.key, said.budget, **said.settings))
+    except (BadInput, TypeError):
+        return False
+
+
+def _uploaded(file: str, suffix: str) -> Path:
+    path = Path(file)
+    if path.suffix.lower() != suffix:
+        raise BadInput(f"{path.name} is not a {suffix} file, and no other is opened here.")
+    limits.current.check_file(path)
+    return path
