@@ -29,7 +29,7 @@ from core.experiments.growing_csv import GrowingCsv
 from core.experiments.records import LABELS, Point, Record, budget_sentences, points
 from core.experiments.zeroscrolls import TASKS, read_examples
 from core.loading.load import load_model
-from core.measures.metrics import perplexity
+from core.measures.costs import perplexity
 from core.model.registry import DEFAULT_MODEL
 from core.policies import POLICIES, make_policy
 from core.texts import read_text

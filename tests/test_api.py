@@ -79,7 +79,7 @@ def test_trace_is_what_replay_finds(client: Client, talker, key: str, budget: in
     assert (answer["evicted_at"][0][0][-1] == NEVER) == (trace.evicted_at[0, 0, -1] == NEVER)
     assert answer["nll"][0] is None
     np.testing.assert_allclose(answer["nll"][1:], trace.nll[1:], rtol=1e-4)
-    assert answer["perplexity"] == pytest.approx(core.measures.metrics.perplexity(trace), rel=1e-4)
+    assert answer["perplexity"] == pytest.approx(core.measures.costs.perplexity(trace), rel=1e-4)
     assert (answer["pieces"], answer["prompt_length"]) == (list(trace.tokens.pieces), len(TEXT))
     assert (answer["policy"]["key"], answer["policy"]["budget"]) == (key, budget)
     assert answer["policy"]["settings"] == settings

@@ -1,4 +1,4 @@
-"""Figures, sentences, findings and metrics, on traces small enough to check by hand."""
+"""Figures, sentences, findings and measures, on traces small enough to check by hand."""
 
 import json
 from dataclasses import replace
@@ -9,7 +9,7 @@ from traces import HOSTILE, random_trace, trace_of
 
 from core.errors import BadInput
 from core.experiments.records import Point
-from core.measures import metrics
+from core.measures import costs, survival
 from core.trace import NEVER, PolicySettings
 from viz.figures.figures import LONGEST_LIFE, head_figure, retention_figure, sweep_figure, token_figure
 from viz.words.findings import findings, findings_html
@@ -19,19 +19,19 @@ from viz.words.sentences import life, why
 BY_HAND = trace_of([[[NEVER, 2, 3, 4, NEVER]], [[2, 3, NEVER, 4, NEVER]]], ("The", " harbour", " light", ",", " the"))
 
 
-def test_metrics_by_hand() -> None:
-    assert metrics.perplexity(BY_HAND) == pytest.approx(np.e)
-    assert metrics.lifespan(BY_HAND).tolist() == [[[5, 1, 1, 1, 1]], [[2, 2, 3, 1, 1]]]
-    assert metrics.kept_to_the_end(BY_HAND)[:, 0, 0].tolist() == [True, False]
+def test_measures_by_hand() -> None:
+    assert costs.perplexity(BY_HAND) == pytest.approx(np.e)
+    assert survival.lifespan(BY_HAND).tolist() == [[[5, 1, 1, 1, 1]], [[2, 2, 3, 1, 1]]]
+    assert survival.kept_to_the_end(BY_HAND)[:, 0, 0].tolist() == [True, False]
     # after step 4 four rows are kept; tokens 0 and 2 are not among the last two positions
-    assert metrics.not_recent_share(BY_HAND, 4) == 0.5
-    assert metrics.longest_lived(BY_HAND) == metrics.LongestLived(4, 1.0)
+    assert survival.not_recent_share(BY_HAND, 4) == 0.5
+    assert survival.longest_lived(BY_HAND) == survival.LongestLived(4, 1.0)
 
 
 def test_a_window_keeps_nothing_old() -> None:
     n, budget = 9, 3
     window = trace_of([[[p + budget if p + budget < n else NEVER for p in range(n)]]], ("x",) * n, "window", budget)
-    assert all(metrics.not_recent_share(window, step) == 0 for step in range(n))
+    assert all(survival.not_recent_share(window, step) == 0 for step in range(n))
 
 
 def test_why_says_when_and_why() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from traces import HOSTILE, random_trace, tokens_of, trace_of
 
-from core.measures import kinds, metrics
+from core.measures import kinds, survival, tables
 from core.measures.kinds import (
     CAPITALISED,
     CLOSING_BRACKET,
@@ -135,11 +135,11 @@ def test_lives_by_hand() -> None:
         kinds.KindLife(OTHER_WORD, 2, 1.75, 0.25),
         kinds.KindLife(kinds.ALL_TOKENS, 5, 1.8, 0.4),
     ]
-    assert kinds.kind_rows([trace])[1] == {
+    assert tables.kind_rows([trace])[1] == {
         **{"policy": "TOVA", "budget": 2, "kind": FUNCTION_WORD, "tokens": 2},
         **{"mean steps kept": 2.25, "kept to the end": 0.75},
     }
-    longest = kinds.longest_lived_rows(trace, 3)
+    longest = tables.longest_lived_rows(trace, 3)
     assert [row["position"] for row in longest] == [0, 2, 1]
     assert longest[1] == {
         **{"position": 2, "token": " light", "kind": OTHER_WORD, "mean steps kept": 2.0, "of steps": 3},
@@ -150,7 +150,7 @@ def test_lives_by_hand() -> None:
 @pytest.mark.parametrize("groups", [1, 2])
 def test_lives_on_random_traces(groups: int) -> None:
     trace = random_trace(8, groups=groups)
-    spans, of_kind = metrics.lifespan(trace), kinds_of(list(trace.tokens.pieces))
+    spans, of_kind = survival.lifespan(trace), kinds_of(list(trace.tokens.pieces))
     for life in kinds.lives_of_kinds(trace)[:-1]:
         own = [float(spans[..., p].mean()) for p, kind in enumerate(of_kind) if kind == life.kind]
         assert (life.tokens, life.steps) == (len(own), pytest.approx(np.mean(own)))

@@ -14,6 +14,7 @@ from traces import HOSTILE, random_trace, tokens_of, trace_of
 
 from core.errors import BadInput
 from core.measures import kinds, survival
+from core.measures.overlap import layer_overlap
 from core.trace import NEVER
 from viz.figures import measures
 from viz.figures.lives import lives_html, small_lives
@@ -158,9 +159,7 @@ def test_small_lives_of_a_long_run_stay_small_and_true() -> None:
 
 
 def test_overlaps_are_the_measures() -> None:
-    assert np.asarray(measures.layer_overlap_figure(TWO[0]).data[0].z) == pytest.approx(
-        survival.layer_overlap(TWO[0]), rel=1e-6
-    )
+    assert np.asarray(measures.layer_overlap_figure(TWO[0]).data[0].z) == pytest.approx(layer_overlap(TWO[0]), rel=1e-6)
     figure = measures.trace_overlap_figure(TWO)
     assert figure.layout.xaxis.ticktext == ("TOVA<br>budget 8", "TOVA<br>budget 12")
     with pytest.raises(BadInput):

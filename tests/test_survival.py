@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from traces import random_trace, tokens_of, trace_of
 
 from core.errors import BadInput
-from core.measures import metrics, survival
+from core.measures import survival, tables
+from core.measures.overlap import head_overlap, layer_overlap, trace_overlap
 from core.trace import NEVER, Trace
 
 PIECES = ("The", " harbour", " light", ",", " the")
@@ -37,7 +38,7 @@ def test_recency_by_hand() -> None:
 def test_recency_is_the_complement_of_what_is_not_recent(trace: Trace) -> None:
     share = survival.recent_share(trace)
     for step in range(len(trace)):
-        assert share[:, step].mean() == pytest.approx(1 - metrics.not_recent_share(trace, step))
+        assert share[:, step].mean() == pytest.approx(1 - survival.not_recent_share(trace, step))
 
 
 def test_recency_of_window_and_of_the_full_model_is_whole() -> None:
@@ -76,7 +77,7 @@ def test_windows_ages_are_uniform() -> None:
 def test_early_tokens() -> None:
     assert survival.early_steps_kept(BY_HAND).tolist() == [[5, 1, 1, 1, 1], [2, 2, 3, 1, 1]]
     assert survival.early_steps_kept(random_trace(1, groups=2)).shape == (3, survival.N_EARLY)
-    first = survival.early_rows([BY_HAND])[0]
+    first = tables.early_rows([BY_HAND])[0]
     assert first == {
         **{"policy": "TOVA", "budget": 2, "position": 0, "token": "The", "mean steps kept": 3.5, "of steps": 5},
         **{"kept to the end by": 1, "of deciders": 2},
@@ -136,56 +137,56 @@ def jaccard(one: Trace, a: tuple[int, int], other: Trace, b: tuple[int, int], st
 def test_overlap_by_hand() -> None:
     # {0, 2} and {1, 2}; {0, 3} and {2, 3}; {0, 4} and {2, 4}
     third = pytest.approx(1 / 3)
-    assert survival.layer_overlap(BY_HAND).tolist() == [[1, third], [third, 1]]
-    [row] = survival.layer_overlap_rows(BY_HAND)
+    assert layer_overlap(BY_HAND).tolist() == [[1, third], [third, 1]]
+    [row] = tables.layer_overlap_rows(BY_HAND)
     assert row == {"policy": "TOVA", "budget": 2, "layer": 1, "other layer": 0, "overlap (Jaccard)": third}
 
 
 def test_overlap_of_layers_heads_and_runs_on_random_traces() -> None:
     trace, start = random_trace(5, layers=2, groups=2, n=20, budget=4), 4
-    heads = survival.head_overlap(trace)
+    heads = head_overlap(trace)
     assert heads[1, 0, 1] == pytest.approx(jaccard(trace, (1, 0), trace, (1, 1), start))
     pairs = [jaccard(trace, (0, a), trace, (1, b), start) for a in range(2) for b in range(2)]
-    assert survival.layer_overlap(trace)[0, 1] == pytest.approx(np.mean(pairs))
+    assert layer_overlap(trace)[0, 1] == pytest.approx(np.mean(pairs))
 
     same = tokens_of(trace.tokens.pieces)
     whole = replace(random_trace(6, layers=2, n=20, budget=7), tokens=same)
-    overlap = survival.trace_overlap([trace, whole])
+    overlap = trace_overlap([trace, whole])
     mixed = [jaccard(trace, (layer, g), whole, (layer, 0), 7) for layer in range(2) for g in range(2)]
     assert overlap[0, 1] == overlap[1, 0] == pytest.approx(np.mean(mixed))
     assert overlap[0, 0] == overlap[1, 1] == 1
-    assert survival.overlap_rows([trace, whole])[0]["overlap (Jaccard)"] == overlap[0, 1]
+    assert tables.overlap_rows([trace, whole])[0]["overlap (Jaccard)"] == overlap[0, 1]
 
 
 def test_runs_that_cannot_be_compared_are_refused() -> None:
     with pytest.raises(BadInput, match="different tokens"):
-        survival.trace_overlap([BY_HAND, random_trace(1)])
+        trace_overlap([BY_HAND, random_trace(1)])
     with pytest.raises(BadInput, match="numbers of layers"):
-        survival.trace_overlap([BY_HAND, trace_of([[[NEVER] * 5]], PIECES, budget=5)])
+        trace_overlap([BY_HAND, trace_of([[[NEVER] * 5]], PIECES, budget=5)])
     with pytest.raises(BadInput, match="at least one"):
-        survival.trace_overlap([])
+        trace_overlap([])
 
 
 def test_rows_are_plain_and_agree_with_the_arrays() -> None:
     traces = [RANDOM[0], full_of(7)]
-    recency = survival.recency_rows(traces)
+    recency = tables.recency_rows(traces)
     assert len(recency) == 3 + 1
     assert recency[1]["recent at the end"] == survival.recent_share(RANDOM[0])[1, -1]
-    ages = survival.age_rows([BY_HAND])
+    ages = tables.age_rows([BY_HAND])
     assert [row["age"] for row in ages] == [0, 1, 2, 3, 4] and ages[-1]["up to this age"] == pytest.approx(1)
-    lives = survival.survival_rows(traces)
+    lives = tables.survival_rows(traces)
     assert {row["age"] for row in lives if row["budget"] == 8} <= {1, 2, 4, 8, 16, 32}
     assert lives[2]["layer"] is None and lives[2]["still kept"] == survival.survival(RANDOM[0]).overall[4]
-    steps = survival.recency_step_rows([BY_HAND])
+    steps = tables.recency_step_rows([BY_HAND])
     assert [row["recent, mean over layers"] for row in steps] == [0.75, 0.75, 0.5]
     assert (steps[1]["step"], steps[1]["lowest layer"], steps[1]["highest layer"]) == (3, 0.5, 1)
-    early = survival.early_layer_rows([BY_HAND])
+    early = tables.early_layer_rows([BY_HAND])
     assert [row["mean steps kept"] for row in early if row["layer"] == 1] == [2, 2, 3, 1, 1]
-    heads = survival.head_overlap_rows(RANDOM[1])
+    heads = tables.head_overlap_rows(RANDOM[1])
     assert [(row["layer"], row["KV head"], row["other"]) for row in heads] == [(0, 1, 0), (1, 1, 0), (2, 1, 0)]
-    assert heads[2]["overlap (Jaccard)"] == survival.head_overlap(RANDOM[1])[2, 1, 0]
-    assert survival.head_overlap_rows(BY_HAND) == []
-    life = survival.life_rows(BY_HAND, 1)
+    assert heads[2]["overlap (Jaccard)"] == head_overlap(RANDOM[1])[2, 1, 0]
+    assert tables.head_overlap_rows(BY_HAND) == []
+    life = tables.life_rows(BY_HAND, 1)
     assert [(row["steps kept"], row["evicted at step"]) for row in life] == [
         (2, 2),
         (2, 3),
@@ -193,7 +194,7 @@ def test_rows_are_plain_and_agree_with_the_arrays() -> None:
         (1, 4),
         (1, None),
     ]
-    assert [row["KV head"] for row in survival.life_rows(RANDOM[1], 0)] == [0] * 40 + [1] * 40
+    assert [row["KV head"] for row in tables.life_rows(RANDOM[1], 0)] == [0] * 40 + [1] * 40
     plain = (str, int, float, type(None))
     every = (*recency, *ages, *lives, *steps, *early, *heads, *life)
     assert all(type(value) in plain for row in every for value in row.values())

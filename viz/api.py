@@ -18,8 +18,7 @@ from pydantic import ValidationError, validate_call
 
 from core.errors import BadInput
 from core.experiments.records import Point, budget_sentences, points
-from core.measures import metrics
-from core.measures.costs import Cost, costs
+from core.measures.costs import Cost, costs, perplexity
 from core.model.registry import DEFAULT_MODEL
 from core.policies import POLICIES, Policy, make_policy
 from core.store import Stored, TraceStore
@@ -233,7 +232,7 @@ def trace_answer(trace: Trace, file: bool) -> TraceAnswer:
         pieces=list(trace.tokens.pieces),
         evicted_at=trace.evicted_at.tolist(),
         nll=_numbers(trace.nll),
-        perplexity=_numbers(np.asarray(metrics.perplexity(trace))),
+        perplexity=_numbers(np.asarray(perplexity(trace))),
         file=FileData(path=write_trace(trace, new_folder())).model_dump() if file else None,
     )
 

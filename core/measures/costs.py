@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.measures.metrics import perplexity
 from core.trace import Bools, Floats, PolicySettings, Trace
 
 ROW_BYTES_LLAMA_2_7B = 2 * 32 * 32 * 128 * 2  # key and value, layers, KV heads, head size, bytes of a 16-bit number
@@ -33,6 +32,11 @@ class Comparison:
 
     def __len__(self) -> int:
         return len(self.full)
+
+
+def perplexity(trace: Trace) -> float:
+    """The exponential of the mean nats per token; the first token has no prediction and does not count."""
+    return float(np.exp(np.mean(trace.nll[1:], dtype=np.float64)))
 
 
 def delta_nll(comparison: Comparison) -> Floats:

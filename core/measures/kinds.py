@@ -6,7 +6,7 @@ They rest on Unicode's properties of characters, so they mean the same in other 
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -17,8 +17,7 @@ import regex  # type: ignore[import-untyped]
 from bm25s import stopwords  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from core.measures import metrics
-from core.measures.survival import Row
+from core.measures.survival import kept_to_the_end, lifespan
 from core.trace import Tokens, Trace
 
 POSSESSIVE, CLOSING_QUOTE, CURRENCY = "possessive ending", "closing quote", "currency sign"
@@ -235,45 +234,11 @@ def lives_of_kinds(trace: Trace) -> list[KindLife]:
     As in the paper's tables, a token still there at the end counts with the steps it was kept for up to then.
     """
     kinds = kinds_of(trace.tokens)
-    steps = metrics.lifespan(trace).mean(axis=(0, 1), dtype=np.float64)
-    kept = metrics.kept_to_the_end(trace).mean(axis=(0, 1))
+    steps = lifespan(trace).mean(axis=(0, 1), dtype=np.float64)
+    kept = kept_to_the_end(trace).mean(axis=(0, 1))
     lives = []
     for kind in (*KINDS, ALL_TOKENS):
         of_kind = np.ones(len(kinds), bool) if kind == ALL_TOKENS else kinds == _INDEX[kind]
         if of_kind.any():
             lives.append(KindLife(kind, int(of_kind.sum()), float(steps[of_kind].mean()), float(kept[of_kind].mean())))
     return lives
-
-
-def kind_rows(traces: Sequence[Trace]) -> list[Row]:
-    """One row per run and kind of token, and one of all tokens: how many, and how long they were kept."""
-    return [
-        {
-            "policy": trace.policy.label,
-            "budget": trace.policy.budget,
-            "kind": life.kind,
-            "tokens": life.tokens,
-            "mean steps kept": life.steps,
-            "kept to the end": life.kept_to_the_end,
-        }
-        for trace in traces
-        for life in lives_of_kinds(trace)
-    ]
-
-
-def longest_lived_rows(trace: Trace, count: int = 20) -> list[Row]:
-    """The tokens that were kept longest, in the mean over deciders; the longest first, ties to the earliest."""
-    kinds, kept = kinds_of(trace.tokens), metrics.kept_to_the_end(trace)
-    steps = metrics.lifespan(trace).mean(axis=(0, 1), dtype=np.float64)
-    return [
-        {
-            "position": position,
-            "token": trace.tokens.pieces[position],
-            "kind": KINDS[kinds[position]],
-            "mean steps kept": float(steps[position]),
-            "of steps": len(trace) - position,
-            "kept to the end by": int(kept[..., position].sum()),
-            "of deciders": kept[..., position].size,
-        }
-        for position in np.argsort(-steps, kind="stable")[:count].tolist()
-    ]

@@ -1,24 +1,33 @@
-"""What kind of rows survive: their ages, the early tokens, survival curves, and how far deciders agree.
+"""Which rows survive, and for how long: lifespans, recency, ages, the early tokens, survival curves. numpy only."""
 
-Pure functions from traces to numbers; numpy only. The `…_rows` functions give the same numbers as plain rows, for a
-table or a file.
-"""
-
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import BadInput
-from core.measures import metrics
-from core.trace import NEVER, Trace
+from core.trace import NEVER, Bools, Floats, Trace
 
-Row: TypeAlias = dict[str, Any]
 Reals: TypeAlias = NDArray[np.float64]
 
+N_BEGINNING = 4  # tokens that count as the beginning of a text: as many as StreamingLLM calls sinks
 N_EARLY = 26  # positions 0 … 25, as in figure 9 of Oren et al. 2024
+
+
+def lifespan(trace: Trace) -> Floats:
+    """(layers, groups, n) float32: for how many steps each token was kept, its own included.
+
+    A token that is still there counts up to the last step, so the lifespans of recent tokens are cut short.
+    """
+    n = len(trace)
+    position = np.arange(n)
+    return (np.minimum(trace.evicted_at, n) - position).astype(np.float32)
+
+
+def kept_to_the_end(trace: Trace) -> Bools:
+    """(layers, groups, n): never evicted."""
+    kept: Bools = trace.evicted_at == NEVER
+    return kept
 
 
 def at_work_from(trace: Trace) -> int:
@@ -29,17 +38,30 @@ def at_work_from(trace: Trace) -> int:
     return min(max(trace.policy.budget, cut), len(trace) - 1)
 
 
+def not_recent_share(trace: Trace, step: int) -> float:
+    """The share of the rows kept after this step that are not among the most recent `budget` positions.
+
+    The paper (section 7.3) reports 73–76 % recent tokens without defining recent; this is our definition. 0 for the
+    full model, whose budget is the whole text.
+    """
+    kept = trace.kept(step)
+    if trace.policy.budget is None:
+        return 0.0
+    old = np.arange(len(trace)) <= step - trace.policy.budget
+    return float(kept[..., old].sum() / max(kept.sum(), 1))
+
+
 def recent_share(trace: Trace) -> Reals:
     """(layers, n): after each step, the share of a layer's kept rows that are among the last `budget` positions.
 
-    The complement of `metrics.not_recent_share`, for every layer and step; 1 for the full model.
+    The complement of `not_recent_share`, for every layer and step; 1 for the full model.
     """
     layers, _, n = trace.evicted_at.shape
     if trace.policy.budget is None:
         return np.ones((layers, n))
     position, gone = np.arange(n), np.minimum(trace.evicted_at, n)
-    kept = _running(position, gone).sum(axis=1)
-    recent = _running(position, np.minimum(gone, position + trace.policy.budget)).sum(axis=1)
+    kept = running(position, gone).sum(axis=1)
+    recent = running(position, np.minimum(gone, position + trace.policy.budget)).sum(axis=1)
     share: Reals = 1 - (kept - recent) / np.maximum(kept, 1)
     return share
 
@@ -58,15 +80,32 @@ def age_distribution(trace: Trace) -> Reals:
     n, start = len(trace), at_work_from(trace)
     position, gone = np.arange(n), np.minimum(trace.evicted_at, n)
     youngest = np.maximum(start - position, 0)
-    rows = _running(youngest, np.maximum(gone - position, youngest)).sum(axis=1)
+    rows = running(youngest, np.maximum(gone - position, youngest)).sum(axis=1)
     share: Reals = rows / np.maximum(rows.sum(axis=1, keepdims=True), 1)
     return share
 
 
 def early_steps_kept(trace: Trace) -> Reals:
     """(layers, `N_EARLY` or n): for how many steps the first tokens were kept, the mean over a layer's groups."""
-    steps: Reals = metrics.lifespan(trace)[..., :N_EARLY].mean(axis=1, dtype=np.float64)
+    steps: Reals = lifespan(trace)[..., :N_EARLY].mean(axis=1, dtype=np.float64)
     return steps
+
+
+@dataclass(frozen=True)
+class LongestLived:
+    """A token and for how many steps it was kept, averaged over all deciders."""
+
+    position: int
+    steps: float
+
+
+def longest_lived(trace: Trace) -> LongestLived | None:
+    """The token that was kept longest and is not among the first `N_BEGINNING`; None if there is no such token."""
+    if len(trace) <= N_BEGINNING:
+        return None
+    mean = lifespan(trace).mean(axis=(0, 1))
+    position = N_BEGINNING + int(mean[N_BEGINNING:].argmax())
+    return LongestLived(position, float(mean[position]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,70 +154,7 @@ def median_age(kept: Reals) -> int | None:
     return int(below[0]) if len(below) else None
 
 
-def layer_overlap(trace: Trace) -> Reals:
-    """(layers, layers): how far two layers keep the same tokens.
-
-    The Jaccard index, tokens kept by both over tokens kept by either, averaged over the steps at which the policy is
-    at work; of layers with several KV heads, the mean over all pairs of one head of each.
-    """
-    layers, groups, _ = trace.evicted_at.shape
-    every_head = _gone(trace).reshape(layers * groups, len(trace))
-    overlap = _overlaps(every_head, at_work_from(trace)).reshape(layers, groups, layers, groups)
-    mean: Reals = overlap.mean(axis=(1, 3))
-    return mean
-
-
-def head_overlap(trace: Trace) -> Reals:
-    """(layers, groups, groups): how far two KV heads of a layer keep the same tokens; as in `layer_overlap`."""
-    return np.array([_overlaps(layer, at_work_from(trace)) for layer in _gone(trace)])
-
-
-def trace_overlap(traces: Sequence[Trace]) -> Reals:
-    """(traces, traces): how far two runs over the same tokens keep the same of them, in the mean over layers.
-
-    The Jaccard index over the steps at which all policies that have a budget are at work. A layer that decides as one
-    is compared with each KV head of one that does not. Runs with different budgets can at most agree to the ratio of
-    their budgets.
-
-    Raises:
-        BadInput: no traces, other tokens, or another number of layers.
-    """
-    if not traces:
-        raise BadInput("Nothing to compare: choose at least one run.")
-    first = traces[0]
-    for trace in traces:
-        if not np.array_equal(trace.tokens.ids, first.tokens.ids):
-            raise BadInput("These runs are over different tokens, so what they keep cannot be compared.")
-        if len(trace.evicted_at) != len(first.evicted_at):
-            raise BadInput("These runs are of models with different numbers of layers.")
-    start = max((at_work_from(trace) for trace in traces if trace.policy.budget is not None), default=0)
-    # Only a layer's own groups are compared, the same group of both or one with all.
-    groups = max(trace.evicted_at.shape[1] for trace in traces)
-    shape = (len(first.evicted_at), groups, len(first))
-    gone = np.stack([np.broadcast_to(np.minimum(trace.evicted_at, len(first)), shape) for trace in traces])
-    return np.array([_jaccard(one, gone, start).mean(axis=(-2, -1)) for one in gone])
-
-
-def _gone(trace: Trace) -> NDArray[np.int32]:
-    """(layers, groups, n): the step from which on a token is no longer there; n if it stays."""
-    return np.minimum(trace.evicted_at, np.int32(len(trace)))
-
-
-def _overlaps(gone: NDArray[np.int32], start: int) -> Reals:
-    """(deciders, deciders), the Jaccard index of every two whose rows are gone at these steps (deciders, n)."""
-    return np.array([_jaccard(one, gone, start) for one in gone])
-
-
-def _jaccard(one: NDArray[np.int32], others: NDArray[np.int32], start: int) -> Reals:
-    """(…): how far one decider and others, whose rows are gone at these steps (…, n), agree after step start and on."""
-    position = np.arange(others.shape[-1])
-    both = _running(position, np.minimum(one, others))[..., start:]
-    either = _running(position, np.maximum(one, others))[..., start:]
-    mean: Reals = np.where(either > 0, both / np.maximum(either, 1), 1.0).mean(axis=-1)
-    return mean
-
-
-def _running(start: NDArray[Any], stop: NDArray[Any]) -> NDArray[np.int64]:
+def running(start: NDArray[Any], stop: NDArray[Any]) -> NDArray[np.int64]:
     """(…, n): how many of the n intervals [start, stop), with bounds (…, n) in 0 … n, contain 0, 1, … n - 1."""
     n = stop.shape[-1]
     row = np.arange(stop.size // n)[:, None] * (n + 1)
@@ -187,155 +163,3 @@ def _running(start: NDArray[Any], stop: NDArray[Any]) -> NDArray[np.int64]:
     ended = np.bincount((row + stop.reshape(-1, n)).ravel(), minlength=size)
     counts: NDArray[np.int64] = (begun - ended).reshape(-1, n + 1).cumsum(axis=1)[:, :n].reshape(stop.shape)
     return counts
-
-
-def recency_rows(traces: Sequence[Trace]) -> list[Row]:
-    """One row per run and layer: the share of recent rows, in the mean over steps and after the last."""
-    return [
-        _run(trace) | {"layer": layer, "recent, mean over steps": float(mean), "recent at the end": float(last)}
-        for trace in traces
-        for layer, (mean, last) in enumerate(zip(mean_recent_share(trace), recent_share(trace)[:, -1], strict=True))
-    ]
-
-
-def recency_step_rows(traces: Sequence[Trace]) -> list[Row]:
-    """One row per run and step at which the policy is at work: the mean share of recent rows, and over which layers."""
-    rows = []
-    for trace in traces:
-        share, start = recent_share(trace), at_work_from(trace)
-        rows += [
-            _run(trace)
-            | {
-                "step": step,
-                "recent, mean over layers": float(share[:, step].mean()),
-                "lowest layer": float(share[:, step].min()),
-                "highest layer": float(share[:, step].max()),
-            }
-            for step in range(start, len(trace))
-        ]
-    return rows
-
-
-def age_rows(traces: Sequence[Trace]) -> list[Row]:
-    """One row per run and age up to the oldest: the share of kept rows of this age, in the mean over layers."""
-    rows = []
-    for trace in traces:
-        share = age_distribution(trace).mean(axis=0)
-        up_to = np.cumsum(share)
-        oldest = int(np.flatnonzero(share)[-1])
-        rows += [
-            _run(trace) | {"age": age, "share of kept rows": float(share[age]), "up to this age": float(up_to[age])}
-            for age in range(oldest + 1)
-        ]
-    return rows
-
-
-def early_rows(traces: Sequence[Trace]) -> list[Row]:
-    """One row per run and early position: for how many of its steps the token was kept, and by how many to the end."""
-    rows = []
-    for trace in traces:
-        steps, kept = early_steps_kept(trace).mean(axis=0), metrics.kept_to_the_end(trace)
-        rows += [
-            _run(trace)
-            | {
-                "position": position,
-                "token": trace.tokens.pieces[position],
-                "mean steps kept": float(mean),
-                "of steps": len(trace) - position,
-                "kept to the end by": int(kept[..., position].sum()),
-                "of deciders": kept[..., position].size,
-            }
-            for position, mean in enumerate(steps)
-        ]
-    return rows
-
-
-def early_layer_rows(traces: Sequence[Trace]) -> list[Row]:
-    """One row per run, layer and early position: for how many steps the layer kept the token."""
-    return [
-        _run(trace)
-        | {
-            "layer": layer,
-            "position": position,
-            "token": trace.tokens.pieces[position],
-            "mean steps kept": float(mean),
-            "of steps": len(trace) - position,
-        }
-        for trace in traces
-        for layer, steps in enumerate(early_steps_kept(trace))
-        for position, mean in enumerate(steps)
-    ]
-
-
-def life_rows(trace: Trace, layer: int) -> list[Row]:
-    """One row per token and group of a layer: when the token was evicted (None: never) and for how long it was kept."""
-    steps = metrics.lifespan(trace)[layer]
-    return [
-        _run(trace)
-        | {
-            "layer": layer,
-            "KV head": group if trace.policy.scope == "kv_head" else None,
-            "position": position,
-            "token": trace.tokens.pieces[position],
-            "steps kept": int(steps[group, position]),
-            "evicted at step": None if at == NEVER else at,
-        }
-        for group, life in enumerate(trace.evicted_at[layer].tolist())
-        for position, at in enumerate(life)
-    ]
-
-
-def survival_rows(traces: Sequence[Trace]) -> list[Row]:
-    """One row per run, layer (None: all of them) and age, the ages 1, 2, 4, … and the budget."""
-    rows = []
-    for trace in traces:
-        curves, n = survival(trace), len(trace)
-        ages = {2**power for power in range(n.bit_length())} | {trace.policy.budget or 0}
-        for layer, kept in [(None, curves.overall), *enumerate(curves.by_layer)]:
-            rows += [
-                _run(trace) | {"layer": layer, "age": age, "still kept": float(kept[age])}
-                for age in sorted(ages)
-                if 0 < age < n and not np.isnan(kept[age])
-            ]
-    return rows
-
-
-def overlap_rows(traces: Sequence[Trace]) -> list[Row]:
-    """One row per two runs over the same tokens: how far they keep the same of them.
-
-    Raises:
-        BadInput: as `trace_overlap`.
-    """
-    overlap = trace_overlap(traces)
-    return [
-        {"one": str(one.policy), "other": str(other.policy), "overlap (Jaccard)": float(overlap[i, j])}
-        for i, one in enumerate(traces)
-        for j, other in enumerate(traces)
-        if i < j
-    ]
-
-
-def layer_overlap_rows(trace: Trace) -> list[Row]:
-    """One row per two layers: how far they keep the same tokens."""
-    overlap = layer_overlap(trace)
-    return [
-        _run(trace) | {"layer": i, "other layer": j, "overlap (Jaccard)": float(overlap[i, j])}
-        for i in range(len(overlap))
-        for j in range(i)
-    ]
-
-
-def head_overlap_rows(trace: Trace) -> list[Row]:
-    """One row per two KV heads of a layer: how far they keep the same tokens; none if its layers decide as one."""
-    overlap = head_overlap(trace)
-    layers, groups, _ = overlap.shape
-    return [
-        _run(trace) | {"layer": layer, "KV head": i, "other": j, "overlap (Jaccard)": float(overlap[layer, i, j])}
-        for layer in range(layers)
-        for i in range(groups)
-        for j in range(i)
-    ]
-
-
-def _run(trace: Trace) -> Row:
-    return {"policy": trace.policy.label, "budget": trace.policy.budget}

@@ -12,7 +12,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from core.experiments.records import BASELINE, FULL, LABELS, Point
-from core.measures import metrics
+from core.measures.survival import lifespan
 from core.trace import NEVER, Floats, Trace
 from viz.words.lesson_words import Language
 from viz.words.say import named, policy_name, say
@@ -122,7 +122,7 @@ def token_figure(trace: Trace, position: int, language: Language = "en") -> go.F
     """One token's life: for how many steps each layer (and KV head) kept it."""
     evicted_at = trace.evicted_at[..., position].T
     groups, layers = evicted_at.shape
-    steps = metrics.lifespan(trace)[..., position].T
+    steps = lifespan(trace)[..., position].T
 
     def fate(at: int) -> str:
         if at == NEVER:

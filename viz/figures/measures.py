@@ -13,7 +13,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from core.measures import kinds, metrics, survival
+from core.measures import kinds, survival
+from core.measures.overlap import head_overlap, layer_overlap, trace_overlap
 from core.measures.survival import Reals
 from core.trace import Trace
 from viz.figures.figures import INK, JUST_EVICTED, KEPT, styled, with_legend
@@ -325,7 +326,7 @@ def paper_budget(budget: int) -> int:
 
 def layer_overlap_figure(trace: Trace, language: Language = "en") -> go.Figure:
     """How far any two layers keep the same tokens."""
-    overlap = survival.layer_overlap(trace)
+    overlap = layer_overlap(trace)
     names = [say(language, "layer {layer}", layer=layer) for layer in range(len(overlap))]
     title = f"{_name(trace, language)}<br>{say(language, 'agreement of its layers')}"
     return _overlap_figure(overlap, names, title, language)
@@ -333,7 +334,7 @@ def layer_overlap_figure(trace: Trace, language: Language = "en") -> go.Figure:
 
 def head_overlap_figure(trace: Trace, layer: int, language: Language = "en") -> go.Figure:
     """How far any two KV heads of a layer keep the same tokens."""
-    overlap = survival.head_overlap(trace)[layer]
+    overlap = head_overlap(trace)[layer]
     names = [say(language, "KV head {group}", group=head) for head in range(len(overlap))]
     of_layer = say(language, "agreement of the KV heads of layer {layer}", layer=layer)
     return _overlap_figure(overlap, names, f"{_name(trace, language)}<br>{of_layer}", language)
@@ -345,7 +346,7 @@ def trace_overlap_figure(traces: Sequence[Trace], language: Language = "en") -> 
     Raises:
         BadInput: the runs are over different tokens or have different numbers of layers.
     """
-    overlap, names = survival.trace_overlap(traces), run_names(traces, language)
+    overlap, names = trace_overlap(traces), run_names(traces, language)
     short = run_names(traces, language, in_lines=True)
     return _overlap_figure(overlap, names, say(language, "Agreement of the runs"), language, short)
 
@@ -423,7 +424,7 @@ def run_names(traces: Sequence[Trace], language: Language = "en", *, in_lines: b
 
 def first_token_kept(trace: Trace, language: Language = "en") -> str:
     """Where the first token is kept to the end, such as “28 of 30 layers”."""
-    kept = metrics.kept_to_the_end(trace)[:, :, 0]
+    kept = survival.kept_to_the_end(trace)[:, :, 0]
     held = "{kept} of {all} KV heads" if trace.policy.scope == "kv_head" else "{kept} of {all} layers"
     return say(language, held, kept=int(kept.sum()), all=kept.size)
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from core.experiments.haystack import CHRONICLE
-from core.measures import metrics
+from core.measures.costs import perplexity
+from core.measures.survival import N_BEGINNING, lifespan, not_recent_share
 from core.trace import NEVER, Trace
 from viz.maps.payload import Moment, Payload, payload
 from viz.words.lesson_words import LABELS, LESSON, Language
@@ -22,7 +23,7 @@ FOLDER = Path(__file__).parent / "traces"
 POLICIES = ("full", "window", "window+i", "h2o", "tova")
 BUDGET = 64
 PARAGRAPHS = 6  # of the chronicle
-N_SINK = metrics.N_BEGINNING  # as Window+i has it unless told otherwise
+N_SINK = N_BEGINNING  # as Window+i has it unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def _of_full() -> dict[str, str]:
     return {
         "full_step": f"{step}",
         "full_rows": f"{int(full.kept(step)[0].sum()):,}",
-        "full_perplexity": f"{metrics.perplexity(full):.1f}",
+        "full_perplexity": f"{perplexity(full):.1f}",
         "full_perplexity_next": _perplexity_after_the_first_evictions(full),
         "first_share": _percent(share[0]),
         "sink_share": _percent(share.sum()),
@@ -100,9 +101,9 @@ def _of_window() -> dict[str, str]:
     window = trace("window")
     return {
         "window_step": f"{STEPS[1].moment.step}",
-        "window_perplexity": f"{metrics.perplexity(window):.1f}",
+        "window_perplexity": f"{perplexity(window):.1f}",
         "window_perplexity_next": _perplexity_after_the_first_evictions(window),
-        "sinks_perplexity": f"{metrics.perplexity(trace('window+i')):.1f}",
+        "sinks_perplexity": f"{perplexity(trace('window+i')):.1f}",
     }
 
 
@@ -112,26 +113,26 @@ def _of_h2o() -> dict[str, str]:
     return {
         "h2o_recent": f"{BUDGET // 2}",
         "h2o_heads": f"{h2o.evicted_at.shape[1]}",
-        "h2o_old": _percent(metrics.not_recent_share(h2o, moment.step)),
+        "h2o_old": _percent(not_recent_share(h2o, moment.step)),
         "h2o_position": f"{position}",
         "h2o_token": quoted(h2o, position),
-        "h2o_steps": f"{metrics.lifespan(h2o)[..., position].mean():.0f}",
+        "h2o_steps": f"{lifespan(h2o)[..., position].mean():.0f}",
         "h2o_second": _percent((h2o.evicted_at[..., 1] == NEVER).mean()),
-        "h2o_perplexity": f"{metrics.perplexity(h2o):.1f}",
+        "h2o_perplexity": f"{perplexity(h2o):.1f}",
     }
 
 
 def _of_tova() -> dict[str, str]:
     tova, middle, end = trace("tova"), STEPS[4].moment, STEPS[5].moment
     held = end.position or 0
-    life = metrics.lifespan(tova).mean(axis=(0, 1))
+    life = lifespan(tova).mean(axis=(0, 1))
     stops = np.array(tova.tokens.pieces) == "."
     return {
         "tova_step": f"{middle.step}",
         "tova_first": f"{int(tova.kept(middle.step)[..., 0].sum())}",
         "tova_next": f"{int(tova.kept(middle.step)[..., 1:N_SINK].any(axis=-1).sum())}",
-        "tova_perplexity": f"{metrics.perplexity(tova):.1f}",
-        "tova_recent": _percent(1 - metrics.not_recent_share(tova, end.step)),
+        "tova_perplexity": f"{perplexity(tova):.1f}",
+        "tova_recent": _percent(1 - not_recent_share(tova, end.step)),
         "held_token": quoted(tova, held),
         "held_steps": f"{end.step - held}",
         "held_layers": f"{int(tova.kept(end.step)[..., held].sum())}",
@@ -166,8 +167,8 @@ def lesson_html(step: int, language: Language) -> str:
 def _perplexities(step: int, caption: str) -> str:
     """A bar for every policy met so far; that of the step is marked."""
     met = list(dict.fromkeys(shown.policy for shown in STEPS[: step + 1]))
-    values = {policy: metrics.perplexity(trace(policy)) for policy in met}
-    worst = max(metrics.perplexity(trace(policy)) for policy in POLICIES)
+    values = {policy: perplexity(trace(policy)) for policy in met}
+    worst = max(perplexity(trace(policy)) for policy in POLICIES)
     bars = "".join(
         f"<div{' aria-current=true' if policy == STEPS[step].policy else ''}>"
         f"<dt>{escape(_name(policy))}</dt>"

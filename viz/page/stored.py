@@ -9,7 +9,7 @@ import gradio as gr
 
 import core
 from core.errors import UserError
-from core.measures import metrics
+from core.measures.costs import perplexity
 from core.policies import make_policy, settings_of
 from core.store import Stored, TraceStore, key_of
 from core.trace import Tokens, Trace
@@ -123,4 +123,4 @@ def full_perplexity(store: TraceStore, reading: Iterator[Any]) -> float | None:
     if stored is None:
         stored = Stored((next(reading),))
         store.put(key, stored)
-    return metrics.perplexity(stored.traces[0])
+    return perplexity(stored.traces[0])

@@ -7,15 +7,16 @@ import gradio as gr
 import plotly.graph_objects as go
 
 from core.errors import BadInput, BadTraceFile, UserError
-from core.measures.kinds import kind_rows, longest_lived_rows
-from core.measures.survival import (
+from core.measures.tables import (
     Row,
     age_rows,
     early_layer_rows,
     early_rows,
     head_overlap_rows,
+    kind_rows,
     layer_overlap_rows,
     life_rows,
+    longest_lived_rows,
     overlap_rows,
     recency_rows,
     recency_step_rows,

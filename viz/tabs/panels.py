@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 import core
-from core.measures import metrics
+from core.measures.survival import longest_lived
 from core.policies import make_policy
 from core.store import Stored
 from core.trace import Floats, Trace
@@ -54,7 +54,7 @@ def what_to_see(trace: Trace, full_perplexity: float | None = None) -> str:
 def panels(trace: Trace, row: tuple[int, int]) -> tuple[Any, Any, str]:
     """The two panels below the map: the life of a row, and that of the longest-lived token in a figure and in words."""
     head = head_figure(trace, *row_in(trace, row), language=language())
-    longest = metrics.longest_lived(trace)
+    longest = longest_lived(trace)
     position = longest.position if longest else 0
     words = in_both(lambda language: paragraphs([life(trace, position, language), CLICK[language]]))
     return head, token_figure(trace, position, language()), words

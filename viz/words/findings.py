@@ -4,7 +4,7 @@ import html
 from dataclasses import dataclass
 from typing import Any
 
-from core.measures import metrics
+from core.measures import costs, survival
 from core.trace import NEVER, Trace
 from viz.words.lesson_words import Language
 from viz.words.sentences import quoted
@@ -90,7 +90,7 @@ def findings(trace: Trace, full_perplexity: float | None = None, language: Langu
     evicted = int((trace.evicted_at != NEVER).sum())
     perplexity = words["perplexity" if full_perplexity is None else "perplexity_beside_full"]
     found = [
-        perplexity.filled(own=metrics.perplexity(trace), full=full_perplexity),
+        perplexity.filled(own=costs.perplexity(trace), full=full_perplexity),
         words["rows"].filled(kept=kept, read=layers * groups * n, evicted=evicted),
     ]
     unseen = int((trace.kept(last) & ~trace.in_sight(last)).sum())
@@ -99,12 +99,12 @@ def findings(trace: Trace, full_perplexity: float | None = None, language: Langu
         found.append(words["sight"].filled(window=max(looking), some=len(looking), all=layers, unseen=unseen))
     if not evicted:
         return [*found, words["all_fits"]]
-    found.append(words["old"].filled(share=metrics.not_recent_share(trace, last), budget=trace.policy.budget))
+    found.append(words["old"].filled(share=survival.not_recent_share(trace, last), budget=trace.policy.budget))
     first = trace.evicted_at[:, :, 0]
-    steps = metrics.lifespan(trace)[:, :, 0].mean()
+    steps = survival.lifespan(trace)[:, :, 0].mean()
     held = int((first == NEVER).sum())
     found.append(words[f"first_{trace.policy.scope}"].filled(held=held, all=first.size, steps=steps, n=n))
-    longest = metrics.longest_lived(trace)
+    longest = survival.longest_lived(trace)
     if longest is not None:
         token = quoted(trace, longest.position, language)
         found.append(words["longest"].filled(steps=longest.steps, token=token, position=longest.position))

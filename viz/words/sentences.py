@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from core.measures import metrics
+from core.measures.survival import lifespan
 from core.trace import NEVER, Trace
 from viz.words.lesson_words import Language
 from viz.words.say import isolated
@@ -130,7 +130,7 @@ def life(trace: Trace, position: int, language: Language = "en") -> str:
     told = say[f"life_{trace.policy.scope}"].format(
         position=position,
         token=quoted(trace, position, language),
-        mean=float(metrics.lifespan(trace)[..., position].mean()),
+        mean=float(lifespan(trace)[..., position].mean()),
         steps=len(trace) - position,
         kept=int(kept.sum()),
         deciders=kept.size,
