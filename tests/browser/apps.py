@@ -64,7 +64,7 @@ def running(folder: Path, *arguments: str, health: str = "gradio_api/health", **
 
 def wait_for(health: str, process: subprocess.Popen[bytes]) -> None:
     """Until the app answers at this address."""
-    give_up = time.monotonic() + 240
+    give_up = time.monotonic() + 120
     while True:
         try:
             if httpx.get(health, timeout=20).is_success:
