@@ -10,7 +10,8 @@ from core.experiments.haystack import NeedleResult
 from core.measures.evidence import Fate, fate, mean_share_kept, share_kept
 from core.policies import make_policy, settings_of
 from core.trace import NEVER
-from viz.figures.answer_figures import evidence_figure, evidence_layers_figure, needle_figure
+from viz.figures.evidence import evidence_figure, evidence_layers_figure
+from viz.figures.needle import needle_figure
 from viz.words.answer_sentences import fate_sentence, needle_sentences
 
 PASSAGE, QUESTION = range(4, 9), 30

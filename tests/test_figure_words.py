@@ -23,24 +23,30 @@ from traces import random_trace, tokens_of
 import viz
 from core.experiments.records import LABELS, Point
 from core.experiments.stories import Telling
-from core.measures import kinds
+from core.measures import kinds, paper
 from core.measures.evidence import fate
 from core.policies import POLICIES, make_policy, settings_of
 from tests.writers import pair_of
 from viz.cards.answer_cards import Given, answers_html
 from viz.cards.story_cards import pair_html, telling_html
-from viz.figures import measures
-from viz.figures.answer_figures import evidence_figure, evidence_layers_figure, needle_figure
-from viz.figures.figures import LONGEST_LIFE, head_figure, retention_figure, sweep_figure, token_figure
+from viz.figures.early_tokens import early_figure, early_layers_figure
+from viz.figures.evidence import evidence_figure, evidence_layers_figure
+from viz.figures.kinds import kinds_figure
+from viz.figures.life import LONGEST_LIFE, head_figure, token_figure
 from viz.figures.lives import lives_html
-from viz.figures.paper_sweep import paper_sweep_figure
-from viz.figures.story_figures import tally_figure
+from viz.figures.needle import needle_figure
+from viz.figures.overlap import head_overlap_figure, layer_overlap_figure, trace_overlap_figure
+from viz.figures.recency import age_figure, recency_by_layer_figure, recency_figure
+from viz.figures.survival import survival_figure, survival_layers_figure
+from viz.figures.sweep import paper_sweep_figure, sweep_figure
 from viz.figures.tables import in_english, table_of
+from viz.figures.tally import tally_figure
 from viz.page.limits import Limits
 from viz.tabs import budget, compare, measure, write
 from viz.words.answer_sentences import fate_sentence, needle_sentences
 from viz.words.figure_words import FIGURE_WORDS, NAMES
 from viz.words.lesson_words import Language
+from viz.words.run_sentence import run_sentence
 from viz.words.say import amount, named, policy_name
 from viz.words.status_words import STATUS_WORDS
 
@@ -71,8 +77,6 @@ STORIES = (
 GIVEN = [Given(WHOLE, "海", True, 1.0), Given(RUN.policy, "海", False, 0.5), Given(RUN.policy, "", False, None)]
 
 FIGURES: dict[str, Callable[[Language], Any]] = {
-    "retention": lambda of: retention_figure(RUN, 20, of),
-    "retention per head": lambda of: retention_figure(PER_HEAD, 20, of),
     "head": lambda of: head_figure(PER_HEAD, 1, 1, language=of),
     "attention": lambda of: head_figure(RUN, 1, 0, np.ones((40, 40), np.float32), of),
     "head of a long text": lambda of: head_figure(LONG, 0, language=of),
@@ -80,20 +84,20 @@ FIGURES: dict[str, Callable[[Language], Any]] = {
     "token per head": lambda of: token_figure(PER_HEAD, 3, of),
     "sweep": lambda of: sweep_figure(POINTS, language=of),
     "the paper's sweep": paper_sweep_figure,
-    "recency": lambda of: measures.recency_figure(TWICE, of),
-    "recency of one run": lambda of: measures.recency_figure([RUN], of),
-    "recency by layer": lambda of: measures.recency_by_layer_figure(TWICE, of),
-    "ages": lambda of: measures.age_figure(TWICE, of),
-    "early": lambda of: measures.early_figure(TWICE, of),
-    "early by layer": lambda of: measures.early_layers_figure(RUN, of),
-    "early per head": lambda of: measures.early_layers_figure(PER_HEAD, of),
-    "survival": lambda of: measures.survival_figure(TWICE, of),
-    "survival by layer": lambda of: measures.survival_layers_figure(RUN, of),
-    "kinds": lambda of: measures.kinds_figure([replace(random_trace(4, n=len(ALL_KINDS)), tokens=ALL_KINDS)], of),
-    "overlap of layers": lambda of: measures.layer_overlap_figure(RUN, of),
-    "overlap of many layers": lambda of: measures.layer_overlap_figure(random_trace(5, layers=12), of),
-    "overlap of heads": lambda of: measures.head_overlap_figure(PER_HEAD, 1, of),
-    "overlap of runs": lambda of: measures.trace_overlap_figure([RUN, replace(TWICE[1], tokens=RUN.tokens), RUN], of),
+    "recency": lambda of: recency_figure(TWICE, of),
+    "recency of one run": lambda of: recency_figure([RUN], of),
+    "recency by layer": lambda of: recency_by_layer_figure(TWICE, of),
+    "ages": lambda of: age_figure(TWICE, of),
+    "early": lambda of: early_figure(TWICE, of),
+    "early by layer": lambda of: early_layers_figure(RUN, of),
+    "early per head": lambda of: early_layers_figure(PER_HEAD, of),
+    "survival": lambda of: survival_figure(TWICE, of),
+    "survival by layer": lambda of: survival_layers_figure(RUN, of),
+    "kinds": lambda of: kinds_figure([replace(random_trace(4, n=len(ALL_KINDS)), tokens=ALL_KINDS)], of),
+    "overlap of layers": lambda of: layer_overlap_figure(RUN, of),
+    "overlap of many layers": lambda of: layer_overlap_figure(random_trace(5, layers=12), of),
+    "overlap of heads": lambda of: head_overlap_figure(PER_HEAD, 1, of),
+    "overlap of runs": lambda of: trace_overlap_figure([RUN, replace(TWICE[1], tokens=RUN.tokens), RUN], of),
     "evidence": lambda of: evidence_figure(TWICE, PASSAGE, QUESTION, of),
     "evidence of one run": lambda of: evidence_figure([RUN], PASSAGE, QUESTION, of),
     "evidence by layer": lambda of: evidence_layers_figure(RUN, PASSAGE, QUESTION, of),
@@ -108,7 +112,7 @@ PAGES: dict[str, Callable[[Language], str]] = {
     "a pair": lambda of: pair_html(pair_of("p", full="海", story="海", prompt="海"), "v", language=of),
     "a pair with names": lambda of: pair_html(pair_of("p", full="海", story=" ", prompt="海"), "v", True, of),
     "lives": lambda of: lives_html(PER_HEAD, 0, of),
-    "runs": lambda of: "<br>".join(measures.run_sentence(run, of) for run in (RUN, PER_HEAD, full_of(5), LONG)),
+    "runs": lambda of: "<br>".join(run_sentence(run, of) for run in (RUN, PER_HEAD, full_of(5), LONG)),
     "evidence": lambda of: "<br>".join(
         fate_sentence(run, fate(run, PASSAGE, QUESTION), of) for run in (RUN, window_of(40, 8), full_of(40))
     ),
@@ -154,7 +158,7 @@ def test_a_figure_leaves_no_english_over_and_says_the_same(draw: Callable[[Langu
 
 def test_unless_asked_for_otherwise_a_figure_is_english() -> None:
     assert not any(OURS.search(text.replace("海", "")) for draw in FIGURES.values() for text in told(draw("en")))
-    assert retention_figure(RUN, 20) == FIGURES["retention"]("en")
+    assert token_figure(RUN, 3) == FIGURES["token"]("en")
 
 
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
@@ -201,7 +205,7 @@ def columns_of_measure() -> set[str]:
 
 
 def test_every_name_has_chinese_and_none_is_left_over() -> None:
-    of_kinds = {*kinds.KINDS, kinds.ALL_TOKENS, *(name for lives in measures.PAPER_LIVES.values() for name in lives)}
+    of_kinds = {*kinds.KINDS, kinds.ALL_TOKENS, *paper.LIVES}
     columns = {*compare.COLUMNS, *budget.SWEEP_COLUMNS, *write.COLUMNS, *columns_of_measure()}
     same = {"$", "distinct-1", "distinct-2", "distinct-3"}
     labels = {label for label in LABELS.values() if left_in_english(label)}

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from traces import HOSTILE, random_trace, trace_of
 
-from core.errors import BadInput
 from core.experiments.records import Point
 from core.measures import costs, survival
 from core.trace import NEVER, PolicySettings
-from viz.figures.figures import LONGEST_LIFE, head_figure, retention_figure, sweep_figure, token_figure
+from viz.figures.life import LONGEST_LIFE, head_figure, token_figure
+from viz.figures.sweep import sweep_figure
 from viz.words.findings import findings, findings_html
 from viz.words.sentences import life, why
 
@@ -60,15 +60,6 @@ def test_findings_escape_the_users_text() -> None:
     assert "<img" not in page and "&lt;/script&gt;" in page
 
 
-@pytest.mark.parametrize("groups", [1, 2])
-def test_the_retention_figure_shows_what_is_kept(groups: int) -> None:
-    trace = random_trace(1, groups=groups)
-    for step in (0, 7, 20, 39):
-        z = np.asarray(retention_figure(trace, step).data[0].z)
-        assert ((z == 3).reshape(trace.evicted_at.shape) == trace.kept(step)).all()
-        assert ((z == 0) == (np.arange(40) > step)).all()
-
-
 def test_the_head_figure_of_a_long_text_shows_some_of_its_tokens() -> None:
     n = 2 * LONGEST_LIFE + 1
     evicted_at = np.arange(n) + 5
@@ -98,14 +89,7 @@ def test_the_token_figure_shows_how_long_each_layer_kept_it() -> None:
     assert bars.customdata[0] == "evicted at step 2, reading “ light”"
 
 
-def test_a_step_outside_the_trace_is_refused() -> None:
-    with pytest.raises(BadInput, match="0 to 4"):
-        retention_figure(BY_HAND, 5)
-
-
-@pytest.mark.parametrize(
-    "figure", [lambda t: retention_figure(t, 5), lambda t: head_figure(t, 0), lambda t: token_figure(t, 0)]
-)
+@pytest.mark.parametrize("figure", [lambda t: head_figure(t, 0), lambda t: token_figure(t, 0)])
 def test_figures_take_no_markup_from_a_token(figure) -> None:
     trace = trace_of([[[NEVER] * len(HOSTILE)]], HOSTILE, budget=9)
     made = json.loads(figure(trace).to_json())

@@ -16,24 +16,30 @@ from core.errors import BadInput
 from core.measures import kinds, survival
 from core.measures.overlap import layer_overlap
 from core.trace import NEVER
-from viz.figures import measures
+from viz.figures.early_tokens import early_figure, early_layers_figure
+from viz.figures.kinds import kinds_figure, paper_budget
 from viz.figures.lives import lives_html, small_lives
+from viz.figures.overlap import head_overlap_figure, layer_overlap_figure, trace_overlap_figure
+from viz.figures.recency import age_figure, recency_by_layer_figure, recency_figure
+from viz.figures.style import run_names
+from viz.figures.survival import survival_figure, survival_layers_figure
+from viz.words.run_sentence import first_token_kept, run_sentence
 
 TWO = [random_trace(1), replace(random_trace(2, budget=12), tokens=random_trace(1).tokens)]
 OF_RUNS = [
-    measures.recency_figure,
-    measures.recency_by_layer_figure,
-    measures.age_figure,
-    measures.early_figure,
-    measures.survival_figure,
-    measures.kinds_figure,
-    measures.trace_overlap_figure,
+    recency_figure,
+    recency_by_layer_figure,
+    age_figure,
+    early_figure,
+    survival_figure,
+    kinds_figure,
+    trace_overlap_figure,
 ]
 OF_ONE_RUN = [
-    measures.early_layers_figure,
-    measures.survival_layers_figure,
-    measures.layer_overlap_figure,
-    lambda trace: measures.head_overlap_figure(trace, 0),
+    early_layers_figure,
+    survival_layers_figure,
+    layer_overlap_figure,
+    lambda trace: head_overlap_figure(trace, 0),
 ]
 
 
@@ -46,53 +52,53 @@ def names(figure) -> list[str]:
 
 
 def test_lines_are_the_measures() -> None:
-    recency = measures.recency_figure(TWO)
+    recency = recency_figure(TWO)
     assert names(recency) == ["TOVA, budget 8", "TOVA, budget 12", "the paper: 73–76 %"]
     assert values(recency, 1, "x").tolist() == list(range(12, 40))
     assert values(recency, 1) == pytest.approx(survival.recent_share(TWO[1])[:, 12:].mean(axis=0))
-    by_layer = measures.recency_by_layer_figure(TWO)
+    by_layer = recency_by_layer_figure(TWO)
     assert values(by_layer) == pytest.approx(survival.mean_recent_share(TWO[0]))
-    assert values(measures.early_figure(TWO), 1) == pytest.approx(survival.early_steps_kept(TWO[1]).mean(axis=0))
-    assert values(measures.survival_figure(TWO)) == pytest.approx(survival.survival(TWO[0]).overall, nan_ok=True)
+    assert values(early_figure(TWO), 1) == pytest.approx(survival.early_steps_kept(TWO[1]).mean(axis=0))
+    assert values(survival_figure(TWO)) == pytest.approx(survival.survival(TWO[0]).overall, nan_ok=True)
 
 
 def test_a_single_run_shows_the_span_of_its_layers() -> None:
     share = survival.recent_share(TWO[0])[:, 8:]
-    span = values(measures.recency_figure(TWO[:1]))
+    span = values(recency_figure(TWO[:1]))
     assert span.max() == share.max() and span.min() == share.min()
 
 
 def test_at_once_the_budget_the_ages_give_the_recency() -> None:
-    figure = measures.age_figure([TWO[0]])
+    figure = age_figure([TWO[0]])
     x, y = values(figure, 0, "x"), values(figure)
     assert y[x == 1] == pytest.approx(survival.mean_recent_share(TWO[0]).mean())
     assert names(figure) == ["TOVA, budget 8", "Window, any budget"]
-    own, windows = measures.age_figure([window_of(40, 8)]).data
+    own, windows = age_figure([window_of(40, 8)]).data
     assert np.interp(np.asarray(own.x), windows.x, windows.y)[:17] == pytest.approx(np.asarray(own.y)[:17])
 
 
 def test_early_tokens_have_their_names() -> None:
-    figure = measures.early_figure([BY_HAND])
+    figure = early_figure([BY_HAND])
     assert figure.data[0].x[1] == "“ harbour” 1"
-    assert list(measures.early_figure([BY_HAND, TWO[0]]).data[0].x) == [0, 1, 2, 3, 4]
-    by_layer = measures.early_layers_figure(BY_HAND)
+    assert list(early_figure([BY_HAND, TWO[0]]).data[0].x) == [0, 1, 2, 3, 4]
+    by_layer = early_layers_figure(BY_HAND)
     assert by_layer.layout.title.text.endswith("first token kept to the end in 1 of 2 layers")
     assert by_layer.data[0].x[1] == "“ harbour” 1"
     assert np.asarray(by_layer.data[0].z).tolist() == [[5, 1, 1, 1, 1], [2, 2, 3, 1, 1]]
 
 
 def test_a_run_in_a_sentence() -> None:
-    assert measures.run_sentence(BY_HAND) == (
+    assert run_sentence(BY_HAND) == (
         "TOVA, budget 2: first token kept to the end in 1 of 2 layers; 67% of the rows kept are recent; half of the "
         "tokens are gone after 1 steps."
     )
-    assert measures.run_sentence(full_of(5)) == "Full: nothing had to be evicted."
-    assert measures.first_token_kept(random_trace(1, groups=2)).endswith("of 6 KV heads")
+    assert run_sentence(full_of(5)) == "Full: nothing had to be evicted."
+    assert first_token_kept(random_trace(1, groups=2)).endswith("of 6 KV heads")
 
 
 def test_runs_of_one_name_are_numbered() -> None:
-    assert measures.run_names(TWO) == ["TOVA, budget 8", "TOVA, budget 12"]
-    assert measures.run_names([BY_HAND, TWO[1], BY_HAND]) == [
+    assert run_names(TWO) == ["TOVA, budget 8", "TOVA, budget 12"]
+    assert run_names([BY_HAND, TWO[1], BY_HAND]) == [
         "1: TOVA, budget 2",
         "2: TOVA, budget 12",
         "3: TOVA, budget 2",
@@ -100,22 +106,14 @@ def test_runs_of_one_name_are_numbered() -> None:
 
 
 def test_kinds_stand_beside_the_papers_nearest_budget() -> None:
-    figure = measures.kinds_figure([BY_HAND])
+    figure = kinds_figure([BY_HAND])
     bars, paper = figure.data
     assert list(bars.y) == [kinds.FUNCTION_WORD, kinds.ALL_TOKENS, kinds.OTHER_WORD, kinds.COMMA]
     assert list(bars.x) == [2.25, 1.8, 1.75, 1.0]
     assert paper.name == "the paper, budget 256" and "tables 2 and 5" in paper.hovertemplate
     assert dict(zip(paper.customdata, paper.x, strict=True))["comma"] == 236
-    assert [measures.paper_budget(budget) for budget in (1, 370, 700, 9999)] == [256, 512, 512, 2048]
-    assert len(measures.kinds_figure([full_of(5)]).data) == 1
-
-
-def test_the_papers_numbers_are_those_of_its_tables() -> None:
-    assert measures.PAPER_LIVES[kinds.POSSESSIVE] == {"possessive ’s": (1134, 1393, 1736, 2061)}
-    assert measures.PAPER_LIVES[kinds.ALL_TOKENS] == {"average": (249, 481, 897, 1537)}
-    assert set(measures.PAPER_LIVES) <= {*kinds.KINDS, kinds.ALL_TOKENS}
-    for of_kind in measures.PAPER_LIVES.values():
-        assert all(list(steps) == sorted(steps) for steps in of_kind.values())
+    assert [paper_budget(budget) for budget in (1, 370, 700, 9999)] == [256, 512, 512, 2048]
+    assert len(kinds_figure([full_of(5)]).data) == 1
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -159,11 +157,11 @@ def test_small_lives_of_a_long_run_stay_small_and_true() -> None:
 
 
 def test_overlaps_are_the_measures() -> None:
-    assert np.asarray(measures.layer_overlap_figure(TWO[0]).data[0].z) == pytest.approx(layer_overlap(TWO[0]), rel=1e-6)
-    figure = measures.trace_overlap_figure(TWO)
+    assert np.asarray(layer_overlap_figure(TWO[0]).data[0].z) == pytest.approx(layer_overlap(TWO[0]), rel=1e-6)
+    figure = trace_overlap_figure(TWO)
     assert figure.layout.xaxis.ticktext == ("TOVA<br>budget 8", "TOVA<br>budget 12")
     with pytest.raises(BadInput):
-        measures.trace_overlap_figure([TWO[0], BY_HAND])
+        trace_overlap_figure([TWO[0], BY_HAND])
 
 
 @pytest.mark.parametrize("figure", [*OF_RUNS, *(lambda ts, f=f: f(ts[0]) for f in OF_ONE_RUN)])

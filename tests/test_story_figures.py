@@ -13,7 +13,7 @@ from core.policies import settings_of
 from tests.traces import HOSTILE, tokens_of
 from tests.writers import pair_of
 from viz.cards.story_cards import pair_html, telling_html
-from viz.figures.story_figures import PAPER_VERDICTS, tally_figure
+from viz.figures.tally import tally_figure
 
 TALLY = Tally("", "smollm2", "tova", 64, wins=2, ties=3, losses=5, pairs=8, weight=7.0)
 BY_MODEL = replace(TALLY, judge="gpt", policy="window+i", wins=1, ties=0, losses=0, pairs=1, weight=1.0)
@@ -56,7 +56,6 @@ def test_without_votes_there_is_the_papers_figure() -> None:
     figure = tally_figure([])
     assert labels(figure) == PAPER
     assert [list(bar.x) for bar in figure.data[:3]] == [[6, 10, 5], [47, 71, 88], [47, 19, 6]]
-    assert PAPER_VERDICTS == {256: (6, 47, 47), 512: (10, 71, 19), 1024: (5, 88, 6)}
 
 
 def test_models_are_named_if_there_are_several() -> None:

@@ -9,16 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from core.measures.paper import STORY_LENGTHS
 from core.trace import Ints, PolicySettings, Tokens, Trace
 
 DISTINCT = (1, 2, 3)  # the lengths of the n-grams that are counted
-# Mean lengths in tokens by policy and budget: MythoLogic-L2-13B, 100 prompts (section 6).
-PAPER_LENGTHS: dict[tuple[str, int | None], int] = {
-    ("full", None): 1566,
-    ("tova", 256): 1361,
-    ("tova", 512): 1503,
-    ("tova", 1024): 1566,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +142,7 @@ def length_table(tellings: Sequence[Telling]) -> list[Lengths]:
                 distinct=tuple(_mean([distinct(story, n) for story in own if len(story) >= n]) for n in DISTINCT),
                 left=len(left),
                 left_at=float(np.median(left)) if left else None,
-                paper=PAPER_LENGTHS.get((policy.key, policy.budget)),
+                paper=STORY_LENGTHS.get((policy.key, policy.budget)),
             )
         )
     return rows

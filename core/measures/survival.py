@@ -41,8 +41,8 @@ def at_work_from(trace: Trace) -> int:
 def not_recent_share(trace: Trace, step: int) -> float:
     """The share of the rows kept after this step that are not among the most recent `budget` positions.
 
-    The paper (section 7.3) reports 73–76 % recent tokens without defining recent; this is our definition. 0 for the
-    full model, whose budget is the whole text.
+    The paper gives such a share without defining recent, see `paper.RECENT_PERCENT`; this is our definition. 0 for
+    the full model, whose budget is the whole text.
     """
     kept = trace.kept(step)
     if trace.policy.budget is None:

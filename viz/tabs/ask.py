@@ -18,7 +18,7 @@ from viz.cards.answer_cards import Given, answers_html
 from viz.cards.markup import in_both, paragraphs, said, status
 from viz.cards.story_cards import CSS
 from viz.examples.example_texts import EXAMPLES
-from viz.figures.answer_figures import evidence_figure, evidence_layers_figure
+from viz.figures.evidence import evidence_figure, evidence_layers_figure
 from viz.maps.comparison_map import ComparisonMap
 from viz.maps.payload import Mark, comparison_payload
 from viz.page import limits

@@ -12,8 +12,7 @@ from core.errors import BadInput
 from core.experiments.records import LABELS, Point, budget_sentences, points
 from core.policies import POLICIES
 from viz.cards.markup import paragraphs, status
-from viz.figures.figures import sweep_figure
-from viz.figures.paper_sweep import paper_sweep_figure
+from viz.figures.sweep import paper_sweep_figure, sweep_figure
 from viz.figures.tables import in_english, table_in
 from viz.page import limits
 from viz.page.buttons import starting, stopping

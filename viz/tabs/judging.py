@@ -11,7 +11,7 @@ from core.experiments.judge import Judge
 from core.experiments.votes import Verdict, VoteStore, full_comes_first
 from viz.cards.markup import note, status
 from viz.cards.story_cards import CSS, pair_html
-from viz.figures.story_figures import tally_figure
+from viz.figures.tally import tally_figure
 from viz.page.buttons import stopping
 from viz.page.export import new_folder, table_file
 from viz.page.models import QUIETLY

@@ -24,28 +24,20 @@ from core.measures.tables import (
 )
 from core.trace import Trace
 from viz.cards.markup import paragraphs, status
-from viz.figures.figures import head_figure
+from viz.figures.early_tokens import early_figure, early_layers_figure
+from viz.figures.kinds import kinds_figure
+from viz.figures.life import head_figure
 from viz.figures.lives import Lives, lives_html
-from viz.figures.measures import (
-    age_figure,
-    early_figure,
-    early_layers_figure,
-    head_overlap_figure,
-    kinds_figure,
-    layer_overlap_figure,
-    recency_by_layer_figure,
-    recency_figure,
-    run_sentence,
-    survival_figure,
-    survival_layers_figure,
-    trace_overlap_figure,
-)
+from viz.figures.overlap import head_overlap_figure, layer_overlap_figure, trace_overlap_figure
+from viz.figures.recency import age_figure, recency_by_layer_figure, recency_figure
+from viz.figures.survival import survival_figure, survival_layers_figure
 from viz.figures.tables import table_of
 from viz.page.export import write_rows
 from viz.page.models import QUIETLY
 from viz.page.uploads import trace_of
 from viz.words.lesson_words import Language
 from viz.words.messages import message_in
+from viz.words.run_sentence import run_sentence
 from viz.words.say import policy_name, say
 from viz.words.translations import language
 

@@ -10,7 +10,7 @@ import core
 from core.errors import BadInput
 from core.policies import make_policy
 from viz.cards.markup import paragraphs, status
-from viz.figures.answer_figures import needle_figure
+from viz.figures.needle import needle_figure
 from viz.page import limits
 from viz.page.buttons import starting, stopping
 from viz.page.contenders import contenders, pairs

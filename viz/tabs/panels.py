@@ -11,7 +11,7 @@ from core.policies import make_policy
 from core.store import Stored
 from core.trace import Floats, Trace
 from viz.cards.markup import in_both, paragraphs
-from viz.figures.figures import head_figure, token_figure
+from viz.figures.life import head_figure, token_figure
 from viz.maps.payload import payload, window_at
 from viz.page.models import with_model
 from viz.words.findings import findings, findings_html

@@ -24,13 +24,9 @@ FIGURE_WORDS = {
     "token (position)": "词元（位置）",
     "step": "步",
     "step (token being read)": "步（正在读的词元）",
-    # the retention map and lives
-    "not yet read": "尚未读到",
+    # lives
     "evicted": "已淘汰",
-    "just evicted": "刚被淘汰",
     "kept": "保留",
-    "{row}<br>token {token}<br>{state}": "{row}<br>词元 {token}<br>{state}",
-    "what is kept after step {step}": "第 {step} 步之后保留了什么",
     "after reading {reading}<br>token {token}": "读完 {reading} 之后<br>词元 {token}",
     "attention": "注意力",
     "query {query}<br>token {token}<br>log₁₀ attention {logarithm}": (

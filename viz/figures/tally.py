@@ -1,22 +1,18 @@
-"""The tally of a blind judging as a plotly figure, with the paper's own beside it."""
+"""The tally of a blind judging, with the paper's own beside it."""
 
-import html
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
 from core.experiments.records import LABELS
 from core.experiments.votes import Tally, Verdict
-from viz.figures.figures import EVICTED, JUST_EVICTED, KEPT, styled
+from core.measures.paper import VERDICTS
+from viz.figures.style import EVICTED, JUST_EVICTED, KEPT, escaped, styled
 from viz.words.lesson_words import Language
 from viz.words.say import amount, say
 
-# TOVA against the full model in per cent, win, tie, loss, by budget: MythoLogic-L2-13B, 100 prompts, GPT-4 as judge
-# (Oren et al. 2024, section 6). Rounded there, so that they need not add up to 100.
-PAPER_VERDICTS = {256: (6, 47, 47), 512: (10, 71, 19), 1024: (5, 88, 6)}
-
 NAMES: dict[Verdict, str] = {"win": "better", "tie": "tie", "loss": "worse"}
-COLOURS: dict[Verdict, str] = {"win": KEPT, "tie": EVICTED, "loss": JUST_EVICTED}
+OF_VERDICT: dict[Verdict, str] = {"win": KEPT, "tie": EVICTED, "loss": JUST_EVICTED}
 ROW = 62  # pixels
 BAR = 0.42  # of a row: its name stands above it, so that the bars are as wide on a phone as they can be
 
@@ -28,18 +24,18 @@ def tally_figure(tallies: Sequence[Tally], language: Language = "en") -> go.Figu
     around the beginning of theirs. The paper gives none.
     """
     several = len({tally.model for tally in tallies}) > 1
-    names = [_name(tally, several, language) for tally in tallies]
-    papers = [say(language, "<i>The paper: TOVA, budget {budget:,}</i>", budget=budget) for budget in PAPER_VERDICTS]
+    names = [_label(tally, several, language) for tally in tallies]
+    papers = [say(language, "<i>The paper: TOVA, budget {budget:,}</i>", budget=budget) for budget in VERDICTS]
     places = list(range(len(names) + len(papers)))
     figure = go.Figure()
     for i, (verdict, name) in enumerate(NAMES.items()):
-        shares = [100 * tally.share(verdict) for tally in tallies] + [own[i] for own in PAPER_VERDICTS.values()]
+        shares = [100 * tally.share(verdict) for tally in tallies] + [own[i] for own in VERDICTS.values()]
         figure.add_bar(
             x=shares,
             y=places,
             orientation="h",
             name=say(language, name),
-            marker={"color": COLOURS[verdict], "opacity": [1.0] * len(names) + [0.55] * len(papers)},
+            marker={"color": OF_VERDICT[verdict], "opacity": [1.0] * len(names) + [0.55] * len(papers)},
             text=[f"{share:.0f} %" if share >= 4 else "" for share in shares],
             textposition="inside",
             insidetextanchor="middle",
@@ -64,7 +60,7 @@ def tally_figure(tallies: Sequence[Tally], language: Language = "en") -> go.Figu
     return figure.update_yaxes(range=[len(places) - 0.6, -0.75], showticklabels=False, showgrid=False)
 
 
-def _name(tally: Tally, several_models: bool, language: Language) -> str:
+def _label(tally: Tally, several_models: bool, language: Language) -> str:
     """The label of a row; plotly takes it for markup, so what users and endpoints have named is escaped."""
     votes, pairs = amount(language, tally.votes, "vote"), amount(language, tally.pairs, "pair")
     counted = "{judge}: {votes} on {pairs}" if tally.judge else "{votes} on {pairs}"
@@ -74,7 +70,7 @@ def _name(tally: Tally, several_models: bool, language: Language) -> str:
         say(language, named, policy=policy, budget=tally.budget, model=model),
         say(language, counted, judge=tally.judge, votes=votes, pairs=pairs),
     )
-    return " · ".join(html.escape(_short(part), quote=False) for part in parts)
+    return " · ".join(escaped(_short(part)) for part in parts)
 
 
 def _short(label: str) -> str:
@@ -100,12 +96,12 @@ def _intervals(tallies: Sequence[Tally], verdict: Verdict, language: Language) -
         "y": [place + side for place in range(len(tallies))],
         "mode": "markers",
         "name": say(language, "95 % intervals"),
-        "marker": {"color": COLOURS[verdict], "size": 6},
+        "marker": {"color": OF_VERDICT[verdict], "size": 6},
         "error_x": {
             "type": "data",
             "array": [100 * share for share in right],
             "arrayminus": [100 * share for share in left],
-            "color": COLOURS[verdict],
+            "color": OF_VERDICT[verdict],
             "thickness": 2,
             "width": 4,
         },

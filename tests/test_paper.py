@@ -1,0 +1,78 @@
+"""The paper's numbers are those of its tables, stand in one place, and are drawn beside ours."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from core.experiments.records import LABELS
+from core.measures import kinds, paper
+from viz.figures.kinds import BESIDE
+from viz.figures.sweep import paper_sweep_figure
+
+ROOT = Path(__file__).parent.parent
+CODE = [*(ROOT / "core").rglob("*.py"), *(ROOT / "viz").rglob("*.py"), ROOT / "app.py"]
+
+
+def test_tables_are_read_off_right() -> None:
+    assert paper.PERPLEXITIES["tova"][64] == 9.53 and paper.PERPLEXITIES["window"][2048] == 240
+    assert {of_budget[4096] for of_budget in paper.PERPLEXITIES.values()} == {paper.FULL_PERPLEXITY} == {7.16}
+    assert paper.PERPLEXITIES.keys() <= LABELS.keys()
+    assert paper.LIVES["possessive ’s"] == {256: 1134, 512: 1393, 1024: 1736, 2048: 2061}
+    assert paper.LIVES["average"] == {256: 249, 512: 481, 1024: 897, 2048: 1537}
+    for curve in (*paper.LIVES.values(), *({-k: v for k, v in of.items()} for of in paper.PERPLEXITIES.values())):
+        values = [curve[budget] for budget in sorted(curve)]
+        assert values == sorted(values), "the larger the budget the longer tokens live and the lower perplexity"
+    assert all(98 <= sum(shares) <= 102 for shares in paper.VERDICTS.values())
+    assert paper.STORY_LENGTHS["full", None] == paper.STORY_LENGTHS["tova", 1024] == 1566
+
+
+def test_every_part_of_speech_stands_beside_one_of_our_kinds() -> None:
+    assert set(BESIDE) <= {*kinds.KINDS, kinds.ALL_TOKENS}
+    assert sorted(name for names in BESIDE.values() for name in names) == sorted(paper.LIVES)
+
+
+def test_all_numbers_of_table_3_are_drawn() -> None:
+    drawn = {line.name: np.asarray(line.y).tolist() for line in paper_sweep_figure().data}
+    assert set(drawn.pop("Full model: 7.2")) == {7.16}
+    assert drawn == {LABELS[policy]: list(of_budget.values()) for policy, of_budget in paper.PERPLEXITIES.items()}
+
+
+def spelled(number: float) -> set[str]:
+    return {f"{number:g}", f"{number:,g}"}
+
+
+TABLES = {
+    *(value for of_budget in paper.PERPLEXITIES.values() for value in of_budget.values()),
+    *(value for of_budget in paper.LIVES.values() for value in of_budget.values()),
+    *paper.STORY_LENGTHS.values(),
+}
+VERDICTS = {"–".join(map(str, paper.RECENT_PERCENT)), *("/".join(map(str, row)) for row in paper.VERDICTS.values())}
+
+
+def texts_and_numbers(file: Path) -> Iterator[str | float]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and type(node.value) in (str, int, float):
+            yield node.value
+
+
+def found_in(file: Path) -> set[str | float]:
+    """The paper's numbers in texts and in code; in code a whole one that is round may be something else, pixels say."""
+    written = {text for number in TABLES for text in spelled(number)}
+    found: set[str | float] = set()
+    for value in texts_and_numbers(file):
+        if isinstance(value, str):
+            found |= written.intersection(re.findall(r"\d+(?:[.,]\d+)*", value))
+            found |= {shares for shares in VERDICTS if shares in value}
+        elif value in TABLES and value % 10:
+            found.add(value)
+    return found
+
+
+def test_no_number_of_the_paper_stands_anywhere_else() -> None:
+    here = ROOT / "core/measures/paper.py"
+    assert {9.53, 4812, 1566, 249} <= found_in(here)
+    elsewhere = {str(file.relative_to(ROOT)): found for file in CODE if file != here and (found := found_in(file))}
+    assert elsewhere == {}

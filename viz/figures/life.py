@@ -1,0 +1,154 @@
+"""The life of one layer or KV head, step by step, and that of one token, layer by layer."""
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from core.measures.survival import lifespan
+from core.trace import NEVER, Floats, Trace
+from viz.figures.style import EVICTED, INK, JUST_EVICTED, KEPT, NOTHING, kept, run_name, styled, token_name
+from viz.words.lesson_words import Language
+from viz.words.say import say
+
+LONGEST_LIFE = 1024  # tokens of which each has a row and a column of its own
+NOT_READ, HAS_EVICTED, KEEPS = 0, 1, 3  # what a decider does with a token; the gap keeps the two colours apart
+
+
+def head_figure(
+    trace: Trace, layer: int, group: int = 0, attention: Floats | None = None, language: Language = "en"
+) -> go.Figure:
+    """One decider's whole life: steps downwards, positions across (Oren et al. 2024, figure 8).
+
+    Args:
+        trace: of a run.
+        layer: from 0.
+        group: the KV head, from 0; 0 if the layer decides as one.
+        attention: (n, n), what the query of each step (row) paid to each token (column); then kept rows are coloured
+            by it, on a logarithmic scale, instead of by a single colour.
+        language: of the words.
+
+    Of a text of more than `LONGEST_LIFE` tokens only every second, third … token is drawn.
+    """
+    every = -(-len(trace) // LONGEST_LIFE)
+    labels = [f"{position} {token_name(trace, position, language)}" for position in range(0, len(trace), every)]
+    evicted_at = trace.evicted_at[layer, group, ::every]
+    position = np.arange(0, len(trace), every)
+    step = position[:, None]
+    if attention is None:
+        read = np.where(step < evicted_at, KEEPS, HAS_EVICTED)
+        cells = _kept_or_not(np.where(position <= step, read, NOT_READ).astype(np.uint8), language)
+    else:
+        attended = (position <= step) & (step <= evicted_at)
+        cells = _attention(np.where(attended, attention[::every, ::every], np.nan), language)
+    figure = go.Figure(go.Heatmap(x=labels, y=labels, **cells))
+    figure.add_scatter(
+        x=labels, y=labels, mode="lines", line={"color": INK, "width": 1}, hoverinfo="skip", showlegend=False
+    )
+    _add_limit_of_window(figure, trace, labels, every, language)
+    of_head = trace.policy.scope == "kv_head"
+    life = "the life of layer {layer}, KV head {group}" if of_head else "the life of layer {layer}"
+    some = say(language, ", one token in {every}", every=every) if every > 1 else ""
+    title = f"{run_name(trace, language)}<br>{say(language, life, layer=layer, group=group)}{some}"
+    styled(figure, title, say(language, "token (position)"), say(language, "step (token being read)"))
+    ticks = _by_position(len(labels), every)
+    return figure.update_xaxes(**ticks).update_yaxes(**ticks, autorange="reversed")
+
+
+def _kept_or_not(states: NDArray[np.uint8], language: Language) -> dict[str, Any]:
+    """Cells of two colours, and none where nothing has been read yet."""
+    hover = say(language, "after reading {reading}<br>token {token}", reading="%{y}", token="%{x}")
+    bands = enumerate((NOTHING, EVICTED, NOTHING, KEPT))
+    return {
+        "z": states,
+        "zmin": -0.5,
+        "zmax": 3.5,
+        "colorscale": [[edge / 4, colour] for band, colour in bands for edge in (band, band + 1)],
+        "colorbar": {
+            "tickvals": (HAS_EVICTED, KEEPS),
+            "ticktext": [say(language, "evicted"), say(language, "kept")],
+            "thickness": 12,
+        },
+        "hovertemplate": hover + "<extra></extra>",
+    }
+
+
+def _attention(attention: Floats, language: Language) -> dict[str, Any]:
+    """Cells coloured by attention on a logarithmic scale, NaN where there is none."""
+    hover = say(
+        language,
+        "query {query}<br>token {token}<br>log₁₀ attention {logarithm}",
+        query="%{y}",
+        token="%{x}",
+        logarithm="%{z:.2f}",
+    )
+    return {
+        "z": np.log10(np.maximum(attention, 1e-6)).astype(np.float32),
+        "zmin": -5,
+        "zmax": 0,
+        "colorscale": [[0, kept(0.1)], [1, kept(1)]],
+        "colorbar": {
+            "title": say(language, "attention"),
+            "tickvals": [-5, -3, -1, 0],
+            "ticktext": ["10⁻⁵", "10⁻³", "0.1", "1"],
+        },
+        "hovertemplate": hover + "<extra></extra>",
+    }
+
+
+def _add_limit_of_window(figure: go.Figure, trace: Trace, labels: list[str], every: int, language: Language) -> None:
+    """The dotted line that Window's rows end at, if the text is longer than the budget."""
+    budget = trace.policy.budget
+    if budget is None or budget >= len(trace):
+        return
+    figure.add_scatter(
+        x=labels[: len(labels) - budget // every],
+        y=labels[budget // every :],
+        mode="lines",
+        line={"color": JUST_EVICTED, "width": 1.5, "dash": "dot"},
+        name=say(language, "{budget} tokens ago: the limit of Window", budget=budget),
+    )
+
+
+def _by_position(n: int, apart: int) -> dict[str, object]:
+    """The ticks of an axis of n tokens or steps, so many positions apart, whose labels would be too long."""
+    every = next((step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500) if n / step <= 14), 1000)
+    ticks = list(range(0, n, every))
+    return {"tickmode": "array", "tickvals": ticks, "ticktext": [str(tick * apart) for tick in ticks]}
+
+
+def token_figure(trace: Trace, position: int, language: Language = "en") -> go.Figure:
+    """One token's life: for how many steps each layer (and KV head) kept it."""
+    evicted_at = trace.evicted_at[..., position].T
+    groups, layers = evicted_at.shape
+    steps = lifespan(trace)[..., position].T
+
+    def fate(at: int) -> str:
+        if at == NEVER:
+            return say(language, "kept to the end")
+        reading = token_name(trace, at, language)
+        return say(language, "evicted at step {step}, reading {token}", step=at, token=reading)
+
+    of = "layer {layer} · KV head {group}" if groups > 1 else "layer {layer}"
+    figure = go.Figure()
+    for group in range(groups):
+        forgotten = evicted_at[group] != NEVER
+        figure.add_bar(
+            x=np.arange(layers),
+            y=steps[group],
+            name=say(language, "KV head {group}", group=group),
+            marker={
+                "color": np.where(forgotten, EVICTED, KEPT),
+                "line": {"color": np.where(forgotten, INK, KEPT), "width": 1},
+            },
+            customdata=[fate(at) for at in evicted_at[group].tolist()],
+            hovertemplate=say(language, of, layer="%{x}", group=group)
+            + f"<br>{say(language, 'kept for {steps} steps', steps='%{y}')}<br>%{{customdata}}<extra></extra>",
+            showlegend=False,
+        )
+    for name, colour in (("kept to the end", KEPT), ("evicted", EVICTED)):
+        figure.add_bar(x=[None], y=[None], name=say(language, name), marker={"color": colour})
+    token = token_name(trace, position, language)
+    life = say(language, "the life of token {position}, {token}", position=position, token=token)
+    return styled(figure, f"{run_name(trace, language)}<br>{life}", say(language, "layer"), say(language, "steps kept"))

@@ -1,0 +1,77 @@
+"""Whether a fact that was hidden in a text is found, at every depth and length."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from core.experiments.haystack import NeedleResult
+from viz.figures.style import GREY_TO_BLUE, colour_bar, escaped, styled
+from viz.words.lesson_words import Language
+from viz.words.say import policy_name, say
+
+COLUMNS = 3  # small multiples side by side
+FOUND = {True: "✓", False: "✗"}
+
+
+def needle_figure(results: Sequence[NeedleResult], language: Language = "en") -> go.Figure:
+    """Depth × length, one matrix per policy: ✓ found or ✗ not, the colour and the number the share kept.
+
+    A test that has only begun has empty cells.
+    """
+    policies = list({str(result.policy): result.policy for result in results}.values())
+    lengths = sorted({result.length for result in results})
+    depths = sorted({result.depth for result in results})
+    columns = max(1, min(COLUMNS, len(policies)))
+    rows = max(1, -(-len(policies) // columns))
+    figure = make_subplots(
+        rows=rows,
+        cols=columns,
+        subplot_titles=[escaped(policy_name(policy, language)) for policy in policies],
+        shared_xaxes="all",
+        shared_yaxes="all",
+        vertical_spacing=0.28 / rows,
+        horizontal_spacing=0.04,
+    )
+    for i, policy in enumerate(policies):
+        own = [result for result in results if str(result.policy) == str(policy)]
+        share = np.full((len(depths), len(lengths)), np.nan)
+        marks = np.full(share.shape, "", object)
+        answers = np.full(share.shape, "", object)
+        for result in own:
+            cell = depths.index(result.depth), lengths.index(result.length)
+            share[cell] = result.fate.at_question
+            marks[cell] = f"{FOUND[result.found]} {result.fate.at_question:.0%}"
+            answers[cell] = escaped(result.answer)
+        figure.add_heatmap(
+            z=share,
+            x=[f"{length:,}" for length in lengths],
+            y=[f"{depth:.0%}" for depth in depths],
+            text=marks,
+            texttemplate="%{text}",
+            textfont={"color": "white", "size": 13},
+            customdata=answers,
+            hovertemplate=say(
+                language,
+                "{tokens} tokens, depth {depth}<br>{share} of the fact kept when the question came<br>answer: {answer}",
+                tokens="%{x}",
+                depth="%{y}",
+                share="%{z:.0%}",
+                answer="%{customdata}",
+            )
+            + "<extra></extra>",
+            coloraxis="coloraxis",
+            xgap=2,
+            ygap=2,
+            row=i // columns + 1,
+            col=i % columns + 1,
+        )
+    bar = colour_bar(say(language, "share kept"), ".0%")
+    figure.update_layout(coloraxis={"colorscale": GREY_TO_BLUE, "cmin": 0, "cmax": 1, "colorbar": bar})
+    title = "Is the fact found? ✓ yes, ✗ no, and how much of it was kept when the question came"
+    styled(figure, say(language, title))
+    figure.update_xaxes(showgrid=False, type="category", showticklabels=True)
+    figure.update_yaxes(showgrid=False, type="category", autorange="reversed")
+    figure.update_xaxes(title=say(language, "length of the text (tokens)"), row=rows)
+    return figure.update_yaxes(title=say(language, "depth of the fact"), col=1)

@@ -1,0 +1,118 @@
+"""How many of the rows kept are recent, beside the paper's share, and how old they are."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from core.measures import paper, survival
+from core.trace import Trace
+from viz.figures.style import INK, kept, line_of_run, run_names, token_name, with_legend
+from viz.words.lesson_words import Language
+from viz.words.say import say
+
+
+def recency_figure(traces: Sequence[Trace], language: Language = "en") -> go.Figure:
+    """The share of kept rows that are among the last `budget` tokens, after every step; the mean over layers.
+
+    Of a single run also the span from its lowest to its highest layer. The paper's share is a band.
+    """
+    figure, names = go.Figure(), run_names(traces, language)
+    recent = say(language, "{share} of the rows are recent", share="%{y:.0%}")
+    for index, trace in enumerate(traces):
+        if trace.policy.budget is None:
+            continue
+        start = survival.at_work_from(trace)
+        share, steps = survival.recent_share(trace)[:, start:], np.arange(start, len(trace))
+        if len(traces) == 1:
+            figure.add_scatter(
+                x=np.concatenate([steps, steps[::-1]]),
+                y=np.concatenate([share.max(axis=0), share.min(axis=0)[::-1]]),
+                fill="toself",
+                fillcolor=kept(0.18),
+                line={"width": 0},
+                hoverinfo="skip",
+                name=say(language, "from the lowest layer to the highest"),
+            )
+        figure.add_scatter(
+            x=steps,
+            y=share.mean(axis=0),
+            customdata=[token_name(trace, step, language) for step in steps.tolist()],
+            hovertemplate=say(language, "step {step}, {token}", step="%{x}", token="%{customdata}") + f"<br>{recent}",
+            **line_of_run(names, index),
+        )
+    title = say(language, "Recency after every step")
+    return _shares(with_legend(figure, title, say(language, "step"), say(language, "recent rows")), language)
+
+
+def recency_by_layer_figure(traces: Sequence[Trace], language: Language = "en") -> go.Figure:
+    """The same by layer, in the mean over the steps at which the policy is at work."""
+    figure, names = go.Figure(), run_names(traces, language)
+    recent = say(language, "{share} of the rows are recent", share="%{y:.0%}")
+    hover = f"{say(language, 'layer {layer}', layer='%{x}')}<br>{recent}"
+    for index, trace in enumerate(traces):
+        if trace.policy.budget is not None:
+            share = survival.mean_recent_share(trace)
+            figure.add_scatter(
+                x=np.arange(len(share)),
+                y=share,
+                hovertemplate=hover,
+                **line_of_run(names, index) | {"mode": "lines+markers"},
+            )
+    title = say(language, "Recency by layer")
+    return _shares(with_legend(figure, title, say(language, "layer"), say(language, "recent rows")), language)
+
+
+def _shares(figure: go.Figure, language: Language) -> go.Figure:
+    """Shares of recent rows, with the paper's as a band."""
+    low, high = paper.RECENT_PERCENT
+    figure.add_hrect(low / 100, high / 100, fillcolor=INK, opacity=0.35, line_width=0, layer="below")
+    # It stands beside the lines in the legend: on the band it would lie under them.
+    figure.add_scatter(
+        x=[None],
+        y=[None],
+        mode="markers",
+        marker={"symbol": "square", "size": 13, "color": INK, "opacity": 0.5},
+        name=say(language, "the paper: {low:.0f}–{high:.0f} %", low=low, high=high),
+    )
+    return figure.update_yaxes(tickformat=".0%", range=[0, 1.03])
+
+
+def age_figure(traces: Sequence[Trace], language: Language = "en") -> go.Figure:
+    """The share of kept rows that are at most so old, in the mean over layers, against Window's.
+
+    Ages are in multiples of the budget, which makes Window the same line for every budget.
+    """
+    figure, oldest, names = go.Figure(), 1.5, run_names(traces, language)
+    younger = say(
+        language,
+        "{share} of the rows are younger than {age} steps,<br>{times} times the budget",
+        share="%{y:.0%}",
+        age="%{customdata}",
+        times="%{x:.2f}",
+    )
+    for index, trace in enumerate(traces):
+        budget = trace.policy.budget
+        if budget is None:
+            continue
+        up_to = survival.age_distribution(trace).mean(axis=0).cumsum()
+        ages = np.arange(1, len(trace) + 1)  # the rows younger than that
+        oldest = max(oldest, (np.searchsorted(up_to, 0.99) + 1) / budget)
+        figure.add_scatter(
+            x=np.concatenate([[0], ages / budget]),
+            y=np.concatenate([[0], up_to]),
+            customdata=np.concatenate([[0], ages]),
+            hovertemplate=younger,
+            **line_of_run(names, index),
+        )
+    figure.add_scatter(
+        x=[0, 1, oldest],
+        y=[0, 1, 1],
+        mode="lines",
+        line={"color": INK, "width": 1.5, "dash": "dot"},
+        name=say(language, "Window, any budget"),
+        hoverinfo="skip",
+    )
+    title, age = say(language, "The ages of kept rows"), say(language, "younger than … times the budget")
+    figure = with_legend(figure, title, age, say(language, "share of kept rows"))
+    return figure.update_xaxes(range=[0, oldest]).update_yaxes(tickformat=".0%", range=[0, 1.03])

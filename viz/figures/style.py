@@ -1,0 +1,124 @@
+"""What all figures share: colours, layout, and what tokens and runs are called in them.
+
+Blue is kept, orange evicted a moment ago, grey evicted: as in the maps. A figure does not know whether its page is
+light or dark, so backgrounds are transparent, grey is half transparent, and the blue reads on both.
+"""
+
+import html
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from core.trace import Trace
+from viz.words.lesson_words import Language
+from viz.words.say import policy_name, policy_parts, say
+from viz.words.sentences import quoted
+
+KEPT_RGB, EVICTED_RGB, EVICTED_OPACITY = (31, 131, 184), (128, 128, 128), 0.3
+
+
+def _rgba(red: int, green: int, blue: int, opacity: float) -> str:
+    return f"rgba({red},{green},{blue},{opacity})"
+
+
+def kept(opacity: float) -> str:
+    """The blue of what is kept, so opaque."""
+    return _rgba(*KEPT_RGB, opacity)
+
+
+KEPT, EVICTED = f"#{bytes(KEPT_RGB).hex()}", _rgba(*EVICTED_RGB, EVICTED_OPACITY)
+JUST_EVICTED = "#e8730c"
+INK = "#7f7f7f"
+NOTHING = "rgba(0,0,0,0)"
+
+GRID = "rgba(127,127,127,0.2)"
+COLOURS = (KEPT, JUST_EVICTED, "#2e9e6b", "#a565c4", "#b8961a", "#d4477a", INK)  # of several runs, in their order
+DASHES = ("solid", "dash", "dot", "dashdot")  # once all colours are used
+BLUES = [[0, kept(0.06)], [1, kept(1)]]
+GREY_TO_BLUE = [[0, "#7d828b"], [1, KEPT]]  # opaque: white numbers read on it
+
+
+def styled(figure: go.Figure, title: str, x: str = "", y: str = "") -> go.Figure:
+    """What all figures have in common: a title at the left, a legend under it, a faint grid and no background."""
+    figure.update_layout(
+        title={
+            "text": title,
+            "font": {"size": 15},
+            "y": 1,
+            "yanchor": "top",
+            "pad": {"t": 24, "l": 10},
+            "x": 0,
+        },
+        paper_bgcolor=NOTHING,
+        plot_bgcolor=NOTHING,
+        font={"color": INK, "size": 13},
+        margin={"l": 60, "r": 20, "b": 55, "t": 88},
+        legend={"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0},
+        bargap=0.15,
+    )
+    figure.update_xaxes(title=x, gridcolor=GRID, zeroline=False)
+    return figure.update_yaxes(title=y, gridcolor=GRID, zeroline=False)
+
+
+def with_legend(figure: go.Figure, title: str, x: str, y: str) -> go.Figure:
+    """The title as the legend's, so that it makes room for as many rows as the legend takes on a narrow screen."""
+    figure = styled(figure, "", x, y)
+    heading = {"text": title, "side": "top", "font": {"size": 15}}
+    return figure.update_layout(showlegend=True, legend_title=heading, margin_t=30, hoverlabel={"namelength": -1})
+
+
+def by_layer(figure: go.Figure) -> go.Figure:
+    """A picture whose rows are layers, the first on top, and which needs no grid."""
+    figure.update_xaxes(showgrid=False)
+    return figure.update_yaxes(autorange="reversed", showgrid=False)
+
+
+def line_of_run(names: Sequence[str], index: int) -> dict[str, object]:
+    """What a run's line looks like, and its name in the legend."""
+    round_, colour = divmod(index, len(COLOURS))
+    line = {"color": COLOURS[colour], "width": 2.5, "dash": DASHES[round_ % len(DASHES)]}
+    return {"mode": "lines", "line": line, "name": names[index]}
+
+
+def colour_bar(title: str, tickformat: str = "") -> dict[str, object]:
+    """The key to the colours of a heat map."""
+    return {"title": {"text": title, "side": "right"}, "thickness": 12, "tickformat": tickformat}
+
+
+def in_blues(greatest: float, title: str, tickformat: str = "") -> dict[str, object]:
+    """A heat map's colours: the bluer the more, from 0 to the greatest."""
+    return {"colorscale": BLUES, "zmin": 0, "zmax": greatest, "colorbar": colour_bar(title, tickformat)}
+
+
+def escaped(text: str) -> str:
+    """A text of users in a figure: plotly takes texts for markup."""
+    return html.escape(text, quote=False)
+
+
+def token_name(trace: Trace, position: int, language: Language) -> str:
+    """A token in quotation marks, as markup."""
+    return escaped(quoted(trace, position, language))
+
+
+def run_name(trace: Trace, language: Language) -> str:
+    """What a run is called, as markup: its policy and budget."""
+    return escaped(policy_name(trace.policy, language))
+
+
+def run_names(traces: Sequence[Trace], language: Language = "en", *, in_lines: bool = False) -> list[str]:
+    """What each run is called, as markup; numbered if two would share a name.
+
+    Args:
+        traces: of the runs.
+        language: of the words.
+        in_lines: the budget stands below the policy.
+    """
+    names = [
+        "<br>".join(escaped(part) for part in policy_parts(trace.policy, language))
+        if in_lines
+        else run_name(trace, language)
+        for trace in traces
+    ]
+    if len(set(names)) == len(names):
+        return names
+    return [say(language, "{number}: {run}", number=number, run=name) for number, name in enumerate(names, 1)]
