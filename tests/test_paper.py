@@ -2,7 +2,6 @@
 
 import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -40,34 +39,24 @@ def test_all_numbers_of_table_3_are_drawn() -> None:
     assert drawn == {LABELS[policy]: list(of_budget.values()) for policy, of_budget in paper.PERPLEXITIES.items()}
 
 
-def spelled(number: float) -> set[str]:
-    return {f"{number:g}", f"{number:,g}"}
-
-
 TABLES = {
     *(value for of_budget in paper.PERPLEXITIES.values() for value in of_budget.values()),
     *(value for of_budget in paper.LIVES.values() for value in of_budget.values()),
     *paper.STORY_LENGTHS.values(),
 }
-VERDICTS = {"–".join(map(str, paper.RECENT_PERCENT)), *("/".join(map(str, row)) for row in paper.VERDICTS.values())}
-
-
-def texts_and_numbers(file: Path) -> Iterator[str | float]:
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Constant) and type(node.value) in (str, int, float):
-            yield node.value
+SHARES = {"–".join(map(str, paper.RECENT_PERCENT)), *("/".join(map(str, row)) for row in paper.VERDICTS.values())}
 
 
 def found_in(file: Path) -> set[str | float]:
-    """The paper's numbers in texts and in code; in code a whole one that is round may be something else, pixels say."""
-    written = {text for number in TABLES for text in spelled(number)}
+    """The paper's numbers in texts and in code; in code a number of few digits may well be something else, pixels say."""
+    written = {f"{number:,}" for number in TABLES} | {f"{number:.2f}" for number in TABLES}
     found: set[str | float] = set()
-    for value in texts_and_numbers(file):
-        if isinstance(value, str):
-            found |= written.intersection(re.findall(r"\d+(?:[.,]\d+)*", value))
-            found |= {shares for shares in VERDICTS if shares in value}
-        elif value in TABLES and value % 10:
-            found.add(value)
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found |= written.intersection(re.findall(r"\d+(?:[.,]\d+)*", node.value))
+            found |= {shares for shares in SHARES if shares in node.value}
+        elif isinstance(node, ast.Constant) and type(node.value) in (int, float) and node.value in TABLES:
+            found |= {node.value} if isinstance(node.value, float) or node.value > 1000 else set()
     return found
 
 

@@ -1,7 +1,6 @@
 """The guided lesson: six moments of five stored runs, and what is to be seen there, in words and numbers.
 
-All runs are of one text, and every number in the words is counted in the traces, see `numbers`; only the paper's own
-are written out.
+All runs are of one text, and every number in the words is counted in the traces or is the paper's own, see `numbers`.
 """
 
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from core.experiments.haystack import CHRONICLE
+from core.measures import paper
 from core.measures.costs import perplexity
 from core.measures.survival import N_BEGINNING, lifespan, not_recent_share
 from core.trace import NEVER, Trace
@@ -22,6 +22,7 @@ from viz.words.sentences import quoted
 FOLDER = Path(__file__).parent / "traces"
 POLICIES = ("full", "window", "window+i", "h2o", "tova")
 BUDGET = 64
+PAPER_BUDGET = 256  # the smallest for which the paper says how long tokens live
 PARAGRAPHS = 6  # of the chronicle
 N_SINK = N_BEGINNING  # as Window+i has it unless told otherwise
 
@@ -68,7 +69,7 @@ def picture(step: int) -> Payload:
 @cache
 def numbers() -> dict[str, str]:
     """Every number and token that the words name, as they are written."""
-    return _of_all() | _of_full() | _of_window() | _of_h2o() | _of_tova()
+    return _of_all() | _of_full() | _of_window() | _of_h2o() | _of_tova() | _of_the_paper()
 
 
 def _of_all() -> dict[str, str]:
@@ -138,6 +139,21 @@ def _of_tova() -> dict[str, str]:
         "held_layers": f"{int(tova.kept(end.step)[..., held].sum())}",
         "stop_steps": f"{life[stops].mean():.0f}",
         "mean_steps": f"{life.mean():.0f}",
+    }
+
+
+def _of_the_paper() -> dict[str, str]:
+    low, high = paper.RECENT_PERCENT
+    perplexities = {policy: f"{of_budget[BUDGET]:,}" for policy, of_budget in paper.PERPLEXITIES.items()}
+    return {
+        "paper_tova": perplexities["tova"],
+        "paper_h2o": perplexities["h2o"],
+        "paper_sinks": perplexities["window+i"],
+        "paper_window": perplexities["window"],
+        "paper_recent": f"{low}–{high}",
+        "paper_budget": f"{PAPER_BUDGET}",
+        "paper_stop_steps": f"{paper.LIVES['full stop'][PAPER_BUDGET]}",
+        "paper_mean_steps": f"{paper.LIVES['average'][PAPER_BUDGET]}",
     }
 
 

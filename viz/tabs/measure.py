@@ -7,6 +7,7 @@ import gradio as gr
 import plotly.graph_objects as go
 
 from core.errors import BadInput, BadTraceFile, UserError
+from core.measures.paper import RECENT_PERCENT
 from core.measures.tables import (
     Row,
     age_rows,
@@ -156,10 +157,11 @@ def figures() -> dict[str, Any]:
             for name in names:
                 plots[name] = plot(name)
 
+    low, high = RECENT_PERCENT
     section(
         "Recency",
         "How many of the rows kept are *recent*: among the last *budget* tokens. Window keeps nothing else. The paper "
-        "reports 73–76 % for TOVA (section 7.3) without defining recent. Ages are in multiples of the budget: at 1, a "
+        f"reports {low}–{high} % for TOVA (section 7.3) without defining recent. Ages are in multiples of the budget: at 1, a "
         "line has reached the share of recent rows.",
     )
     row("recency", "recency-layers")

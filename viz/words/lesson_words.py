@@ -97,20 +97,20 @@ LESSON: dict[Language, tuple[Words, ...]] = {
             "Nearly every query gives it attention, so it is hardly ever the least attended. Window+{sinks} has to be "
             "told about the sinks; TOVA finds them, and for it one is enough. On this text TOVA ({tova_perplexity}) "
             "and H2O "
-            "({h2o_perplexity}) are nearly even. For LLaMA-2-7B and a budget of 64, the paper reports TOVA 9.53, H2O "
-            "10.22, Window+4 10.28 and Window 4,812 (table 3).",
+            "({h2o_perplexity}) are nearly even. For LLaMA-2-7B and a budget of {budget}, the paper reports TOVA "
+            "{paper_tova}, H2O {paper_h2o}, Window+{sinks} {paper_sinks} and Window {paper_window} (table 3).",
         ),
         Words(
             "Mostly recent, but not only",
             "The same run at its end: {tova_recent} of the rows kept are among the last {budget} tokens. Under Window "
-            "all would be. So TOVA leans towards the recent, but only slightly; the paper finds 73–76% (section 7.3, "
-            "where recent is not defined). The others are the pillars. The marked one is {held_token}, {held_steps} "
+            "all would be. So TOVA leans towards the recent, but only slightly; the paper finds {paper_recent}% "
+            "(section 7.3, where recent is not defined). The others are the pillars. The marked one is {held_token}, {held_steps} "
             "steps old and held by {held_layers} of {layers} layers. Full stops are kept for {stop_steps} steps on "
             "average, all tokens for {mean_steps}.",
             "Why would a model hold on to a full stop rather than to a noun?",
             "A policy does not know what a token means: it keeps what queries attend to, and queries look back to "
-            "where sentences end. In the paper, too, punctuation lives long: full stops 350 steps, all tokens 249, at "
-            "a budget of 256 (table 5). And in your own text? Open Explore and press Run.",
+            "where sentences end. In the paper, too, punctuation lives long: full stops {paper_stop_steps} "
+            "steps, all tokens {paper_mean_steps}, at a budget of {paper_budget} (table 5). And in your own text? Open Explore and press Run.",
         ),
     ),
     "zh": (
@@ -167,18 +167,20 @@ LESSON: dict[Language, tuple[Words, ...]] = {
             "没有谁保护第一个词元，它为什么留了下来？",
             "几乎每个查询都会给它一些注意力，所以它几乎从不是最少的那个。Window+{sinks} 的汇点要由人指定，"
             "TOVA 则自己找到，而且一个就够。在这段文本上，TOVA（{tova_perplexity}）与 H2O（{h2o_perplexity}）相差无几。"
-            "对于 LLaMA-2-7B 和预算 64，论文给出 TOVA 9.53、H2O 10.22、Window+4 10.28、Window 4,812（表 3）。",
+            "对于 LLaMA-2-7B 和预算 {budget}，论文给出 TOVA {paper_tova}、H2O {paper_h2o}、Window+{sinks} {paper_sinks}、"
+            "Window {paper_window}（表 3）。",
         ),
         Words(
             "以近期为主，但不止近期",
             "同一次运行的结尾：保留的行中，{tova_recent} 属于最近的 {budget} 个词元；若是 Window，则全部都是。"
-            "可见 TOVA 偏向近期，但只是略微偏向；论文给出的是 73–76%（第 7.3 节，文中没有定义何为近期）。"
+            "可见 TOVA 偏向近期，但只是略微偏向；论文给出的是 {paper_recent}%（第 7.3 节，文中没有定义何为近期）。"
             "其余的就是那些竖线。标出的一条是 {held_token}，已经 {held_steps} 步，{layers} 层中仍有 {held_layers} "
             "层保留着它。"
             "句号平均保留 {stop_steps} 步，全部词元平均 {mean_steps} 步。",
             "模型为什么宁可留住一个句号，而不是一个名词？",
             "策略不懂词元的含义：它保留查询所关注的，而查询会回头去看句子结束的地方。论文中的标点也很长寿："
-            "预算为 256 时，句号保留 350 步，全部词元平均 249 步（表 5）。在你自己的文本里呢？打开“探索”，按“运行”。",
+            "预算为 {paper_budget} 时，句号保留 {paper_stop_steps} 步，全部词元平均 {paper_mean_steps} 步（表 5）。"
+            "在你自己的文本里呢？打开“探索”，按“运行”。",
         ),
     ),
 }
