@@ -9,20 +9,23 @@ from dataclasses import replace
 from pathlib import Path
 from string import Formatter
 
+import gradio as gr
 import numpy as np
 import pytest
 from traces import HOSTILE, random_trace, trace_of
 
+import app
 from core.policies import POLICIES, make_policy, settings_of
 from core.store import TraceStore
 from core.trace import NEVER, PolicySettings, Trace
+from tests.visitors import asked_from
 from tests.writers import writer_model
-from viz.cards.markup import status
+from viz.cards.markup import note, status
 from viz.examples.example_texts import first_trace
 from viz.page import models
 from viz.page.models import ResidentModels
 from viz.page.stored import BEFORE, GOING_ON, LOOKING
-from viz.tabs import ask, explore, explore_run, links, panels
+from viz.tabs import ask, explore, explore_run, judging, links, panels
 from viz.words.findings import WORDS, findings
 from viz.words.sentences import REASONS, SENTENCES, life, quoted, why
 from viz.words.status_words import STATUS_WORDS
@@ -120,15 +123,32 @@ def hostile() -> Trace:
     return trace_of([[[2, 3, NEVER, 4, NEVER, 5, NEVER, NEVER]]], ("a", "b", "c", "d", *HOSTILE[:4]), budget=3)
 
 
-def test_the_users_text_is_escaped_in_both() -> None:
+@pytest.mark.parametrize(("locale", "is_chinese"), [("en-US,en;q=0.9", False), ("zh-CN,zh;q=0.9", True)])
+def test_what_is_computed_comes_in_the_language_of_whoever_asks(locale: str, is_chinese: bool) -> None:
     class Click:
         position, layer, group = 4, 0, 0
 
-    for page in (panels.what_to_see(hostile()), panels.show_token(hostile(), Click())[1]):
-        each = in_each(page)
-        assert each.keys() == {"en", "zh"}
-        for words in each.values():
-            assert "<img" not in words and "&lt;/script&gt;&lt;img" in words
+    with asked_from(locale):
+        pages = (panels.what_to_see(hostile()), panels.panels(hostile(), (0, 0))[2])
+        pages += (panels.show_token(hostile(), Click())[1], note(judging.NO_PAIR), status("Press Ask."))
+        failed = status("The document is empty. Paste or upload a text first.", "error")
+        mixed = status(["Waiting for the model …", "Not said."])
+    for page in (*pages, failed):
+        assert bool(CHINESE.search(page)) is is_chinese and "in-zh" not in page, page
+    for page in (pages[0], pages[2]):
+        assert "<img" not in page and "&lt;/script&gt;&lt;img" in page
+    assert mixed == '<p class="status info" role="status">Waiting for the model … Not said.</p>'
+
+
+def test_a_page_is_made_in_both_languages_for_whoever_opens_it(tmp_path: Path) -> None:
+    page = app.build(TraceStore(tmp_path / "runs", 10), votes=tmp_path / "votes.db")
+    shown = [block.value for block in page.blocks.values() if isinstance(block, gr.HTML) and block.value]
+    assert len(shown) >= 7  # status lines, what is marked, what waits to be judged, the limits
+    for each in map(in_each, shown):
+        assert each.keys() == {"en", "zh"} and CHINESE.search(each["zh"]) and not CHINESE.search(each["en"])
+
+
+def test_the_users_text_is_escaped_in_both() -> None:
     line = status("Opened: {policy}, {tokens:,} tokens, read by {model}.", "done", policy="<b>", tokens=3, model="{x}")
     assert in_each(line) == {
         "en": "Opened: &lt;b&gt;, 3 tokens, read by {x}.",

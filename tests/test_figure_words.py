@@ -28,12 +28,12 @@ from core.measures.evidence import fate
 from core.policies import POLICIES, make_policy, settings_of
 from tests.writers import pair_of
 from viz.cards.answer_cards import Given, answers_html
+from viz.cards.lives import lives_html
 from viz.cards.story_cards import pair_html, telling_html
 from viz.figures.early_tokens import early_figure, early_layers_figure
 from viz.figures.evidence import evidence_figure, evidence_layers_figure
 from viz.figures.kinds import kinds_figure
 from viz.figures.life import LONGEST_LIFE, head_figure, token_figure
-from viz.figures.lives import lives_html
 from viz.figures.needle import needle_figure
 from viz.figures.overlap import head_overlap_figure, layer_overlap_figure, trace_overlap_figure
 from viz.figures.recency import age_figure, recency_by_layer_figure, recency_figure

@@ -10,9 +10,10 @@ from traces import HOSTILE, random_trace, trace_of
 from core.experiments.records import Point
 from core.measures import costs, survival
 from core.trace import NEVER, PolicySettings
+from viz.cards.findings import findings_html
 from viz.figures.life import LONGEST_LIFE, head_figure, token_figure
 from viz.figures.sweep import sweep_figure
-from viz.words.findings import findings, findings_html
+from viz.words.findings import findings
 from viz.words.sentences import life, why
 
 # two layers, five tokens, budget 2: after step t each layer holds two rows

@@ -30,6 +30,7 @@ from traces import HOSTILE, random_trace
 from core.errors import UserError
 from core.store import TraceStore
 from viz import api
+from viz.cards.findings import findings_html
 from viz.maps.payload import payload
 from viz.page import models
 from viz.page.export import write_files
@@ -37,7 +38,7 @@ from viz.page.models import ResidentModels
 from viz.page.page import Page
 from viz.page.uploads import text_of, trace_of
 from viz.tabs.panels import panels
-from viz.words.findings import findings, findings_html
+from viz.words.findings import findings
 from viz.words.sentences import life, why
 
 ROOT = Path(__file__).parent.parent

@@ -15,7 +15,7 @@ CORE = (
 )
 """The rooms of core from the ground up: each imports only from those before it."""
 
-VIZ = ("words", "maps", "figures", "cards", "lesson", "examples", "page", "tabs", "api")
+VIZ = ("templates", "words", "maps", "figures", "lesson", "cards", "examples", "page", "tabs", "api")
 """Those of viz."""
 
 LIGHT = {f"core.{room}" for room in ("errors", "trace", "whole_numbers", "texts", "policies", "measures")}

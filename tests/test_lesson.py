@@ -8,6 +8,7 @@ import pytest
 
 from core import LanguageModel, make_policy, replay
 from core.trace import NEVER
+from viz.cards.lesson import lesson_html
 from viz.lesson import lesson
 from viz.words.lesson_words import LABELS, LESSON
 
@@ -29,7 +30,7 @@ def perplexity(policy: str, first: int = 1, last: int | None = None) -> str:
 
 def told(step: int, language: str) -> str:
     """A step of the lesson, counted from 1, without the markup."""
-    return re.sub("<[^>]+>", "", lesson.lesson_html(step - 1, language))
+    return re.sub("<[^>]+>", "", lesson_html(step - 1, language))
 
 
 @pytest.mark.parametrize("policy", ["h2o", "tova"])

@@ -16,9 +16,10 @@ from core.errors import BadInput
 from core.measures import kinds, survival
 from core.measures.overlap import layer_overlap
 from core.trace import NEVER
+from viz.cards.lives import lives_html
 from viz.figures.early_tokens import early_figure, early_layers_figure
 from viz.figures.kinds import kinds_figure, paper_budget
-from viz.figures.lives import lives_html, small_lives
+from viz.figures.lives import small_lives
 from viz.figures.overlap import head_overlap_figure, layer_overlap_figure, trace_overlap_figure
 from viz.figures.recency import age_figure, recency_by_layer_figure, recency_figure
 from viz.figures.style import run_names

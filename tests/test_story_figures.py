@@ -100,7 +100,7 @@ def test_a_card_marks_the_first_token_that_differs() -> None:
         '<span class="shared">Once</span><mark title="the first token that differs"> more</mark> a time'
     )
     assert "TOVA, budget 8" in card and "4 tokens, stopped at the limit" in card
-    assert "leaves the full model&#x27;s at token 2" in card and "distinct-1 / 2 / 3: 1.00 / 1.00 / 1.00" in card
+    assert "leaves the full model&#39;s at token 2" in card and "distinct-1 / 2 / 3: 1.00 / 1.00 / 1.00" in card
 
 
 def test_a_card_marks_where_a_story_ends_too_early() -> None:

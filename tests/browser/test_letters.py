@@ -19,7 +19,8 @@ from browser.maps import blank_page_with, hear, heard
 from core.experiments.stories import Story, Telling
 from core.policies import make_policy, settings_of
 from core.trace import NEVER, Trace
-from viz.cards.story_cards import CSS, telling_html
+from viz.cards.card import CSS
+from viz.cards.story_cards import telling_html
 from viz.maps.comparison_map import ComparisonMap
 from viz.maps.payload import comparison_payload, payload
 from viz.maps.retention_map import _JS, RetentionMap, static

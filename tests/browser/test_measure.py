@@ -181,9 +181,9 @@ def test_saved_traces_and_files_that_are_none(page: Page, tmp_path: Path) -> Non
 def test_what_is_not_there_yet_is_asked_for(open_page: Callable[..., Page], address: str) -> None:
     page = open_page(address)
     page.get_by_role("tab", name="Measure").click()
-    expect(status(page).locator(".in-en")).to_have_text("There is nothing to measure yet: press Run in Explore.")
+    expect(status(page)).to_have_text("There is nothing to measure yet: press Run in Explore.")
     choose(page, "the runs in Compare")
-    expect(status(page).locator(".in-en")).to_have_text("There is nothing to measure yet: press Run in Compare.")
+    expect(status(page)).to_have_text("There is nothing to measure yet: press Run in Compare.")
     show_table(page, "Survival")
     page.get_by_role("tab", name="Explore").click()
     run(page, "compare")

@@ -1,12 +1,13 @@
-"""Answers side by side, as cards for the page. Every text, a user's or a model's, is escaped."""
+"""Answers side by side, as cards for the page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+
+from markupsafe import Markup
 
 from core.experiments.answers import f1
 from core.trace import PolicySettings
-from viz.cards.story_cards import card, side_by_side
+from viz.cards.card import Card, cards_html
 from viz.words.lesson_words import Language
 from viz.words.say import policy_name, say
 
@@ -28,7 +29,7 @@ class Given:
     kept: float | None
 
 
-def answers_html(answers: Sequence[Given], reference: str, over: bool, language: Language = "en") -> str:
+def answers_html(answers: Sequence[Given], reference: str, over: bool, language: Language = "en") -> Markup:
     """One card per answer, the full model's first.
 
     Args:
@@ -53,7 +54,6 @@ def answers_html(answers: Sequence[Given], reference: str, over: bool, language:
             )
         if over and not answer.finished:
             facts.append(say(language, "stopped at the limit"))
-        text = escape(answer.text) if answer.text else f'<span class="shared">{unwritten}</span>'
         name = say(language, "Full model") if is_full else policy_name(answer.policy, language)
-        cards.append(card(name, "<br>".join(map(escape, facts)), text))
-    return side_by_side(cards)
+        cards.append(Card(name, facts, None if answer.text else unwritten, text=answer.text))
+    return cards_html(cards)

@@ -1,21 +1,20 @@
-"""Stories as cards for the page. Every text, a user's or a model's, is escaped."""
+"""Stories as cards for the page."""
 
-from collections.abc import Sequence
-from html import escape
-from pathlib import Path
+from markupsafe import Markup
 
 from core.experiments.records import LABELS
 from core.experiments.stories import DISTINCT, Story, Telling, distinct
 from core.experiments.votes import Pair, full_comes_first
+from viz.cards.card import Card, cards_html
+from viz.templates import fill
 from viz.words.lesson_words import Language
 from viz.words.say import amount, policy_name, say
 
-CSS = (Path(__file__).parents[1] / "static" / "stories.css").read_text(encoding="utf-8")
 FULL = "Full model"
-KEY = "Fainter: word for word as the full model. <mark></mark> marks the first token that differs."
+KEY = "Fainter: word for word as the full model. {mark} marks the first token that differs."
 
 
-def telling_html(telling: Telling, finished: bool, language: Language = "en") -> str:
+def telling_html(telling: Telling, finished: bool, language: Language = "en") -> Markup:
     """The stories of one prompt side by side, the full model's first, each with its numbers and its first difference.
 
     Args:
@@ -27,12 +26,13 @@ def telling_html(telling: Telling, finished: bool, language: Language = "en") ->
     for story in telling.stories:
         is_full = story.policy.budget is None
         name = say(language, FULL) if is_full else policy_name(story.policy, language)
-        text = _plain(story.text, language) if is_full else _marked(story, language)
-        cards.append(card(name, _numbers(story, is_full, finished, language), text))
-    return f'<p class="note">{say(language, KEY)}</p>{side_by_side(cards, "" if finished else " writing")}'
+        facts = _facts(story, is_full, finished, language)
+        cards.append(_plain(name, facts, story.text, language) if is_full else _marked(name, facts, story, language))
+    key = say(language, KEY, mark="{mark}")  # the template puts a mark there
+    return fill("cards/telling.html", key=key, cards=cards_html(cards, writing=not finished))
 
 
-def pair_html(pair: Pair, voter: str, named: bool = False, language: Language = "en") -> str:
+def pair_html(pair: Pair, voter: str, named: bool = False, language: Language = "en") -> Markup:
     """Two stories to be compared, in this voter's order, as A and B or, once they have voted, by their names."""
     policy = LABELS.get(pair.policy, pair.policy)
     names = (
@@ -42,32 +42,17 @@ def pair_html(pair: Pair, voter: str, named: bool = False, language: Language = 
     texts = [(pair.full, names[0], pair.full_tokens), (pair.story, names[1], pair.story_tokens)]
     if not full_comes_first(pair.id, voter):
         texts.reverse()
-    cards = [
-        card(
-            say(language, "{letter}: {name}", letter=letter, name=name)
-            if named
-            else say(language, "Story {letter}", letter=letter),
-            amount(language, tokens, "token") if named else "",
-            _plain(text, language),
-        )
-        for letter, (text, name, tokens) in zip("AB", texts, strict=True)
-    ]
-    same = f"<p>{say(language, 'The two are the same, word for word.')}</p>" if pair.full == pair.story else ""
-    return f'<p class="prompt">{escape(pair.prompt)}</p>{same}{side_by_side(cards)}'
+    cards = []
+    for letter, (text, name, tokens) in zip("AB", texts, strict=True):
+        title = say(language, "{letter}: {name}", letter=letter, name=name)
+        anonymous = say(language, "Story {letter}", letter=letter)
+        facts = [amount(language, tokens, "token")] if named else []
+        cards.append(_plain(title if named else anonymous, facts, text, language))
+    same = say(language, "The two are the same, word for word.") if pair.full == pair.story else ""
+    return fill("cards/pair.html", prompt=pair.prompt, same=same, cards=cards_html(cards))
 
 
-def side_by_side(cards: Sequence[str], more: str = "") -> str:
-    """Cards in columns, as many as there is room for."""
-    return f'<div class="stories{more}">{"".join(cards)}</div>'
-
-
-def card(name: str, numbers: str, text: str) -> str:
-    """A card with this name, which is escaped here, and with numbers and text, which are HTML already."""
-    numbers = f'<p class="numbers">{numbers}</p>' if numbers else ""
-    return f'<article class="story"><h4>{escape(name)}</h4>{numbers}<div class="text"><div>{text}</div></div></article>'
-
-
-def _numbers(story: Story, is_full: bool, finished: bool, language: Language) -> str:
+def _facts(story: Story, is_full: bool, finished: bool, language: Language) -> list[str]:
     stopped = "{tokens}, stopped at the limit" if finished else "{tokens}, writing …"
     length = "{tokens}, ended by itself" if story.ended else stopped
     parts = [say(language, length, tokens=amount(language, len(story), "token"))]
@@ -79,17 +64,17 @@ def _numbers(story: Story, is_full: bool, finished: bool, language: Language) ->
     elif not is_full:
         same = "the same as the full model's" if finished else "so far the same as the full model's"
         parts.append(say(language, same))
-    return "<br>".join(escape(part) for part in parts)
+    return parts
 
 
-def _marked(story: Story, language: Language) -> str:
-    """The text; what the full model wrote as well is fainter, up to a mark on the first token that differs."""
+def _marked(name: str, facts: list[str], story: Story, language: Language) -> Card:
+    """What the full model wrote as well is fainter, up to a mark on the first token that differs."""
     pieces, at = story.tokens.pieces, len(story) if story.left_at is None else story.left_at
-    shared, first, rest = (escape("".join(part)) for part in (pieces[:at], pieces[at : at + 1], pieces[at + 1 :]))
+    faint, first, rest = ("".join(part) for part in (pieces[:at], pieces[at : at + 1], pieces[at + 1 :]))
     what = "the first token that differs" if at < len(pieces) else "here it ends, where the full model goes on"
-    mark = "" if story.left_at is None else f'<mark title="{say(language, what)}">{first}</mark>'
-    return f'<span class="shared">{shared}</span>{mark}{rest}'
+    mark = None if story.left_at is None else (first, say(language, what))
+    return Card(name, facts, faint, mark, rest)
 
 
-def _plain(text: str, language: Language) -> str:
-    return escape(text) if text.strip() else f'<span class="shared">{say(language, "(nothing)")}</span>'
+def _plain(name: str, facts: list[str], text: str, language: Language) -> Card:
+    return Card(name, facts, text=text) if text.strip() else Card(name, facts, faint=say(language, "(nothing)"))

@@ -5,7 +5,6 @@ All runs are of one text, and every number in the words is counted in the traces
 
 from dataclasses import dataclass
 from functools import cache
-from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from core.measures.costs import perplexity
 from core.measures.survival import N_BEGINNING, lifespan, not_recent_share
 from core.trace import NEVER, Trace
 from viz.maps.payload import Moment, Payload, payload
-from viz.words.lesson_words import LABELS, LESSON, Language
 from viz.words.sentences import quoted
 
 FOLDER = Path(__file__).parent / "traces"
@@ -166,32 +164,29 @@ def _percent(share: float) -> str:
     return f"{share:.0%}"
 
 
-def lesson_html(step: int, language: Language) -> str:
-    """The words of a step, its question with the answer folded, and the perplexities so far; every text is escaped."""
-    labels = LABELS[language]
-    title, told, question, answer = (escape(part.format(**numbers())) for part in LESSON[language][step])
-    return (
-        f'<article class="lesson" lang="{"zh-CN" if language == "zh" else "en"}" aria-live="polite">'
-        f"<h2>{title}</h2><p>{told}</p>"
-        f'<div class="question"><p>{question}</p>'
-        f"<details><summary>{escape(labels['answer'])}</summary><p>{answer}</p></details></div>"
-        f"{_perplexities(step, labels['perplexity'])}"
-        f'<p class="about">{escape(labels["about"].format(**numbers()))}</p></article>'
-    )
+@dataclass(frozen=True)
+class Bar:
+    """The perplexity of a policy beside those of the others.
+
+    Attributes:
+        name: of the policy.
+        perplexity: over the whole text.
+        share: of the worst of all policies' perplexities, 0 … 1: how long the bar is.
+        current: it is the policy of the step.
+    """
+
+    name: str
+    perplexity: float
+    share: float
+    current: bool
 
 
-def _perplexities(step: int, caption: str) -> str:
-    """A bar for every policy met so far; that of the step is marked."""
-    met = list(dict.fromkeys(shown.policy for shown in STEPS[: step + 1]))
-    values = {policy: perplexity(trace(policy)) for policy in met}
-    worst = max(perplexity(trace(policy)) for policy in POLICIES)
-    bars = "".join(
-        f"<div{' aria-current=true' if policy == STEPS[step].policy else ''}>"
-        f"<dt>{escape(_name(policy))}</dt>"
-        f'<dd><i style="width: {value / worst:.1%}"></i><b>{value:.1f}</b></dd></div>'
-        for policy, value in values.items()
-    )
-    return f'<p class="caption">{escape(caption)}</p><dl>{bars}</dl>'
+def bars(step: int) -> list[Bar]:
+    """One for every policy met up to this step."""
+    met = dict.fromkeys(shown.policy for shown in STEPS[: step + 1])
+    values = {policy: perplexity(trace(policy)) for policy in POLICIES}
+    worst = max(values.values())
+    return [Bar(_name(key), values[key], values[key] / worst, key == STEPS[step].policy) for key in met]
 
 
 def _name(policy: str) -> str:

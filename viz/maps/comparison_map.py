@@ -2,9 +2,10 @@
 
 import gradio as gr
 
-from viz.maps.retention_map import SCRIPTS, static, template
+from viz.maps.retention_map import SCRIPTS, static
+from viz.templates import fill
 
-_HTML = template("comparison_map.html")
+_HTML = fill("static/comparison_map.html")
 _CSS = static("retention_map.css", "comparison_map.css")
 _JS = static(*SCRIPTS, "comparison_map.js")
 

@@ -1,14 +1,13 @@
 """The scrubbing retention map: step control, text and map in one component, and the same as a file of its own."""
 
-import json
-import re
-from html import escape
 from pathlib import Path
 
 import gradio as gr
+from markupsafe import Markup
 
 from core.trace import Trace
 from viz.maps.payload import payload
+from viz.templates import fill
 
 _STATIC = Path(__file__).parents[1] / "static"
 
@@ -18,12 +17,7 @@ def static(*names: str) -> str:
     return "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in names)
 
 
-def template(name: str) -> str:
-    """The text of a template; where a comment names another one, as in ``<!-- steps -->``, the text of that."""
-    return re.sub(r"<!-- (\w+) -->", lambda found: static(f"{found[1]}.html").strip(), static(name))
-
-
-_HTML, _CSS = template("retention_map.html"), static("retention_map.css")
+_HTML, _CSS = fill("static/retention_map.html"), static("retention_map.css")
 # What all maps share; each builds on those before it.
 SCRIPTS = (
     "words.js",
@@ -62,39 +56,8 @@ def RetentionMap() -> gr.HTML:  # noqa: N802 (a class would make gradio write a 
     return gr.HTML(html_template=_HTML, css_template=_CSS, js_on_load=_JS + _ON_LOAD, apply_default_css=False)
 
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ margin: 0; padding: 16px; background: #ffffff; font-family: system-ui, sans-serif; }}
-body.dark {{ background: #0f0f11; }}
-main {{ max-width: 1600px; margin: 0 auto; }}
-main {{ {css} }}
-</style>
-</head>
-<body>
-<main>{html}</main>
-<script type="application/json" id="payload">{payload}</script>
-<script>
-const dark = matchMedia("(prefers-color-scheme: dark)");
-const follow = () => document.body.classList.toggle("dark", dark.matches);
-dark.addEventListener("change", follow);
-follow();
-{js}
-RetentionMap.mount(document.querySelector("main"))
-  .setPayload(JSON.parse(document.getElementById("payload").textContent));
-</script>
-</body>
-</html>
-"""
-
-
 def standalone_html(trace: Trace) -> str:
     """One HTML file with the map of this trace in it, for slides, homework and papers: no server, no network."""
     sent = payload(trace)
-    title = escape(f"{trace.policy} · {sent['model']}")
-    data = json.dumps(sent, ensure_ascii=False).replace("<", "\\u003c")
-    return _PAGE.format(title=title, css=_CSS, html=_HTML, js=_JS, payload=data)
+    title = f"{trace.policy} · {sent['model']}"
+    return fill("maps/page.html", title=title, css=Markup(_CSS), map=_HTML, script=Markup(_JS), payload=sent)

@@ -15,8 +15,8 @@ from core.measures.evidence import fate
 from core.policies import Policy, make_policy
 from core.trace import Trace
 from viz.cards.answer_cards import Given, answers_html
+from viz.cards.card import CSS
 from viz.cards.markup import in_both, paragraphs, said, status
-from viz.cards.story_cards import CSS
 from viz.examples.example_texts import EXAMPLES
 from viz.figures.evidence import evidence_figure, evidence_layers_figure
 from viz.maps.comparison_map import ComparisonMap

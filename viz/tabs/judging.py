@@ -9,8 +9,9 @@ import gradio as gr
 from core.errors import BadInput, UserError
 from core.experiments.judge import Judge
 from core.experiments.votes import Verdict, VoteStore, full_comes_first
+from viz.cards.card import CSS
 from viz.cards.markup import note, status
-from viz.cards.story_cards import CSS, pair_html
+from viz.cards.story_cards import pair_html
 from viz.figures.tally import tally_figure
 from viz.page.buttons import stopping
 from viz.page.export import new_folder, table_file

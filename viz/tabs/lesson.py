@@ -4,7 +4,9 @@ from typing import Any
 
 import gradio as gr
 
-from viz.lesson.lesson import STEPS, lesson_html, picture, progress
+from viz.cards.lesson import lesson_html
+from viz.cards.markup import paragraphs
+from viz.lesson.lesson import STEPS, picture, progress
 from viz.maps.retention_map import RetentionMap, static
 from viz.page.models import QUIETLY
 from viz.words.lesson_words import LABELS, Language
@@ -59,7 +61,7 @@ def tell(step: int, language: Language) -> list[Any]:
     labels = LABELS[language]
     return [
         lesson_html(step, language),
-        f"<p>{progress(step)}</p>",
+        paragraphs([progress(step)]),
         gr.update(value=labels["back"], interactive=step > 0),
         gr.update(value=labels["next"], interactive=step < len(STEPS) - 1),
     ]

@@ -24,11 +24,11 @@ from core.measures.tables import (
     survival_rows,
 )
 from core.trace import Trace
+from viz.cards.lives import Lives, lives_html
 from viz.cards.markup import paragraphs, status
 from viz.figures.early_tokens import early_figure, early_layers_figure
 from viz.figures.kinds import kinds_figure
 from viz.figures.life import head_figure
-from viz.figures.lives import Lives, lives_html
 from viz.figures.overlap import head_overlap_figure, layer_overlap_figure, trace_overlap_figure
 from viz.figures.recency import age_figure, recency_by_layer_figure, recency_figure
 from viz.figures.survival import survival_figure, survival_layers_figure

@@ -10,11 +10,12 @@ from core.measures.survival import longest_lived
 from core.policies import make_policy
 from core.store import Stored
 from core.trace import Floats, Trace
-from viz.cards.markup import in_both, paragraphs
+from viz.cards.findings import findings_html
+from viz.cards.markup import paragraphs
 from viz.figures.life import head_figure, token_figure
 from viz.maps.payload import payload, window_at
 from viz.page.models import with_model
-from viz.words.findings import findings, findings_html
+from viz.words.findings import findings
 from viz.words.lesson_words import Language
 from viz.words.sentences import life, why
 from viz.words.translations import language
@@ -47,17 +48,18 @@ def whole(stored: Stored, key: str | None, row: tuple[int, int], run: str, step:
 
 
 def what_to_see(trace: Trace, full_perplexity: float | None = None) -> str:
-    """The findings, in both languages."""
-    return in_both(lambda language: findings_html(findings(trace, full_perplexity, language)))
+    """The findings, in the language of the page."""
+    return findings_html(findings(trace, full_perplexity, language()))
 
 
 def panels(trace: Trace, row: tuple[int, int]) -> tuple[Any, Any, str]:
     """The two panels below the map: the life of a row, and that of the longest-lived token in a figure and in words."""
-    head = head_figure(trace, *row_in(trace, row), language=language())
+    own = language()
+    head = head_figure(trace, *row_in(trace, row), language=own)
     longest = longest_lived(trace)
     position = longest.position if longest else 0
-    words = in_both(lambda language: paragraphs([life(trace, position, language), CLICK[language]]))
-    return head, token_figure(trace, position, language()), words
+    words = paragraphs([life(trace, position, own), CLICK[own]])
+    return head, token_figure(trace, position, own), words
 
 
 def row_in(trace: Trace, row: tuple[int, int]) -> tuple[int, int]:
@@ -70,15 +72,11 @@ def show_token(trace: Trace | None, event: gr.EventData) -> tuple[Any, Any]:
     """The life of the token that was clicked: a figure over all deciders, and in words."""
     if trace is None or not 0 <= int(event.position) < len(trace):
         return gr.skip(), gr.skip()
-    position = int(event.position)
-
-    def sentences(language: Language) -> list[str]:
-        told = [life(trace, position, language)]
-        if getattr(event, "group", None) is None:
-            return told
-        return [why(trace, int(event.layer), int(event.group), position, language), *told]
-
-    return token_figure(trace, position, language()), in_both(lambda language: paragraphs(sentences(language)))
+    position, own = int(event.position), language()
+    told = [life(trace, position, own)]
+    if getattr(event, "group", None) is not None:
+        told.insert(0, why(trace, int(event.layer), int(event.group), position, own))
+    return token_figure(trace, position, own), paragraphs(told)
 
 
 def choose_row(trace: Trace | None, by_attention: bool, event: gr.EventData) -> Iterator[tuple[Any, Any]]:

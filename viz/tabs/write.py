@@ -15,8 +15,9 @@ from core.experiments.stories import Lengths, Telling, length_table
 from core.experiments.votes import LONGEST_PROMPT, VoteStore, pairs_of
 from core.policies import make_policy
 from core.texts import without_mark
+from viz.cards.card import CSS
 from viz.cards.markup import note, status
-from viz.cards.story_cards import CSS, telling_html
+from viz.cards.story_cards import telling_html
 from viz.figures.tables import table_in
 from viz.page import limits
 from viz.page.buttons import starting, stopping

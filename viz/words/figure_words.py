@@ -140,8 +140,8 @@ FIGURE_WORDS = {
     "of the marked passage {share:.0%} was kept when the question came": "提问时，标出的段落还保留 {share:.0%}",
     "stopped at the limit": "到上限停止",
     # stories
-    "Fainter: word for word as the full model. <mark></mark> marks the first token that differs.": (
-        "较淡的文字：与完整模型逐字相同。<mark></mark> 标出第一个不同的词元。"
+    "Fainter: word for word as the full model. {mark} marks the first token that differs.": (
+        "较淡的文字：与完整模型逐字相同。{mark} 标出第一个不同的词元。"
     ),
     "{letter}: {name}": "{letter}：{name}",
     "Story {letter}": "故事 {letter}",

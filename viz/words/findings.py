@@ -1,6 +1,5 @@
 """What to see here: a run in a few numbers, each with a line that explains it."""
 
-import html
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,9 +108,3 @@ def findings(trace: Trace, full_perplexity: float | None = None, language: Langu
         token = quoted(trace, longest.position, language)
         found.append(words["longest"].filled(steps=longest.steps, token=token, position=longest.position))
     return found
-
-
-def findings_html(found: list[Finding]) -> str:
-    """A list for the page; every text is escaped."""
-    rows = "".join(f"<div><dt>{html.escape(f.value)}</dt><dd>{html.escape(f.meaning)}</dd></div>" for f in found)
-    return f'<dl class="findings">{rows}</dl>'

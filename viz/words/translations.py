@@ -258,6 +258,11 @@ def language(request: gr.Request | None = None) -> Language:
     return "zh" if re.split("[,;]", preferred)[0].strip() in CHINESE_LOCALES else "en"
 
 
+def is_asked() -> bool:
+    """Whether an event of a page is in progress; not while a page is being made, for whoever opens it."""
+    return LocalContext.request.get(None) is not None
+
+
 def translate(page: gr.Blocks) -> None:
     """Let the browser show the fixed texts of a page in its language: labels, infos, buttons, headings, choices."""
     for block in page.blocks.values():

@@ -1,0 +1,35 @@
+"""Texts side by side, each in a card with a name and some facts about it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from viz.templates import fill
+
+CSS = (Path(__file__).parents[1] / "static" / "stories.css").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a card says, as plain text.
+
+    Attributes:
+        name: whose text it is.
+        facts: about the text, a line each.
+        faint: how the text begins, in fainter letters; None if nothing is fainter.
+        mark: what follows, marked, and what the mark means; None if nothing is marked.
+        text: the rest of it.
+    """
+
+    name: str
+    facts: Sequence[str] = ()
+    faint: str | None = None
+    mark: tuple[str, str] | None = None
+    text: str = ""
+
+
+def cards_html(cards: Sequence[Card], writing: bool = False) -> Markup:
+    """Cards in columns, as many as there is room for; `writing` says that the texts are still growing."""
+    return fill("cards/cards.html", cards=cards, writing=writing)
