@@ -161,8 +161,8 @@ def figures() -> dict[str, Any]:
     section(
         "Recency",
         "How many of the rows kept are *recent*: among the last *budget* tokens. Window keeps nothing else. The paper "
-        f"reports {low}–{high} % for TOVA (section 7.3) without defining recent. Ages are in multiples of the budget: at 1, a "
-        "line has reached the share of recent rows.",
+        f"reports {low}–{high} % for TOVA (section 7.3) without defining recent. Ages are in multiples of the budget: "
+        "at 1, a line has reached the share of recent rows.",
     )
     row("recency", "recency-layers")
     row("ages")

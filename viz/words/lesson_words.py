@@ -104,13 +104,14 @@ LESSON: dict[Language, tuple[Words, ...]] = {
             "Mostly recent, but not only",
             "The same run at its end: {tova_recent} of the rows kept are among the last {budget} tokens. Under Window "
             "all would be. So TOVA leans towards the recent, but only slightly; the paper finds {paper_recent}% "
-            "(section 7.3, where recent is not defined). The others are the pillars. The marked one is {held_token}, {held_steps} "
-            "steps old and held by {held_layers} of {layers} layers. Full stops are kept for {stop_steps} steps on "
-            "average, all tokens for {mean_steps}.",
+            "(section 7.3, where recent is not defined). The others are the pillars. The marked one is {held_token}, "
+            "{held_steps} steps old and held by {held_layers} of {layers} layers. Full stops are kept for {stop_steps} "
+            "steps on average, all tokens for {mean_steps}.",
             "Why would a model hold on to a full stop rather than to a noun?",
             "A policy does not know what a token means: it keeps what queries attend to, and queries look back to "
             "where sentences end. In the paper, too, punctuation lives long: full stops {paper_stop_steps} "
-            "steps, all tokens {paper_mean_steps}, at a budget of {paper_budget} (table 5). And in your own text? Open Explore and press Run.",
+            "steps, all tokens {paper_mean_steps}, at a budget of {paper_budget} (table 5). And in your own text? Open "
+            "Explore and press Run.",
         ),
     ),
     "zh": (
@@ -167,8 +168,8 @@ LESSON: dict[Language, tuple[Words, ...]] = {
             "没有谁保护第一个词元，它为什么留了下来？",
             "几乎每个查询都会给它一些注意力，所以它几乎从不是最少的那个。Window+{sinks} 的汇点要由人指定，"
             "TOVA 则自己找到，而且一个就够。在这段文本上，TOVA（{tova_perplexity}）与 H2O（{h2o_perplexity}）相差无几。"
-            "对于 LLaMA-2-7B 和预算 {budget}，论文给出 TOVA {paper_tova}、H2O {paper_h2o}、Window+{sinks} {paper_sinks}、"
-            "Window {paper_window}（表 3）。",
+            "对于 LLaMA-2-7B 和预算 {budget}，论文给出 TOVA {paper_tova}、H2O {paper_h2o}、"
+            "Window+{sinks} {paper_sinks}、Window {paper_window}（表 3）。",
         ),
         Words(
             "以近期为主，但不止近期",

@@ -116,10 +116,11 @@ CHINESE = {
     "Layer by layer": "逐层查看",
     "Up to 8 traces, as exported by Explore or Compare": "最多 8 个由“探索”或“比较”导出的轨迹",
     "### Recency\nHow many of the rows kept are *recent*: among the last *budget* tokens. Window keeps nothing else. "
-    f"The paper reports {RECENT_PERCENT[0]}–{RECENT_PERCENT[1]} % for TOVA (section 7.3) without defining recent. Ages are in multiples of the budget: at "
-    "1, a line has reached the share of recent rows.": (
+    f"The paper reports {RECENT_PERCENT[0]}–{RECENT_PERCENT[1]} % for TOVA (section 7.3) without defining recent. "
+    "Ages are in multiples of the budget: at 1, a line has reached the share of recent rows.": (
         "### 新近程度\n保留的行中有多少是*新近的*，即属于最近*预算*个词元。Window 只保留这些。"
-        f"论文给出 TOVA 为 {RECENT_PERCENT[0]}–{RECENT_PERCENT[1]} %（第 7.3 节），但没有定义何为新近。年龄以预算的倍数计：在 1 处，曲线到达新近行的比例。"
+        f"论文给出 TOVA 为 {RECENT_PERCENT[0]}–{RECENT_PERCENT[1]} %（第 7.3 节），但没有定义何为新近。"
+        "年龄以预算的倍数计：在 1 处，曲线到达新近行的比例。"
     ),
     "### Which tokens live long\nThe mean number of steps for which tokens of a kind were kept; in brackets, how many "
     "of them there are. The paper's numbers (tables 2 and 5) are of longer texts, at the budget that comes nearest; so "
