@@ -49,7 +49,8 @@ SHARES = {"–".join(map(str, paper.RECENT_PERCENT)), *("/".join(map(str, row)) 
 
 def found_in(file: Path) -> set[str | float]:
     """The paper's numbers in texts and in code; in code a short one may be something else, pixels say."""
-    written = {f"{number:,}" for number in TABLES} | {f"{number:.2f}" for number in TABLES}
+    written = {f"{number:.2f}" if isinstance(number, float) else f"{number:,}" for number in TABLES}
+    written |= {text.replace(",", "") for text in written}
     found: set[str | float] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
