@@ -1,4 +1,4 @@
-"""Tables as files: Excel takes them for UTF-8 by the mark they begin with, and whatever reads UTF-8 reads them."""
+"""Tables as files: all digits, in English, and in UTF-8 with the mark that Excel takes it for UTF-8 by."""
 
 import csv
 from codecs import BOM_UTF8
@@ -7,12 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pandas import DataFrame, read_csv
+from pandas import read_csv
 
+from core.experiments.records import POINT_COLUMNS, Point
 from core.experiments.votes import VoteStore
+from core.measures.costs import Cost, costs
+from core.measures.tables import COST_COLUMNS
+from core.store import Stored, TraceStore
 from tests.traces import random_trace
-from tests.writers import pair_of
-from viz.page.export import write_comparison, write_files, write_rows, write_table
+from tests.visitors import asked_from
+from tests.writers import pair_of, writer_model
+from viz.page import models
+from viz.page.export import write_files, write_rows
+from viz.page.models import ResidentModels
+from viz.tabs import budget, compare
 from viz.tabs.judging import export_votes
 
 RUN = random_trace(3)
@@ -28,9 +36,7 @@ def votes(folder: Path) -> str:
 
 TABLES: dict[str, Callable[[Path], str]] = {
     "a run": lambda folder: write_files(RUN)[1],
-    "a comparison": lambda folder: write_comparison([RUN], DataFrame({"model": [MODEL]}))[0],
-    "a sweep": lambda folder: write_table(DataFrame({"model": [MODEL]}), "sweep"),
-    "measures": lambda folder: str(write_rows([{"model": MODEL}], "kinds")),
+    "measures": lambda folder: write_rows([{"model": MODEL}], "kinds"),
     "votes": votes,
 }
 
@@ -46,3 +52,81 @@ def test_a_table_begins_with_a_mark_and_is_read_back(write, tmp_path):
         return
     assert [row["model"] for row in rows] == [MODEL]
     assert read_csv(path)["model"].tolist() == [MODEL], "pandas needs not be told of the mark"
+
+
+# What Compare and Budget export is what was computed, not what the page shows of it.
+
+LANGUAGES = pytest.mark.parametrize("locale", ["en", "zh-CN"])
+TEXT = "The keeper lit the lamp, and the lamp lit the sea, and the sea kept what it was told. " * 2
+
+
+@pytest.fixture
+def model(tiny: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    directory = writer_model(tiny("llama-gqa").directory, tmp_path / "model")
+    monkeypatch.setattr(models, "resident", ResidentModels((directory,)))
+    return directory
+
+
+def rows_of(path: str) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@LANGUAGES
+def test_a_comparison_is_exported_with_all_digits(model: str, tmp_path: Path, locale: str) -> None:
+    store = TraceStore(tmp_path / "runs")
+    chosen = ["tova", 8, "window+i", 8, *["", None] * 4]
+    with asked_from(locale):
+        *_, read, _ = compare.run_compare(store, model, TEXT, 0, *chosen)
+        _, _, shown, traces, found, _ = read
+        files = compare.export(traces, found)["value"]
+
+    lm = models.resident.get(model)
+    stored = store.get(compare.request_of(lm, TEXT, 0, *chosen).key)
+    assert isinstance(stored, Stored)
+    costed = costs(stored.comparison)
+    assert [Path(file).name for file in files] == ["comparison.csv", "retention-tova-8.npz", "retention-window+i-8.npz"]
+    rows = rows_of(files[0])
+    assert tuple(rows[0]) == COST_COLUMNS
+    for row, cost in zip(rows, costed, strict=True):
+        assert isinstance(cost, Cost)
+        policy, *numbers = row.values()
+        assert policy == str(cost.policy)
+        assert [float(number) for number in numbers] == [
+            *(cost.perplexity, cost.mean_delta_nll, cost.mean_kl, 100 * cost.agreement),
+            *(cost.memory / 1e6, cost.memory_llama_2_7b / 1e6, cost.tokens_per_second),
+        ]
+    assert shown["data"][0][0] == ("完整模型" if locale == "zh-CN" else "Full")
+    assert shown["data"][1][1] == round(costed[1].perplexity, 2) != costed[1].perplexity
+
+
+@LANGUAGES
+def test_a_sweep_is_exported_with_all_digits(model: str, locale: str) -> None:
+    with asked_from(locale):
+        *_, read, _ = budget.run_sweep(model, TEXT, None, ["tova", "window"], "4, 8")
+        _, _, _, shown, points = read
+        (file,) = budget.export(points)["value"]
+
+    assert Path(file).name == "sweep.csv" and len(points) == 7
+    rows = rows_of(file)
+    assert tuple(rows[0]) == POINT_COLUMNS
+    for row, point in zip(rows, points, strict=True):
+        assert isinstance(point, Point)
+        assert row["budget"] == ("" if point.budget is None else str(point.budget))
+        assert float(row["perplexity"]) == point.perplexity and int(row["tokens"]) == point.tokens
+        assert float(row["tokens per second"]) == point.tokens_per_second
+    assert {row["policy"] for row in rows} == {"Full", "Short context", "TOVA", "Window"}
+    assert ("短上下文" in {row[0] for row in shown["data"]}) == (locale == "zh-CN")
+    assert shown["data"][0][2] == round(points[0].perplexity, 3) != points[0].perplexity
+
+
+def test_what_each_wrote_has_no_common_cost(model: str, tmp_path: Path) -> None:
+    outputs = list(compare.run_compare(TraceStore(tmp_path / "runs"), model, TEXT, 4, "tova", 8, *["", None] * 5))
+    _, _, _, traces, found, _ = outputs[-2]
+    table, trace = compare.export(traces, found)["value"]
+    assert rows_of(table) == [] and "ΔNLL (nats)" in Path(table).read_text(encoding="utf-8-sig")
+    assert trace.endswith(".npz")
+
+
+def test_before_a_run_there_is_nothing_to_export() -> None:
+    assert "value" not in compare.export(None, []) and "value" not in budget.export([])

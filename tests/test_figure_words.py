@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 from gradio.context import LocalContext
-from pandas import DataFrame
 from test_answer_figures import PASSAGE, QUESTION, result
 from test_story_figures import BY_MODEL, TALLY, story_of
 from test_survival import full_of, window_of
 from traces import random_trace, tokens_of
 
 import viz
-from core.experiments.records import LABELS, Point
+from core.experiments.records import LABELS, POINT_COLUMNS, Point
 from core.experiments.stories import Telling
 from core.measures import kinds, paper
 from core.measures.evidence import fate
+from core.measures.tables import COST_COLUMNS
 from core.policies import POLICIES, make_policy, settings_of
 from tests.writers import pair_of
 from viz.cards.answer_cards import Given, answers_html
@@ -39,10 +39,10 @@ from viz.figures.overlap import head_overlap_figure, layer_overlap_figure, trace
 from viz.figures.recency import age_figure, recency_by_layer_figure, recency_figure
 from viz.figures.survival import survival_figure, survival_layers_figure
 from viz.figures.sweep import paper_sweep_figure, sweep_figure
-from viz.figures.tables import in_english, table_of
+from viz.figures.tables import table_of
 from viz.figures.tally import tally_figure
 from viz.page.limits import Limits
-from viz.tabs import budget, compare, measure, write
+from viz.tabs import budget, measure, write
 from viz.words.answer_sentences import fate_sentence, needle_sentences
 from viz.words.figure_words import FIGURE_WORDS, NAMES
 from viz.words.lesson_words import Language
@@ -206,7 +206,7 @@ def columns_of_measure() -> set[str]:
 
 def test_every_name_has_chinese_and_none_is_left_over() -> None:
     of_kinds = {*kinds.KINDS, kinds.ALL_TOKENS, *paper.LIVES}
-    columns = {*compare.COLUMNS, *budget.SWEEP_COLUMNS, *write.COLUMNS, *columns_of_measure()}
+    columns = {*COST_COLUMNS, *POINT_COLUMNS, *write.COLUMNS, *columns_of_measure()}
     same = {"$", "distinct-1", "distinct-2", "distinct-3"}
     labels = {label for label in LABELS.values() if left_in_english(label)}
     assert (of_kinds | columns | labels) - same == NAMES.keys() - {"evidence", "question"}
@@ -242,14 +242,6 @@ def test_a_token_of_the_text_is_no_word_of_ours() -> None:
     row = {"policy": "Full", "token": "comma", "kind": "comma", "mean steps kept": 1.23456}
     assert table_of([row], [], "zh")["data"] == [["完整模型", "comma", "逗号", 1.235]]
     assert table_of([row], [], "en")["data"] == [["Full", "comma", "comma", 1.235]]
-
-
-def test_a_file_has_the_words_of_the_code() -> None:
-    columns = ("policy", "perplexity")
-    rows = [[policy_name(policy, "zh"), 2.5] for policy in EVERYTHING] + [["短上下文", 3.0]]
-    file = in_english(DataFrame(rows, columns=["策略", "困惑度"]), columns, EVERYTHING)
-    assert list(file.columns) == list(columns)
-    assert list(file["policy"]) == [*map(str, EVERYTHING), "Short context"]
 
 
 # In an event

@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from core.policies import POLICIES
 
@@ -67,6 +68,23 @@ class Point:
     tokens: int
     perplexity: float
     tokens_per_second: float
+
+
+POINT_COLUMNS = ("policy", "budget", "perplexity", "tokens", "tokens per second")
+
+
+def point_rows(points: Iterable[Point]) -> list[dict[str, Any]]:
+    """One row per point, with all digits, for a table or a file; the full model has no budget (None)."""
+    return [
+        dict(
+            zip(
+                POINT_COLUMNS,
+                (LABELS[point.policy], point.budget, point.perplexity, point.tokens, point.tokens_per_second),
+                strict=True,
+            )
+        )
+        for point in points
+    ]
 
 
 def points(records: Iterable[Record]) -> list[Point]:

@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from core.measures.costs import Cost
 from core.measures.kinds import KINDS, kinds_of, lives_of_kinds
 from core.measures.overlap import head_overlap, layer_overlap, trace_overlap
 from core.measures.survival import (
@@ -20,6 +21,28 @@ from core.measures.survival import (
 from core.trace import NEVER, Trace
 
 Row: TypeAlias = dict[str, Any]
+
+COST_COLUMNS = (
+    *("policy", "perplexity", "ΔNLL (nats)", "KL (nats)", "same top-1 (%)"),
+    *("KV memory (MB)", "at 7B (MB)", "tokens/s"),
+)
+
+
+def cost_rows(costs: Sequence[Cost]) -> list[Row]:
+    """One row per policy: what forgetting costs, memory in MB and agreement in percent."""
+    return [
+        dict(
+            zip(
+                COST_COLUMNS,
+                (
+                    *(str(cost.policy), cost.perplexity, cost.mean_delta_nll, cost.mean_kl, 100 * cost.agreement),
+                    *(cost.memory / 1e6, cost.memory_llama_2_7b / 1e6, cost.tokens_per_second),
+                ),
+                strict=True,
+            )
+        )
+        for cost in costs
+    ]
 
 
 def recency_rows(traces: Sequence[Trace]) -> list[Row]:

@@ -11,7 +11,7 @@ from viz.figures.style import GREY_TO_BLUE, colour_bar, escaped, styled
 from viz.words.lesson_words import Language
 from viz.words.say import policy_name, say
 
-COLUMNS = 3  # small multiples side by side
+SIDE_BY_SIDE = 3  # small pictures, one of each policy
 FOUND = {True: "✓", False: "✗"}
 
 
@@ -23,7 +23,7 @@ def needle_figure(results: Sequence[NeedleResult], language: Language = "en") ->
     policies = list({str(result.policy): result.policy for result in results}.values())
     lengths = sorted({result.length for result in results})
     depths = sorted({result.depth for result in results})
-    columns = max(1, min(COLUMNS, len(policies)))
+    columns = max(1, min(SIDE_BY_SIDE, len(policies)))
     rows = max(1, -(-len(policies) // columns))
     figure = make_subplots(
         rows=rows,

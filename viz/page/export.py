@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from pandas import DataFrame
-
+from core.measures.tables import COST_COLUMNS
 from core.trace import NEVER, Trace
 from viz.maps.retention_map import standalone_html
 
-COLUMNS = (
+TRACE_COLUMNS = (
     "layer",
     "kv_head",
     "position",
@@ -37,7 +36,7 @@ def write_csv(trace: Trace, file: TextIO) -> None:
     is further from the query it sees nothing.
     """
     writer = csv.writer(file)
-    writer.writerow(COLUMNS)
+    writer.writerow(TRACE_COLUMNS)
     layers, groups, n = trace.evicted_at.shape
     windows = trace.sliding_windows or (0,) * layers
     for layer in range(layers):
@@ -79,31 +78,26 @@ def write_files(trace: Trace) -> list[str]:
     return [write_trace(trace, folder), str(table), str(page)]
 
 
-def write_comparison(traces: Sequence[Trace], costs: DataFrame) -> list[str]:
-    """Write the table of costs (.csv) and every trace (.npz); returns their paths."""
+def write_comparison(traces: Sequence[Trace], costs: Sequence[dict[str, Any]]) -> list[str]:
+    """Write the costs (.csv; no rows if each has written on) and every trace (.npz); returns their paths."""
     folder = new_folder()
     table = folder / "comparison.csv"
-    with table_file(table) as text:
-        costs.to_csv(text, index=False)
+    _write(costs, COST_COLUMNS, table)
     return [str(table), *(write_trace(trace, folder) for trace in traces)]
 
 
-def write_table(rows: DataFrame, name: str) -> str:
-    """Write a table as `name`.csv; returns its path."""
+def write_rows(rows: Sequence[dict[str, Any]], name: str) -> str:
+    """Write rows as they are, with all digits, as `name`.csv; returns its path."""
     path = new_folder() / f"{name}.csv"
-    with table_file(path) as text:
-        rows.to_csv(text, index=False)
+    _write(rows, list(rows[0]), path)
     return str(path)
 
 
-def write_rows(rows: Sequence[dict[str, Any]], name: str) -> Path:
-    """Write rows as they are, with all digits, as `name`.csv; returns its path."""
-    path = new_folder() / f"{name}.csv"
+def _write(rows: Sequence[dict[str, Any]], columns: Sequence[str], path: Path) -> None:
     with table_file(path) as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-    return path
 
 
 def _name(trace: Trace) -> str:

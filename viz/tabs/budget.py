@@ -5,30 +5,27 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-from pandas import DataFrame
 
 import core
 from core.errors import BadInput
-from core.experiments.records import LABELS, Point, budget_sentences, points
+from core.experiments.records import POINT_COLUMNS, Point, budget_sentences, point_rows, points
 from core.policies import POLICIES
 from viz.cards.markup import paragraphs, status
 from viz.figures.sweep import paper_sweep_figure, sweep_figure
-from viz.figures.tables import in_english, table_in
+from viz.figures.tables import table_in, table_of
 from viz.page import limits
 from viz.page.buttons import starting, stopping
-from viz.page.export import write_table
+from viz.page.export import write_rows
 from viz.page.models import QUIETLY
 from viz.page.runs import Run, a_run, time_left
 from viz.page.uploads import text_of
-from viz.words.lesson_words import Language
 from viz.words.messages import message_in
-from viz.words.say import named
 from viz.words.translations import language
 
 if TYPE_CHECKING:
     from core import LanguageModel
 
-SWEEP_COLUMNS = ["policy", "budget", "perplexity", "tokens", "tokens per second"]
+DIGITS = {"tokens per second": 0}  # after the point
 
 
 def budget_tab(model: gr.Dropdown, text: gr.Textbox) -> None:
@@ -57,10 +54,11 @@ def budget_tab(model: gr.Dropdown, text: gr.Textbox) -> None:
         plot = gr.Plot(show_label=False, elem_id="sweep-plot", min_width=320)
         papers = gr.Plot(show_label=False, elem_id="paper-sweep-plot", min_width=320)
     sentences = gr.HTML(elem_id="sweep-sentences")
+    found = gr.State([])
     gr.Markdown("### All points\nThe menu ⋮ in a heading sorts.")
     table = gr.Dataframe(
-        headers=SWEEP_COLUMNS,
-        datatype=["str"] + ["number"] * (len(SWEEP_COLUMNS) - 1),
+        headers=list(POINT_COLUMNS),
+        datatype=["str"] + ["number"] * (len(POINT_COLUMNS) - 1),
         show_label=False,
         interactive=False,
         elem_id="sweep-table",
@@ -72,36 +70,36 @@ def budget_tab(model: gr.Dropdown, text: gr.Textbox) -> None:
         run_button,
         run_sweep,
         [model, text, file, keys, budgets],
-        [progress, plot, sentences, table],
+        [progress, plot, sentences, table, found],
         progress,
     )
     stopping(run_button, stop_button, running, halted, "What is done stays.")
-    export_button.click(export, table, files, **QUIETLY)
+    export_button.click(export, found, files, **QUIETLY)
 
 
 def at_first() -> tuple[Any, Any]:
     """The paper's figure, and our table with no rows yet."""
     own = language()
-    return paper_sweep_figure(own), table_in(own, SWEEP_COLUMNS, [])
+    return paper_sweep_figure(own), table_in(own, POINT_COLUMNS, [])
 
 
-@a_run("budget", outputs=4, line=0)
+@a_run("budget", outputs=5, line=0)
 def run_sweep(
     run: Run, model: str, text: str, file: str | None, keys: list[str], budgets: str
-) -> Iterator[tuple[Any, Any, Any, Any]]:
-    """Read the text with every policy and budget: status, figure, sentences and table, as the points arrive."""
-    skip, started, drawn = gr.skip(), time.monotonic(), 0
+) -> Iterator[tuple[Any, ...]]:
+    """Read the text with every policy and budget: status, figure, sentences, table and points, as these arrive."""
+    skip, started, drawn = [gr.skip()] * 4, time.monotonic(), 0
     sizes = whole_numbers(budgets)
     limits.current.check_budgets(sizes)
     text = text_of(file) if file else text
     limits.current.check_text(text)
-    yield status("Loading the model …"), skip, skip, skip
+    yield status("Loading the model …"), *skip
     run.policies = [(key, size) for key in keys for size in sizes]
     for report in run.using(model, swept, text, keys, sizes):
         run.tokens = report.done
         line = time_left(report.done, report.total, started)
         if len(report.records) == drawn:
-            yield line, skip, skip, skip
+            yield line, *skip
             continue
         drawn = len(report.records)
         curves, own = points(report.records), language()
@@ -109,11 +107,12 @@ def run_sweep(
             line,
             sweep_figure(curves, language=own),
             paragraphs([message_in(own, each) for each in budget_sentences(report.records) + report.left_out]),
-            table_in(own, SWEEP_COLUMNS, sweep_rows(curves, own)),
+            table_of(point_rows(curves), [], own, DIGITS),
+            curves,
         )
     seconds = time.monotonic() - started
     done = status("Done: {tokens:,} tokens in {seconds:.1f} s.", "done", tokens=report.total, seconds=seconds)
-    yield done, skip, skip, skip
+    yield done, *skip
 
 
 def swept(lm: "LanguageModel", text: str, keys: list[str], sizes: list[int]) -> Iterator[Any]:
@@ -121,19 +120,11 @@ def swept(lm: "LanguageModel", text: str, keys: list[str], sizes: list[int]) -> 
     yield from core.iter_sweep(lm, limits.current.encode(lm, text), keys, sizes)
 
 
-def sweep_rows(curves: list[Point], language: Language = "en") -> list[list[Any]]:
-    """The table's rows; the full model has no budget."""
-    return [
-        [named(LABELS[p.policy], language), p.budget, round(p.perplexity, 3), p.tokens, round(p.tokens_per_second)]
-        for p in curves
-    ]
-
-
-def export(table: DataFrame) -> Any:
+def export(found: list[Point]) -> Any:
     """The points as a file."""
-    if table.empty:
+    if not found:
         return gr.skip()
-    return gr.update(value=[write_table(in_english(table, SWEEP_COLUMNS), "sweep")], visible=True)
+    return gr.update(value=[write_rows(point_rows(found), "sweep")], visible=True)
 
 
 def whole_numbers(text: str) -> list[int]:

@@ -9,15 +9,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-from pandas import DataFrame
 
 import core
-from core.measures.costs import Comparison, ForgottenAttention, costs, delta_nll, forgotten_share, most_missed
+from core.measures.costs import ForgottenAttention, costs, delta_nll, forgotten_share, most_missed
+from core.measures.tables import COST_COLUMNS, Row, cost_rows
 from core.policies import Oracle
 from core.store import Stored, TraceStore, key_of
 from core.trace import Tokens, Trace
 from viz.cards.markup import paragraphs, said, status
-from viz.figures.tables import in_english, table_in
+from viz.figures.tables import table_in, table_of
 from viz.maps.comparison_map import ComparisonMap
 from viz.maps.payload import comparison_payload
 from viz.page import limits
@@ -27,7 +27,6 @@ from viz.page.export import write_comparison
 from viz.page.models import ALONE, QUIETLY, with_model
 from viz.page.runs import Run, a_run
 from viz.page.stored import BEFORE, GOING_ON, in_turn, look_up
-from viz.words.lesson_words import Language
 from viz.words.say import policy_name, say
 from viz.words.sentences import quoted
 from viz.words.translations import language
@@ -42,21 +41,12 @@ MISSED = (
     "this policy no longer has."
 )
 
-COLUMNS = (
-    "policy",
-    "perplexity",
-    "ΔNLL (nats)",
-    "KL (nats)",
-    "same top-1 (%)",
-    "KV memory (MB)",
-    "at 7B (MB)",
-    "tokens/s",
-)
+DIGITS = {"perplexity": 2, "same top-1 (%)": 1, "KV memory (MB)": 2, "at 7B (MB)": 1, "tokens/s": 0}  # after the point
 
 
 def compare_tab(model: gr.Dropdown, text: gr.Textbox, store: TraceStore) -> gr.State:
     """Several policies side by side: the same text read by all, or each one's own continuation. Returns the traces."""
-    traces = gr.State()
+    traces, found = gr.State(), gr.State([])
     gr.Markdown(
         "### What does forgetting cost?\n"
         "All chosen policies read your text from the Explore tab in lockstep beside the full model, or each writes on "
@@ -87,21 +77,21 @@ def compare_tab(model: gr.Dropdown, text: gr.Textbox, store: TraceStore) -> gr.S
         "values held, for this model and for Llama 2 7B in 16 bits. The menu ⋮ in a heading sorts."
     )
     table = gr.Dataframe(
-        headers=list(COLUMNS),
-        datatype=["str"] + ["number"] * (len(COLUMNS) - 1),
+        headers=list(COST_COLUMNS),
+        datatype=["str"] + ["number"] * (len(COST_COLUMNS) - 1),
         show_label=False,
         interactive=False,
         elem_id="compare-table",
     )
-    gr.on(fn=lambda: table_in(language(), COLUMNS, []), outputs=table, concurrency_limit=None, **QUIETLY)
+    gr.on(fn=lambda: table_in(language(), COST_COLUMNS, []), outputs=table, concurrency_limit=None, **QUIETLY)
     export_button = gr.Button("Export the comparison", elem_id="compare-export", min_width=180, scale=0)
     files = gr.Files(label="The table (.csv) and the traces (.npz)", elem_id="compare-files", visible=False)
-    inputs, shown = [model, text, new_tokens, *chosen], [comparison_map, progress, table, traces, missed]
+    inputs, shown = [model, text, new_tokens, *chosen], [comparison_map, progress, table, traces, found, missed]
     running = starting(run_button, partial(run_compare, store), inputs, shown, progress, partial(look, store))
     stopping(run_button, stop_button, running, halted, "What has been read stays.")
     for clicked in (comparison_map.token, comparison_map.cell):
         clicked(show_missed, [model, traces], missed, **QUIETLY, **ALONE)
-    export_button.click(export, [traces, table], files, **QUIETLY)
+    export_button.click(export, [traces, found], files, **QUIETLY)
     return traces
 
 
@@ -147,11 +137,11 @@ async def look(store: TraceStore, model: str, *inputs: Any) -> AsyncIterator[tup
         yield outputs
 
 
-@a_run("Compare", outputs=5, line=1)
+@a_run("Compare", outputs=6, line=1)
 def run_compare(
     record: Run, store: TraceStore, model: str, text: str, new_tokens: int, *chosen: Any
 ) -> Iterator[tuple[Any, ...]]:
-    """Read or write under several policies in lockstep: maps, status, costs, traces, and what was missed."""
+    """Read or write under several policies in lockstep: maps, status, table, traces, costs, what was missed."""
     yield line("Loading the model …")
     with closing(record.using(model, read, text, new_tokens, *chosen)) as reading:
         request = next(reading)
@@ -174,21 +164,21 @@ def computed(record: Run, store: TraceStore, reading: Iterator[Any], request: Re
         yield line("The oracle looks ahead: it reads the whole text first …")
     for done, total, stored in reading:
         record.tokens = done
-        picture, table, traces, hint = shown(stored, run_id, total)
-        yield picture, status("{done:,} of {total:,} tokens", done=done, total=total), table, traces, hint
+        picture, *others = shown(stored, run_id, total)
+        yield picture, status("{done:,} of {total:,} tokens", done=done, total=total), *others
     yield line("Done in {seconds:.1f} s.", "done", seconds=time.monotonic() - started)
     store.put(request.key, stored)
 
 
 def line(message: str, kind: str = "", **values: Any) -> tuple[Any, ...]:
     """The outputs if only the status changes."""
-    return gr.skip(), status(message, kind, **values), *[gr.skip()] * 3
+    return gr.skip(), status(message, kind, **values), *[gr.skip()] * 4
 
 
 def from_store(stored: Stored) -> tuple[Any, ...]:
     """The outputs of a comparison that was computed before."""
-    picture, table, traces, hint = shown(stored, uuid.uuid4().hex)
-    return picture, status(["Done.", BEFORE, "The speed is that of then."], "done"), table, traces, hint
+    picture, *others = shown(stored, uuid.uuid4().hex)
+    return picture, status(["Done.", BEFORE, "The speed is that of then."], "done"), *others
 
 
 def reports(lm: "LanguageModel", request: Request) -> Iterator[tuple[int, int, Stored]]:
@@ -202,43 +192,23 @@ def reports(lm: "LanguageModel", request: Request) -> Iterator[tuple[int, int, S
             yield read.done, read.total, Stored.of(read.comparison)
 
 
-def shown(stored: Stored, run: str, total: int | None = None) -> tuple[Any, Any, list[Trace], str]:
-    """Map, table, traces, hint. The total is that of a run that goes on."""
-    if not stored.arrays:
-        traces = list(stored.traces)
-        return comparison_payload(traces, run=run, total=total), table_in(language(), COLUMNS, []), traces, said(APART)
-    comparison = stored.comparison
-    traces = list(comparison.traces)
-    picture = comparison_payload(traces, delta_nll(comparison), run=run, total=total)
+def shown(stored: Stored, run: str, total: int | None = None) -> tuple[Any, Any, list[Trace], list[Row], str]:
+    """Map, table, traces, costs, hint. The total is that of a run that goes on."""
     own = language()
+    if not stored.arrays:
+        picture = comparison_payload(stored.traces, run=run, total=total)
+        return picture, table_in(own, COST_COLUMNS, []), list(stored.traces), [], said(APART)
+    comparison = stored.comparison
+    traces, found = list(comparison.traces), costs(comparison)
+    picture, rows = comparison_payload(traces, delta_nll(comparison), run=run, total=total), cost_rows(found)
     ended = total in (None, len(comparison))
-    table = table_in(own, COLUMNS, cost_rows(comparison, own)) if ended else gr.skip()
-    return picture, table, traces, said(TOGETHER)
+    table = table_of(rows, [cost.policy for cost in found], own, DIGITS) if ended else gr.skip()
+    return picture, table, traces, rows, said(TOGETHER)
 
 
-def cost_rows(comparison: Comparison, language: Language = "en") -> list[list[Any]]:
-    """The table's rows: the full model first."""
-    return [
-        [
-            policy_name(cost.policy, language),
-            round(cost.perplexity, 2),
-            round(cost.mean_delta_nll, 3),
-            round(cost.mean_kl, 3),
-            round(100 * cost.agreement, 1),
-            round(cost.memory / 1e6, 2),
-            round(cost.memory_llama_2_7b / 1e6, 1),
-            round(cost.tokens_per_second),
-        ]
-        for cost in costs(comparison)
-    ]
-
-
-def export(traces: list[Trace] | None, table: DataFrame) -> Any:
+def export(traces: list[Trace] | None, found: list[Row]) -> Any:
     """The comparison as files."""
-    if not traces:
-        return gr.skip()
-    costs = in_english(table, COLUMNS, [trace.policy for trace in traces])
-    return gr.update(value=write_comparison(traces, costs), visible=True)
+    return gr.update(value=write_comparison(traces, found), visible=True) if traces else gr.skip()
 
 
 def forgotten_by(lm: "LanguageModel", trace: Trace, query: int) -> Iterator[ForgottenAttention]:

@@ -308,7 +308,7 @@ def as_table(name: str, runs: list[Trace], index: int, layer: int) -> list[Any]:
     if not rows:
         return [gr.skip(), gr.skip(), status("No two to be compared here; the table below is the one before.")]
     shown = table_of(rows, [run.policy for run in runs], language())
-    return [shown, str(write_rows(rows, name.lower().replace(" ", "-"))), ""]
+    return [shown, write_rows(rows, name.lower().replace(" ", "-")), ""]
 
 
 def table_rows(name: str, runs: Sequence[Trace], run: Trace, layer: int) -> list[Row]:
