@@ -19,7 +19,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from core.engine.multi_state import FREE, VANISHING, Run
+from core.engine.eviction import VANISHING
+from core.engine.multi_state import FREE, Run
 from core.engine.rotation import Distances, LateLogits, LateRotation
 from core.engine.text_length import text_of
 from core.errors import OutOfMemory, UnsupportedModel

@@ -1,0 +1,220 @@
+"""Who goes while a chunk is read. numpy only.
+
+The rule is one. At every step the query attends to the rows held and its own, by a softmax over exactly these; the
+policy observes that; and if there are more rows than the budget, each decider evicts the row of the lowest importance,
+of several the oldest. A step must know who went before it, so the steps go one after the other. But the logits of all
+steps with all columns are there before the first of them, whoever goes: what is left to do at a step is light.
+
+`walk` follows the rule as it stands, for any policy. Example: the budget is 3, the slots hold the tokens 0, 1, 2, and
+the chunk is the tokens 3 and 4. Step 3 attends to 0 1 2 3; token 1 has the least importance and goes. Its slot is free
+for token 4. Step 4 attends to 0 4 2 3; token 4 itself has the least and goes. The multi-state keeps 0 2 3. A policy
+that does not read attention decides without what the layers compute; so for it all layers walk at once.
+
+`walk_by_mean` is a shorter way for TOVA, whose importance is the mean over heads of the attention of this step alone.
+A softmax over some columns is the softmax over all columns divided by what these have of it. The second is there in any
+case, for all steps, as one matrix A per head. So with the rows held as a vector h of ones and zeros, the importance is
+the mean over heads of A[step] / (A[step] · h), and no slots need be kept in order. Example: A[step] is .4 .3 .2 .1 and
+the second column was evicted, so A · h is .7 and the attention .57 – .29 .14. Where that division is not exact enough
+to be sure who is least (the rows held have next to nothing of the softmax over all, or two rows are as good as equal),
+it gives up, and `walk` decides.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.engine.rotation import LateLogits
+from core.engine.softmax import SlotSoftmax
+from core.errors import NumericalError
+from core.policies import Floats, Ints, Policy, Step
+
+AS_GOOD_AS_EQUAL = 1e-6  # relative: two ways of adding up the same float32 numbers may differ by less
+VANISHING = 1e-12  # of a softmax over more columns, what is at least left for the slots: below, it has no precision
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The rows that the steps of a chunk may attend to: first the slots, then the tokens of the chunk.
+
+    Attributes:
+        layer: (deciders, 1), the layer of each.
+        positions: (deciders, columns), in the text.
+        chunk: the positions of the chunk's tokens, which are the last columns.
+        live: (deciders, rows), the columns that hold a row before the chunk.
+        memory: (deciders, rows), what the policy remembers of these.
+    """
+
+    layer: Ints
+    positions: Ints
+    chunk: range
+    live: Ints
+    memory: Floats
+
+
+@dataclass(frozen=True)
+class Evictions:
+    """Who went in a chunk.
+
+    Attributes:
+        steps: (evictions,), counted from the chunk's first.
+        columns: (evictions, deciders), which went.
+        importance, runner_up: (evictions, deciders), of the column that went and of the next.
+    """
+
+    steps: Ints
+    columns: Ints
+    importance: Floats
+    runner_up: Floats
+
+
+@dataclass(frozen=True)
+class Walked:
+    """What a chunk leaves behind.
+
+    Attributes:
+        columns: (deciders, rows), that remain.
+        memory: (deciders, rows), what the policy remembers of them.
+        evictions: None if there were none.
+    """
+
+    columns: Ints
+    memory: Floats
+    evictions: Evictions | None
+
+    def of(self, deciders: slice) -> "Walked":
+        """That of these deciders."""
+        gone = self.evictions
+        if gone is not None:
+            gone = Evictions(
+                gone.steps, gone.columns[:, deciders], gone.importance[:, deciders], gone.runner_up[:, deciders]
+            )
+        return Walked(self.columns[deciders], self.memory[deciders], gone)
+
+
+def walk(
+    policy: Policy, budget: int, before: Columns, softmax: SlotSoftmax | None = None, late: LateLogits | None = None
+) -> Walked:
+    """Go through the steps of a chunk, evicting at most one row per decider and step.
+
+    Args:
+        policy: says what each row is worth.
+        budget: the rows that may stay.
+        before: the rows as they are before the chunk.
+        softmax: gives the attention of a step; None if the policy does not read it.
+        late: renews the logits of every step that follows an eviction in this chunk; None if they stay right.
+    """
+    chunk, filled = before.chunk, before.live.shape[1]
+    deciders, offset = len(before.live), before.positions.shape[1] - len(chunk)
+    shape = (deciders, min(filled + len(chunk), budget + 1))
+    rows = np.arange(deciders) * shape[1]
+    columns, positions, memory = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape)
+    columns[:, :filled] = before.live
+    positions[:, :filled] = np.take_along_axis(before.positions, before.live, axis=1)
+    memory[:, :filled] = before.memory
+    # a policy that remembers nothing has nothing to do before there are more rows than it may keep
+    idle = min(len(chunk), budget - filled) if type(policy).observe is Policy.observe else 0
+    columns[:, filled : filled + idle] = np.arange(offset, offset + idle)
+    positions[:, filled : filled + idle] = chunk[:idle]
+    filled += idle
+    if softmax is not None:
+        softmax.begin(columns)
+    steps: list[int] = []
+    columns_gone: list[Ints] = []
+    importances: list[Floats] = []
+    slot: Ints | int = filled
+    flat_columns, flat_positions, flat_memory = columns.ravel(), positions.ravel(), memory.ravel()  # views
+    for i, position in enumerate(chunk[idle:], start=idle):
+        place = rows + slot
+        flat_columns[place] = offset + i
+        flat_positions[place] = position
+        flat_memory[place] = 0.0
+        filled += filled < shape[1]
+        if late is not None and steps:
+            late.renew(i, positions[:, :filled], columns[:, :filled])
+        attention = None if softmax is None else softmax.over(i, slot, offset + i, filled)
+        step = Step(before.layer, position, positions[:, :filled], attention)
+        policy.observe(step, memory[:, :filled])
+        slot = filled
+        if filled > budget:
+            slot, importance = least(policy, step, memory)
+            steps.append(i)
+            columns_gone.append(flat_columns[rows + slot])
+            importances.append(importance.astype(np.float32))
+    if filled > budget:
+        kept = np.ones(shape, bool)
+        kept.ravel()[rows + slot] = False
+        columns, memory = columns[kept].reshape(deciders, -1), memory[kept].reshape(deciders, -1)
+    if not steps:
+        return Walked(columns, memory, None)
+    lowest = np.partition(importances, 1, axis=2)
+    gone = Evictions(np.array(steps), np.array(columns_gone), lowest[..., 0], lowest[..., 1])
+    return Walked(columns, memory, gone)
+
+
+def walk_by_mean(budget: int, before: Columns, attention: Floats) -> Walked | None:
+    """What `walk` gives for TOVA, by fewer and larger operations; None if a tie or rounding might decide.
+
+    Args:
+        budget: the rows that may stay; fewer than there are at the chunk's end.
+        before: the rows as they are before the chunk.
+        attention: (deciders, query heads, chunk, columns), the softmax over all columns up to the step.
+    """
+    count, columns = len(before.chunk), attention.shape[3]
+    deciders, heads = attention.shape[:2]
+    idle = budget - before.live.shape[1]
+    held = np.zeros((deciders, columns), np.float32)
+    np.put_along_axis(held, before.live, 1.0, axis=1)
+    held[:, columns - count :] = 1.0  # those to come have no attention yet
+    spared = np.where(held > 0, np.float32(0), np.float32(np.inf))
+    spared[:, columns - count + idle :] = np.inf
+    steps = range(columns - count + idle, columns)  # by the column of the step's own token
+    totals = np.empty((len(steps), deciders, heads, 1), np.float32)
+    importance = np.empty((len(steps), deciders, columns), np.float32)
+    gone = np.empty((len(steps), deciders), np.int64)
+    by_step = attention.transpose(2, 0, 1, 3)[idle:]
+    flat_held, flat_spared, rows = held.ravel(), spared.ravel(), np.arange(0, held.size, columns)
+    for newest, shares, total, row, victim in zip(steps, by_step, totals, importance, gone, strict=True):
+        spared[:, newest] = 0.0
+        np.matmul(shares, held[:, :, None], out=total)
+        mean = (1 / np.maximum(total, VANISHING)).swapaxes(1, 2) @ shares
+        np.add(mean[:, 0], spared, out=row)
+        row.argmin(axis=1, out=victim)
+        place = rows + victim
+        flat_held[place] = 0.0
+        flat_spared[place] = np.inf
+    lowest = np.take_along_axis(importance, gone[:, :, None], axis=2)
+    np.put_along_axis(importance, gone[:, :, None], np.inf, axis=2)
+    runner_up = importance.min(axis=2)
+    lowest = lowest[:, :, 0]
+    if not (totals.min() > VANISHING and (runner_up - lowest > AS_GOOD_AS_EQUAL * lowest).all()):
+        return None
+    kept = np.nonzero(held)[1].reshape(deciders, -1)
+    evictions = Evictions(np.arange(idle, count), gone, lowest / heads, runner_up / heads)
+    return Walked(kept, np.zeros(kept.shape), evictions)
+
+
+def least(policy: Policy, step: Step, memory: Floats) -> tuple[Ints, Floats]:
+    """The slot (deciders,) of the lowest importance, the oldest of several; and the importance (deciders, slots)."""
+    importance = policy.importance(step, memory)
+    slot = importance.argmin(axis=1)
+    deciders = np.arange(len(slot))
+    if np.count_nonzero(importance <= importance[deciders, slot, None]) != len(slot):  # ties, or not a number
+        order, importance = ranked(policy, step, memory)
+        slot = order[:, 0]
+    return slot, importance
+
+
+def ranked(policy: Policy, step: Step, memory: Floats) -> tuple[Ints, Floats]:
+    """Slots from the least to the most important, ties from the oldest, (deciders, slots); and the importance.
+
+    Raises:
+        NumericalError: an importance is not a number.
+    """
+    importance = policy.importance(step, memory)
+    highest = importance.max()  # NaN if any is
+    if highest != highest:
+        raise NumericalError(
+            f"At step {step.position} the importance that {policy.label} gives is not a number: the model's "
+            "attention or the policy is broken. Try the model in float32."
+        )
+    return np.lexsort((step.positions, importance), axis=-1), importance

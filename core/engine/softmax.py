@@ -1,0 +1,42 @@
+"""Softmax over exactly the rows held, at every step of a chunk."""
+
+import numpy as np
+
+from core.policies import Floats, Ints
+
+
+class SlotSoftmax:
+    """The attention of every step over the slots that are filled, from logits over all columns of the chunk.
+
+    It keeps where in the logits each slot's column is, since from one step to the next only one slot changes its
+    column. Example: slots hold columns 0, 1, 2; after slot 1 has taken column 4, a step picks the logits 0, 4, 2 of its
+    row and takes the softmax of these three.
+    """
+
+    def __init__(self, logits: Floats) -> None:
+        """Take logits, (groups, query heads of the group, chunk, columns), contiguous."""
+        groups, heads, count, self._width = logits.shape
+        self._flat = logits.ravel()
+        self._starts = np.arange(0, logits.size, count * self._width).reshape(groups, heads)
+
+    def begin(self, columns: Ints) -> None:
+        """Take the columns (groups, slots) of the rows before the first step."""
+        self._index = self._starts[:, :, None] + columns[:, None, :]
+        self._flat_index = self._index.ravel()  # a view
+        self._rows = np.arange(0, self._index.size, columns.shape[1]).reshape(self._starts.shape)
+
+    def over(self, step: int, slot: Ints | int, column: int, filled: int) -> Floats:
+        """(groups, query heads of the group, filled): what the step pays to each slot.
+
+        Args:
+            step: in the chunk, from 0.
+            slot: (groups,), or one number for all: that which has taken the step's own column.
+            column: the step's own.
+            filled: how many slots hold a row.
+        """
+        self._flat_index[self._rows + (slot if isinstance(slot, int) else slot[:, None])] = self._starts + column
+        values: Floats = self._flat[step * self._width :].take(self._index[:, :, :filled], mode="clip")
+        values -= values.max(axis=2, keepdims=True)
+        np.exp(values, out=values)
+        values /= values.sum(axis=2, keepdims=True)
+        return values
