@@ -40,7 +40,7 @@ from viz.tabs.explore import explore_tab
 from viz.tabs.lesson import lesson_tab
 from viz.tabs.measure import measure_tab
 from viz.tabs.write import write_tab
-from viz.words.translations import CHINESE, I18N, translate
+from viz.words.translations import CHINESE, I18N, POLICY_TIP, translate
 
 if TYPE_CHECKING:
     from core import LanguageModel
@@ -86,7 +86,7 @@ THEME = gr.themes.Soft(primary_hue="sky", font=FONT, spacing_size="sm", text_siz
 
 TIPS = {
     "model": "Which language model reads the text. Heads are given as query heads / KV heads.",
-    "policy": "The rule that says which row a layer forgets when its multi-state is full.",
+    "policy": POLICY_TIP,
     "budget": "How many rows (one per token) each layer may hold. Everything else is evicted, for good.",
     "new-tokens": "0 only reads your text; with more, the model writes on from what it still remembers.",
     "n_sink": "The first i tokens of the text are never evicted.",

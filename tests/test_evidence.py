@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from traces import random_trace, tokens_of, trace_of
 
 from core.errors import BadInput
-from core.measures.evidence import Fate, fate, kept_of_passage, mean_share_kept, passage_of, share_kept
+from core.measures.evidence import Fate, fate, mean_share_kept, passage_of, share_kept
 from core.trace import NEVER
 
 
@@ -27,11 +27,6 @@ def test_shares_are_those_of_the_pairs_kept(groups, seed):
                 kept = [trace.kept(step)[layer, group, position] for group in range(groups) for position in read]
                 assert share[layer, step] == pytest.approx(np.mean(kept), abs=1e-6)
         np.testing.assert_allclose(mean_share_kept(trace, passage), share.mean(axis=0))
-        step = passage.stop - 1
-        by_token = kept_of_passage(trace, passage, step)
-        for layer in range(layers):
-            for i, position in enumerate(passage):
-                assert by_token[layer, i] == pytest.approx(trace.kept(step)[layer, :, position].mean())
 
 
 @pytest.mark.parametrize("seed", range(6))

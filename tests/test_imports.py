@@ -24,6 +24,7 @@ FOR_PICTURES = {
     "core.trace",
     "core.measures",
     "core.model.registry",
+    "core.policies",
     *(f"core.experiments.{module}" for module in ("answers", "haystack", "records", "stories", "votes")),
 }
 MODULES = sorted(path for folder in ("core", "viz") for path in (ROOT / folder).rglob("*.py"))

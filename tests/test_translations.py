@@ -53,6 +53,14 @@ def test_every_translation_is_used(page: gr.Blocks) -> None:
     assert set(CHINESE) == {*translated(page), *app.TIPS.values()}
 
 
+def test_the_tip_says_where_every_policy_is_from() -> None:
+    for tip in (app.TIPS["policy"], app.CHINESE_TIPS["policy"]):
+        lines = tip.splitlines()[1:]
+        assert len(lines) == len(POLICIES)
+        for line, policy in zip(lines, POLICIES.values(), strict=True):
+            assert line.startswith(policy.label) and (policy.paper in line or policy.paper == "ours")
+
+
 def test_both_languages_have_the_same_keys_and_no_empty_text() -> None:
     english, chinese = I18N.translations["en"], I18N.translations["zh-CN"]
     assert english.keys() == chinese.keys()

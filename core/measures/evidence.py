@@ -53,17 +53,6 @@ def mean_share_kept(trace: Trace, passage: range) -> Floats:
     return mean
 
 
-def kept_of_passage(trace: Trace, passage: range, step: int) -> Floats:
-    """(layers, passage): the share of each layer's deciders that keep each token after this step.
-
-    Raises:
-        BadInput: the trace has no such positions or step.
-    """
-    _check(trace, passage)
-    kept: Floats = trace.kept(step)[:, :, passage.start : passage.stop].mean(axis=1, dtype=np.float32)
-    return kept
-
-
 @dataclass(frozen=True)
 class Fate:
     """What became of a passage.

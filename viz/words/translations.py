@@ -15,7 +15,17 @@ from gradio.i18n import I18nData
 
 from core.measures.paper import RECENT_PERCENT
 from core.model.registry import MODELS
+from core.policies import POLICIES
 from viz.words.lesson_words import Language
+
+
+def _sources(between: str, ours: str) -> str:
+    """Where the policies are from, one in each line."""
+    papers = {policy.label: policy.paper for policy in POLICIES.values()}
+    return "\n".join(f"{label}{between}{ours if paper == 'ours' else paper}" for label, paper in papers.items())
+
+
+POLICY_TIP = "The rule that says which row a layer forgets when its multi-state is full.\n" + _sources(": ", "ours")
 
 CHINESE = {
     # the page
@@ -49,9 +59,7 @@ CHINESE = {
     "Which language model reads the text. Heads are given as query heads / KV heads.": (
         "由哪个语言模型来读文本。注意力头的写法：查询头数 / KV 头数。"
     ),
-    "The rule that says which row a layer forgets when its multi-state is full.": (
-        "多状态已满时，决定一层淘汰哪一行的规则。"
-    ),
+    POLICY_TIP: "多状态已满时，决定一层淘汰哪一行的规则。\n" + _sources("：", "本应用"),
     "How many rows (one per token) each layer may hold. Everything else is evicted, for good.": (
         "每层最多保留多少行（每个词元一行）。其余的都被淘汰，不再恢复。"
     ),
