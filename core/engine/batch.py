@@ -1,23 +1,18 @@
-"""The multi-states of every layer, one per run, and the attention function that reads and writes them.
+"""The multi-states of every layer, one per run, and the attention over them.
 
 Layer l at step t depends only on layer l-1 at steps up to t, so a *chunk* of tokens goes through the model in one
 forward pass: one matmul gives the logits of all its queries, a light loop over its steps only picks victims (see
-`core.engine.multi_state`), and one masked softmax does the rest. And when the chunk is a single token, no decision of a
+`core.engine.eviction`), and one masked softmax does the rest. And when the chunk is a single token, no decision of a
 layer is needed before the next layer, so all layers are decided in one call after the pass.
-
-This is the only file that knows transformers' `AttentionInterface`. It needs no `Cache`.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from core.engine.eviction import VANISHING
 from core.engine.multi_state import FREE, Run
@@ -30,9 +25,6 @@ from core.policies import Floats, Ints
 Watch: TypeAlias = Callable[[int, range, list[Ints], Tensor], None]
 """Takes a layer, a chunk, the positions of the columns per run, (groups, columns), and the attention, (runs, KV heads,
 query heads of the group, chunk, columns). Both may change afterwards: what is to stay must be copied."""
-
-ATTENTION = "multi_state"
-REFUSED_KEYWORDS = ("s_aux", "softcap")  # attention sinks, soft capping: they change the softmax
 
 
 class _DeepEnough(Exception):
@@ -411,38 +403,3 @@ def _stack(arrays: list[Ints], filler: int) -> Ints:
     for row, array in enumerate(arrays):
         stacked[row, :, : array.shape[1]] = array
     return stacked
-
-
-def multi_state_attention(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    sliding_window: int | None = None,
-    multi_state: Batch | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, Tensor | None]:
-    """The attention function of every model we load; without `multi_state` it is transformers' own ("sdpa").
-
-    Raises:
-        UnsupportedModel: the architecture asks for something that changes the softmax.
-    """
-    if multi_state is None:
-        ordinary: tuple[Tensor, None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, sliding_window=sliding_window, **kwargs
-        )
-        return ordinary
-    for keyword in REFUSED_KEYWORDS:
-        if kwargs.get(keyword) is not None:
-            raise UnsupportedModel(
-                f"{type(module).__name__} changes its attention by {keyword!r}, which the policies here do not "
-                "reproduce. Choose a model of another architecture."
-            )
-    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return multi_state.attend(module.layer_idx, query, key, value, scaling, sliding_window), None
-
-
-AttentionInterface.register(ATTENTION, multi_state_attention)
-AttentionMaskInterface.register(ATTENTION, sdpa_mask)

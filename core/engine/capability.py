@@ -6,7 +6,8 @@ from weakref import WeakKeyDictionary
 import torch
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from core.engine import batch
+from core.engine.attention import ATTENTION
+from core.engine.batch import Batch
 from core.engine.multi_state import Run
 from core.engine.rotation import LateRotation, Rotary
 from core.errors import DamagedModel, NumericalError, UnsupportedModel, UserError
@@ -72,7 +73,7 @@ def check_attention(lm: "LanguageModel") -> None:
         lm.model.set_attn_implementation("eager")
         with torch.inference_mode():
             expected = lm.model(ids, use_cache=False).logits.float()
-        lm.model.set_attn_implementation(batch.ATTENTION)
+        lm.model.set_attn_implementation(ATTENTION)
         found = _output(states, ids, [range(8), range(8, 9)])
     except (UserError, MemoryError, torch.OutOfMemoryError):
         raise
@@ -116,7 +117,7 @@ def _check_windows(lm: "LanguageModel", told: list[int | None]) -> None:
         )
 
 
-class _Witness(batch.Batch):
+class _Witness(Batch):
     """A multi-state for one run under the full policy that notes what the attention of its layers is told.
 
     Attributes:
@@ -190,7 +191,7 @@ def _probe(lm: "LanguageModel", count: int) -> torch.Tensor:
     return ids[None]
 
 
-def _output(states: batch.Batch, ids: torch.Tensor, chunks: list[range]) -> torch.Tensor:
+def _output(states: Batch, ids: torch.Tensor, chunks: list[range]) -> torch.Tensor:
     """The logits of tokens at the positions of these chunks, with nothing before them."""
     first = chunks[0].start
     read = (states.read(ids[:, chunk.start - first : chunk.stop - first], chunk) for chunk in chunks)
