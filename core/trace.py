@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from core.errors import BadInput, BadTraceFile
 
-Ints: TypeAlias = NDArray[np.int32]
-Floats: TypeAlias = NDArray[np.float32]
+Ints: TypeAlias = NDArray[np.integer[Any]]
+Floats: TypeAlias = NDArray[np.floating[Any]]
 Bools: TypeAlias = NDArray[np.bool_]
 Scope: TypeAlias = Literal["layer", "kv_head"]
 Prefill: TypeAlias = Literal["token-by-token", "one-shot"]

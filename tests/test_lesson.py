@@ -10,7 +10,7 @@ from core import LanguageModel, make_policy, replay
 from core.trace import NEVER
 from viz.cards.lesson import lesson_html
 from viz.lesson import lesson
-from viz.words.lesson_words import LABELS, LESSON
+from viz.words.lesson_words import LESSON, LESSON_LABELS
 
 LANGUAGES = ("en", "zh")
 SECTIONS_AND_TABLES = {"7.3", "3", "5"}  # of the paper
@@ -147,4 +147,4 @@ def test_both_languages_say_the_same_and_briefly() -> None:
         assert [named(part) for part in english] == [named(part) for part in chinese]
         assert len(english.told.format(**lesson.numbers()).split()) <= 90
         assert len(chinese.told.format(**lesson.numbers())) <= 200
-    assert LABELS["en"].keys() == LABELS["zh"].keys()
+    assert LESSON_LABELS["en"].keys() == LESSON_LABELS["zh"].keys()

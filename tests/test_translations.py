@@ -12,14 +12,14 @@ import app
 from core import POLICIES
 from core.store import TraceStore
 from viz.tabs.lesson import LANGUAGES
-from viz.words.lesson_words import LABELS
+from viz.words.lesson_words import LESSON_LABELS
 from viz.words.translations import CHINESE, I18N, fixed_texts
 
 # Names, what a browser translates itself, and what has its own way into two languages.
 SAME_IN_BOTH = {
     *(policy.label for policy in POLICIES.values()),
     *(name for name, _ in LANGUAGES),
-    *LABELS["en"].values(),
+    *LESSON_LABELS["en"].values(),
     *("Oracle", "–", "original", "log-gap", "in-cache", "128", "256", "512", "1,024"),
 }
 

@@ -26,7 +26,7 @@ from core.trace import Floats, PolicySettings, Positions, Trace
 from viz.page import limits
 from viz.page.export import new_folder, write_trace
 from viz.page.models import ALONE
-from viz.page.runs import Run, too_late
+from viz.page.runs import LoggedRun, too_late
 from viz.page.stored import in_turn
 from viz.tabs import compare as comparing
 from viz.tabs import explore_run
@@ -125,8 +125,8 @@ def endpoints(store: TraceStore) -> list[Callable[..., Iterator[Any]]]:
 def _endpoint(run: Callable[..., Iterator[Any]], *given: Any) -> Callable[..., Iterator[Any]]:
     """A generator of `Progress` and, at last, an answer as an endpoint.
 
-    Its inputs are checked to be of their types; before them it gets a `Run` and what else is given. Gradio shows the
-    type that a function returns, but not what is in an Iterator: hence the other annotation.
+    Its inputs are checked to be of their types; before them it gets a `LoggedRun` and what else is given. Gradio shows
+    the type that a function returns, but not what is in an Iterator: hence the other annotation.
     """
     checked = validate_call(config={"strict": True, "arbitrary_types_allowed": True})(run)
     signature = inspect.signature(run)
@@ -136,7 +136,7 @@ def _endpoint(run: Callable[..., Iterator[Any]], *given: Any) -> Callable[..., I
 
     @wraps(run)
     def endpoint(*values: Any) -> Iterator[Any]:
-        record = Run("api")
+        record = LoggedRun("api")
         try:
             with closing(checked(record, *given, **signature.bind(*values).arguments)) as reports:
                 for report in reports:
@@ -163,7 +163,7 @@ def _in_words(error: ValidationError) -> str:
 
 
 def trace(
-    record: Run,
+    record: LoggedRun,
     store: TraceStore,
     text: str,
     policy: PolicyKey = "tova",
@@ -218,7 +218,7 @@ def _read(lm: "LanguageModel", *wanted: Any) -> Iterator[Any]:
     yield from explore_run.reports(lm, request)
 
 
-def _progress(record: Run, done: int, total: int) -> Progress:
+def _progress(record: LoggedRun, done: int, total: int) -> Progress:
     record.tokens = done
     return Progress(done=done, total=total)
 
@@ -251,7 +251,7 @@ def _numbers(array: Floats) -> Any:
 
 
 def compare(
-    record: Run,
+    record: LoggedRun,
     store: TraceStore,
     text: str,
     policies: list[PolicyKeyOrOracle],
@@ -310,7 +310,7 @@ def compare_answer(stored: Stored) -> CompareAnswer:
 
 
 def sweep(
-    record: Run, text: str, policies: list[PolicyKey], budgets: list[int], model: str = DEFAULT_MODEL
+    record: LoggedRun, text: str, policies: list[PolicyKey], budgets: list[int], model: str = DEFAULT_MODEL
 ) -> Iterator[Progress | SweepAnswer]:
     """How much memory a text needs: its perplexity under every policy with every budget, beside the full model.
 

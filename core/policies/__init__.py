@@ -5,9 +5,10 @@ To add one, write a class like those in `recency` and `attention`, and name it i
 
 from core.policies.attention import H2O, Tova, TovaHead
 from core.policies.bounds import Full, Oracle, Random
-from core.policies.policy import Floats, Ints, Policy, Step, settings_of
+from core.policies.policy import Policy, Step, settings_of
 from core.policies.recency import Window, WindowPlusI
 from core.policies.registry import POLICIES, make_policy
+from core.trace import Floats, Ints
 
 __all__ = [
     "H2O",

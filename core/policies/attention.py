@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from core.policies.policy import Floats, Policy, Step, a_budget
-from core.trace import Scope
+from core.policies.policy import Policy, Step, a_budget
+from core.trace import Floats, Scope
 
 
 @dataclass(frozen=True, kw_only=True)

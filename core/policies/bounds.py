@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from core.policies.policy import Floats, Ints, Policy, Step, a_budget
+from core.policies.policy import Policy, Step, a_budget
+from core.trace import Floats, Ints
 from core.whole_numbers import MOST_SEED
 
 

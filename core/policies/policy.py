@@ -7,16 +7,10 @@ which "minimum" to which "maximum", and, if it is the policy's own, how far its 
 """
 
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from core.trace import PolicySettings, Scope
+from core.trace import Floats, Ints, PolicySettings, Scope
 from core.whole_numbers import MOST_TOKENS, whole
-
-Ints: TypeAlias = NDArray[np.integer[Any]]
-Floats: TypeAlias = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +36,6 @@ class Policy(Protocol):
     """A rule of eviction.
 
     Attributes:
-        key, label: its name in code and for people.
-        paper: where it is from, such as "Oren et al. 2024", or "ours".
         key, label: its name in code and for people.
         paper: where it is from, such as "Oren et al. 2024", or "ours".
         scope: who decides, the layer as one, or each KV head for itself.

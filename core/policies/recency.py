@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from core.errors import BadInput
-from core.policies.policy import Floats, Policy, Step, a_budget
+from core.policies.policy import Policy, Step, a_budget
+from core.trace import Floats
 from core.whole_numbers import MOST_TOKENS
 
 

@@ -10,7 +10,7 @@ import app
 from core.store import TraceStore
 from viz.lesson.lesson import STEPS
 from viz.maps.retention_map import static
-from viz.words.lesson_words import LABELS, LESSON
+from viz.words.lesson_words import LESSON, LESSON_LABELS
 from viz.words.translations import I18N
 
 LAST = 736
@@ -51,7 +51,7 @@ def test_six_steps_in_english_then_in_chinese_then_on_a_projector(open_page: Cal
 
     page.get_by_label("中文").check()
     expect_step(page, 5, "zh")
-    expect(back).to_have_text(LABELS["zh"]["back"])
+    expect(back).to_have_text(LESSON_LABELS["zh"]["back"])
     page.keyboard.press("Escape")
 
     title, lesson = page.locator("#title"), page.locator(".lesson")

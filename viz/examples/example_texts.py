@@ -9,7 +9,7 @@ FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
-class Example:
+class ExampleText:
     """A text to try and what it is good for."""
 
     name: str
@@ -21,10 +21,10 @@ class Example:
 
 
 EXAMPLES = (
-    Example("lighthouse", "Story: the lighthouse"),
-    Example("kitchen", "Numbers and lists"),
-    Example("dialogue", "Dialogue"),
-    Example("tea", "Two languages"),
+    ExampleText("lighthouse", "Story: the lighthouse"),
+    ExampleText("kitchen", "Numbers and lists"),
+    ExampleText("dialogue", "Dialogue"),
+    ExampleText("tea", "Two languages"),
 )
 
 

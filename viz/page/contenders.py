@@ -19,7 +19,7 @@ MOST = 6
 NONE = ""
 CHOICES = [("–", NONE)] + [(policy.label, key) for key, policy in POLICIES.items() if key != "full"]
 ORACLE = (Oracle.label, Oracle.key)
-LABELS = {key: label for label, key in [*CHOICES, ORACLE]}
+LABEL_OF_CHOICE = {key: label for label, key in [*CHOICES, ORACLE]}
 
 
 def contenders(name: str, chosen: Sequence[str], budget: int, *, oracle: bool = False) -> list[Any]:
@@ -93,7 +93,7 @@ def pairs(values: Sequence[Any]) -> list[tuple[str, int]]:
     for key, budget in zip(values[::2], values[1::2], strict=True):
         if key == NONE:
             continue
-        label = LABELS[key]
+        label = LABEL_OF_CHOICE[key]
         if budget is None:
             raise BadInput(f"{label} has no budget. Give it a whole number from 1.")
         if (key, int(budget)) in chosen:

@@ -28,7 +28,7 @@ Handler: TypeAlias = Callable[..., Iterator[Any]]
 
 
 @dataclass
-class Run:
+class LoggedRun:
     """What is known of a run, for its line in the log: never the user's text.
 
     Attributes:
@@ -97,7 +97,7 @@ def _once_loaded(lm: "LanguageModel", use: Callable[..., Iterator[Any]], *values
 
 
 def a_run(tab: str, *, outputs: int, line: int) -> Callable[[Handler], Handler]:
-    """Make a generator of a tab's outputs the handler of its button; it gets a `Run` before its inputs.
+    """Make a generator of a tab's outputs the handler of its button; it gets a `LoggedRun` before its inputs.
 
     Whatever it raises is told in the status line, after the time limit it ends with what there is, and when it has
     ended, it is logged.
@@ -114,7 +114,7 @@ def a_run(tab: str, *, outputs: int, line: int) -> Callable[[Handler], Handler]:
     def decorate(handler: Handler) -> Handler:
         @wraps(handler)
         def run(*inputs: Any) -> Iterator[Any]:
-            record, late = Run(tab), False
+            record, late = LoggedRun(tab), False
             try:
                 with closing(handler(record, *inputs)) as steps:
                     for step in steps:

@@ -14,7 +14,7 @@ from core.policies import make_policy, settings_of
 from core.store import Stored, TraceStore, key_of
 from core.trace import Tokens, Trace
 from viz.page import models
-from viz.page.runs import Run
+from viz.page.runs import LoggedRun
 
 if TYPE_CHECKING:
     from core import LanguageModel
@@ -27,7 +27,7 @@ GOING_ON = "The same run is going on already, for another page: its result will 
 Outputs = TypeVar("Outputs")
 
 
-class Asked(Protocol):
+class Request(Protocol):
     """A run that a tab is asked for."""
 
     @property
@@ -43,7 +43,7 @@ async def look_up(
     tab: str,
     store: TraceStore,
     model: str,
-    asked: Callable[["LanguageModel"], Asked],
+    asked: Callable[["LanguageModel"], Request],
     shown: Callable[[Stored, str], tuple[Any, ...]],
     line: Callable[..., tuple[Any, ...]],
 ) -> AsyncIterator[tuple[Any, ...]]:
@@ -73,13 +73,13 @@ async def look_up(
         stored = await asyncio.to_thread(store.get, request.key)
         if stored is not None:
             yield *await asyncio.to_thread(shown, stored, request.key), gr.skip()
-            Run(tab, model, request.pairs, len(stored.traces[0]), from_store=True, outcome="done").log()
+            LoggedRun(tab, model, request.pairs, len(stored.traces[0]), from_store=True, outcome="done").log()
             return
     yield *line("Waiting for the model …"), uuid.uuid4().hex
 
 
 def in_turn(
-    record: Run,
+    record: LoggedRun,
     store: TraceStore,
     key: str,
     shown: Callable[[Stored], Outputs],

@@ -25,7 +25,7 @@ from viz.page import limits
 from viz.page.buttons import starting, stopping
 from viz.page.contenders import contenders, pairs
 from viz.page.models import ALONE, QUIETLY, with_model
-from viz.page.runs import Run, a_run
+from viz.page.runs import LoggedRun, a_run
 from viz.page.uploads import text_of
 from viz.tabs.needle import needle_matrix
 from viz.words.answer_sentences import fate_sentence
@@ -144,7 +144,7 @@ def ask_tab(model: gr.Dropdown) -> None:
 
 @a_run("ask", outputs=8, line=0)
 def run_ask(
-    run: Run, model: str, document: str, question: str, reference: str, evidence: Evidence | None, *chosen: Any
+    run: LoggedRun, model: str, document: str, question: str, reference: str, evidence: Evidence | None, *chosen: Any
 ) -> Iterator[tuple[Any, ...]]:
     """Read and answer: status, what was asked, answers, map, words, curve, layers, whose layers."""
     skip, run_id, started = gr.skip(), uuid.uuid4().hex, time.monotonic()

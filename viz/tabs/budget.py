@@ -17,7 +17,7 @@ from viz.page import limits
 from viz.page.buttons import starting, stopping
 from viz.page.export import write_rows
 from viz.page.models import QUIETLY
-from viz.page.runs import Run, a_run, time_left
+from viz.page.runs import LoggedRun, a_run, time_left
 from viz.page.uploads import text_of
 from viz.words.messages import message_in
 from viz.words.translations import language
@@ -25,7 +25,7 @@ from viz.words.translations import language
 if TYPE_CHECKING:
     from core import LanguageModel
 
-DIGITS = {"tokens per second": 0}  # after the point
+POINT_DIGITS = {"tokens per second": 0}  # after the point
 
 
 def budget_tab(model: gr.Dropdown, text: gr.Textbox) -> None:
@@ -85,7 +85,7 @@ def at_first() -> tuple[Any, Any]:
 
 @a_run("budget", outputs=5, line=0)
 def run_sweep(
-    run: Run, model: str, text: str, file: str | None, keys: list[str], budgets: str
+    run: LoggedRun, model: str, text: str, file: str | None, keys: list[str], budgets: str
 ) -> Iterator[tuple[Any, ...]]:
     """Read the text with every policy and budget: status, figure, sentences, table and points, as these arrive."""
     skip, started, drawn = [gr.skip()] * 4, time.monotonic(), 0
@@ -107,7 +107,7 @@ def run_sweep(
             line,
             sweep_figure(curves, language=own),
             paragraphs([message_in(own, each) for each in budget_sentences(report.records) + report.left_out]),
-            table_of(point_rows(curves), [], own, DIGITS),
+            table_of(point_rows(curves), [], own, POINT_DIGITS),
             curves,
         )
     seconds = time.monotonic() - started

@@ -25,7 +25,7 @@ from viz.page.buttons import starting, stopping
 from viz.page.contenders import contender, contender_settings, contenders, pairs
 from viz.page.export import write_comparison
 from viz.page.models import ALONE, QUIETLY, with_model
-from viz.page.runs import Run, a_run
+from viz.page.runs import LoggedRun, a_run
 from viz.page.stored import BEFORE, GOING_ON, in_turn, look_up
 from viz.words.say import policy_name, say
 from viz.words.sentences import quoted
@@ -41,7 +41,8 @@ MISSED = (
     "this policy no longer has."
 )
 
-DIGITS = {"perplexity": 2, "same top-1 (%)": 1, "KV memory (MB)": 2, "at 7B (MB)": 1, "tokens/s": 0}  # after the point
+# after the point
+COST_DIGITS = {"perplexity": 2, "same top-1 (%)": 1, "KV memory (MB)": 2, "at 7B (MB)": 1, "tokens/s": 0}
 
 
 def compare_tab(model: gr.Dropdown, text: gr.Textbox, store: TraceStore) -> gr.State:
@@ -96,7 +97,7 @@ def compare_tab(model: gr.Dropdown, text: gr.Textbox, store: TraceStore) -> gr.S
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
+class CompareRequest:
     """A comparison that is asked for: the tokens, the policies as key and budget, and the store's key."""
 
     tokens: Tokens
@@ -105,7 +106,7 @@ class Request:
     key: str
 
 
-def request_of(lm: "LanguageModel", text: str, new_tokens: int, *chosen: Any) -> Request:
+def request_of(lm: "LanguageModel", text: str, new_tokens: int, *chosen: Any) -> CompareRequest:
     """What the controls ask for.
 
     Raises:
@@ -117,7 +118,7 @@ def request_of(lm: "LanguageModel", text: str, new_tokens: int, *chosen: Any) ->
     return requested(lm, text, new_tokens, wanted)
 
 
-def requested(lm: "LanguageModel", text: str, new_tokens: int, wanted: list[tuple[str, int]]) -> Request:
+def requested(lm: "LanguageModel", text: str, new_tokens: int, wanted: list[tuple[str, int]]) -> CompareRequest:
     """A request with its tokens and its key.
 
     Raises:
@@ -126,7 +127,7 @@ def requested(lm: "LanguageModel", text: str, new_tokens: int, wanted: list[tupl
     tokens = limits.current.encode(lm, text)
     settings = [contender_settings(*pair) for pair in wanted]
     key = key_of(lm, tokens, settings, beside_full=not new_tokens, max_new_tokens=new_tokens)
-    return Request(tokens, wanted, new_tokens, key)
+    return CompareRequest(tokens, wanted, new_tokens, key)
 
 
 async def look(store: TraceStore, model: str, *inputs: Any) -> AsyncIterator[tuple[Any, ...]]:
@@ -139,7 +140,7 @@ async def look(store: TraceStore, model: str, *inputs: Any) -> AsyncIterator[tup
 
 @a_run("Compare", outputs=6, line=1)
 def run_compare(
-    record: Run, store: TraceStore, model: str, text: str, new_tokens: int, *chosen: Any
+    record: LoggedRun, store: TraceStore, model: str, text: str, new_tokens: int, *chosen: Any
 ) -> Iterator[tuple[Any, ...]]:
     """Read or write under several policies in lockstep: maps, status, table, traces, costs, what was missed."""
     yield line("Loading the model …")
@@ -157,7 +158,9 @@ def read(lm: "LanguageModel", *controls: Any) -> Iterator[Any]:
     yield from reports(lm, request)
 
 
-def computed(record: Run, store: TraceStore, reading: Iterator[Any], request: Request) -> Iterator[tuple[Any, ...]]:
+def computed(
+    record: LoggedRun, store: TraceStore, reading: Iterator[Any], request: CompareRequest
+) -> Iterator[tuple[Any, ...]]:
     """Let the reading that has told its request go on, and store the comparison."""
     started, run_id = time.monotonic(), uuid.uuid4().hex
     if any(key == Oracle.key for key, _ in request.pairs):
@@ -181,7 +184,7 @@ def from_store(stored: Stored) -> tuple[Any, ...]:
     return picture, status(["Done.", BEFORE, "The speed is that of then."], "done"), *others
 
 
-def reports(lm: "LanguageModel", request: Request) -> Iterator[tuple[int, int, Stored]]:
+def reports(lm: "LanguageModel", request: CompareRequest) -> Iterator[tuple[int, int, Stored]]:
     """How far, how much there is, and the comparison so far: all read the text, or each writes on in its own way."""
     policies = [contender(lm, request.tokens, *pair) for pair in request.pairs]
     if request.new_tokens:
@@ -202,7 +205,7 @@ def shown(stored: Stored, run: str, total: int | None = None) -> tuple[Any, Any,
     traces, found = list(comparison.traces), costs(comparison)
     picture, rows = comparison_payload(traces, delta_nll(comparison), run=run, total=total), cost_rows(found)
     ended = total in (None, len(comparison))
-    table = table_of(rows, [cost.policy for cost in found], own, DIGITS) if ended else gr.skip()
+    table = table_of(rows, [cost.policy for cost in found], own, COST_DIGITS) if ended else gr.skip()
     return picture, table, traces, rows, said(TOGETHER)
 
 

@@ -20,7 +20,7 @@ from viz.cards.markup import status
 from viz.maps.payload import payload, window_at
 from viz.page import limits
 from viz.page.policy_controls import SETTINGS
-from viz.page.runs import Run, a_run
+from viz.page.runs import LoggedRun, a_run
 from viz.page.stored import BEFORE, GOING_ON, full_perplexity, in_turn, look_up, read_in_full
 from viz.tabs.links import NEW_TOKENS
 from viz.tabs.panels import FULL_PERPLEXITY, what_to_see, whole
@@ -34,7 +34,7 @@ NOTHING_EVICTED = "The budget is not smaller than the text, so nothing had to be
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
+class ExploreRequest:
     """A run that is asked for: the tokens, the policy, how it is to go, and under which key the store has it."""
 
     tokens: Tokens
@@ -57,7 +57,7 @@ def request_of(
     text: str,
     positions: Positions,
     *settings: int,
-) -> Request:
+) -> ExploreRequest:
     """What the controls ask for.
 
     Raises:
@@ -70,7 +70,7 @@ def request_of(
     return requested(lm, policy, new_tokens, text, positions)
 
 
-def requested(lm: "LanguageModel", policy: Policy, new_tokens: int, text: str, positions: Positions) -> Request:
+def requested(lm: "LanguageModel", policy: Policy, new_tokens: int, text: str, positions: Positions) -> ExploreRequest:
     """A request with its tokens and its key.
 
     Raises:
@@ -78,7 +78,7 @@ def requested(lm: "LanguageModel", policy: Policy, new_tokens: int, text: str, p
     """
     tokens = limits.current.encode(lm, text)
     key = key_of(lm, tokens, [settings_of(policy)], positions=positions, max_new_tokens=new_tokens)
-    return Request(tokens, policy, positions, new_tokens, key)
+    return ExploreRequest(tokens, policy, positions, new_tokens, key)
 
 
 async def look(store: TraceStore, row: tuple[int, int], model: str, *controls: Any) -> AsyncIterator[tuple[Any, ...]]:
@@ -90,7 +90,7 @@ async def look(store: TraceStore, row: tuple[int, int], model: str, *controls: A
 
 @a_run("Explore", outputs=7, line=2)
 def run(
-    record: Run,
+    record: LoggedRun,
     store: TraceStore,
     row: tuple[int, int],
     model: str,
@@ -125,7 +125,7 @@ def read(lm: "LanguageModel", *controls: Any) -> Iterator[Any]:
 
 
 def computed(
-    record: Run, store: TraceStore, reading: Iterator[Any], request: Request, row: tuple[int, int]
+    record: LoggedRun, store: TraceStore, reading: Iterator[Any], request: ExploreRequest, row: tuple[int, int]
 ) -> Iterator[tuple[Any, ...]]:
     """Let the reading that has told its request go on, and store what it gives."""
     skip, run_id, started = gr.skip(), uuid.uuid4().hex, time.monotonic()
@@ -147,12 +147,12 @@ def computed(
     yield picture, found, done(trace, "Done: {tokens:,} tokens in {seconds:.1f} s.", seconds=seconds), *rest
 
 
-def stored_run(trace: Trace, request: Request, beside: Mapping[str, NDArray[Any]] | None = None) -> Stored:
+def stored_run(trace: Trace, request: ExploreRequest, beside: Mapping[str, NDArray[Any]] | None = None) -> Stored:
     """What the store keeps of a run: the trace, how many new tokens were asked for, and what is told beside it."""
     return Stored((trace,), {NEW_TOKENS: np.array(request.new_tokens), **(beside or {})})
 
 
-def reports(lm: "LanguageModel", request: Request) -> Iterator[Any]:
+def reports(lm: "LanguageModel", request: ExploreRequest) -> Iterator[Any]:
     """Of the run, as it goes on."""
     tokens, policy, positions = request.tokens, request.policy, request.positions
     if request.new_tokens:

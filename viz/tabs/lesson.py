@@ -9,7 +9,7 @@ from viz.cards.markup import paragraphs
 from viz.lesson.lesson import STEPS, picture, progress
 from viz.maps.retention_map import RetentionMap, static
 from viz.page.models import QUIETLY
-from viz.words.lesson_words import LABELS, Language
+from viz.words.lesson_words import LESSON_LABELS, Language
 
 LANGUAGES = [("English", "en"), ("中文", "zh")]
 OF_BROWSER = "() => navigator.language.startsWith('zh') ? 'zh' : 'en'"
@@ -58,7 +58,7 @@ def go(by: int, step: int, language: Language) -> list[Any]:
 
 def tell(step: int, language: Language) -> list[Any]:
     """The words of a step, how far it is, and the two buttons."""
-    labels = LABELS[language]
+    labels = LESSON_LABELS[language]
     return [
         lesson_html(step, language),
         paragraphs([progress(step)]),

@@ -14,7 +14,7 @@ from viz.figures.needle import needle_figure
 from viz.page import limits
 from viz.page.buttons import starting, stopping
 from viz.page.contenders import contenders, pairs
-from viz.page.runs import Run, a_run, time_left
+from viz.page.runs import LoggedRun, a_run, time_left
 from viz.words.answer_sentences import needle_sentences
 from viz.words.translations import language
 
@@ -53,7 +53,7 @@ def needle_matrix(model: gr.Dropdown) -> None:
 
 
 @a_run("needle", outputs=3, line=0)
-def run_matrix(run: Run, model: str, lengths: list[int], *chosen: Any) -> Iterator[tuple[Any, Any, Any]]:
+def run_matrix(run: LoggedRun, model: str, lengths: list[int], *chosen: Any) -> Iterator[tuple[Any, Any, Any]]:
     """The needle test at all depths: status, matrix, words, as the texts are read."""
     skip, started, shown = gr.skip(), time.monotonic(), 0
     policies = [make_policy(key, budget) for key, budget in pairs(chosen)]

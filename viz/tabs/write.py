@@ -23,7 +23,7 @@ from viz.page import limits
 from viz.page.buttons import starting, stopping
 from viz.page.contenders import contenders, pairs
 from viz.page.models import QUIETLY
-from viz.page.runs import Run, a_run
+from viz.page.runs import LoggedRun, a_run
 from viz.page.to_try import texts_to_try
 from viz.tabs.judging import judging
 from viz.words.lesson_words import Language
@@ -117,7 +117,7 @@ def _writing(model: gr.Dropdown, store: VoteStore, voter: gr.BrowserState) -> No
     gr.on(fn=lambda: table_in(language(), COLUMNS, []), outputs=table, concurrency_limit=None, **QUIETLY)
 
     @a_run("write", outputs=3, line=0)
-    def run(record: Run, *inputs: Any) -> Iterator[tuple[Any, Any, Any]]:
+    def run(record: LoggedRun, *inputs: Any) -> Iterator[tuple[Any, Any, Any]]:
         yield from run_write(record, store, *inputs)
 
     running = starting(
@@ -132,7 +132,7 @@ def _writing(model: gr.Dropdown, store: VoteStore, voter: gr.BrowserState) -> No
 
 
 def run_write(
-    run: Run,
+    run: LoggedRun,
     store: VoteStore,
     voter: str,
     model: str,

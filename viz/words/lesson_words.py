@@ -19,7 +19,7 @@ class Words(NamedTuple):
     answer: str
 
 
-LABELS: dict[Language, dict[str, str]] = {
+LESSON_LABELS: dict[Language, dict[str, str]] = {
     "en": {
         "back": "← Back",
         "next": "Next →",
