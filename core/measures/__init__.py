@@ -1,1 +1,1 @@
-"""Traces to numbers: which tokens survive, what becomes of a passage, what forgetting costs. numpy only."""
+"""Traces to numbers: what survives, what becomes of a passage, what forgetting costs; the paper's own. numpy only."""

@@ -11,8 +11,8 @@ from viz.figures.style import EVICTED, JUST_EVICTED, KEPT, escaped, styled
 from viz.words.lesson_words import Language
 from viz.words.say import amount, say
 
-NAMES: dict[Verdict, str] = {"win": "better", "tie": "tie", "loss": "worse"}
-OF_VERDICT: dict[Verdict, str] = {"win": KEPT, "tie": EVICTED, "loss": JUST_EVICTED}
+VERDICT_NAMES: dict[Verdict, str] = {"win": "better", "tie": "tie", "loss": "worse"}
+VERDICT_COLOURS: dict[Verdict, str] = {"win": KEPT, "tie": EVICTED, "loss": JUST_EVICTED}
 ROW = 62  # pixels
 BAR = 0.42  # of a row: its name stands above it, so that the bars are as wide on a phone as they can be
 
@@ -28,14 +28,14 @@ def tally_figure(tallies: Sequence[Tally], language: Language = "en") -> go.Figu
     papers = [say(language, "<i>The paper: TOVA, budget {budget:,}</i>", budget=budget) for budget in VERDICTS]
     places = list(range(len(names) + len(papers)))
     figure = go.Figure()
-    for i, (verdict, name) in enumerate(NAMES.items()):
+    for i, (verdict, name) in enumerate(VERDICT_NAMES.items()):
         shares = [100 * tally.share(verdict) for tally in tallies] + [own[i] for own in VERDICTS.values()]
         figure.add_bar(
             x=shares,
             y=places,
             orientation="h",
             name=say(language, name),
-            marker={"color": OF_VERDICT[verdict], "opacity": [1.0] * len(names) + [0.55] * len(papers)},
+            marker={"color": VERDICT_COLOURS[verdict], "opacity": [1.0] * len(names) + [0.55] * len(papers)},
             text=[f"{share:.0f} %" if share >= 4 else "" for share in shares],
             textposition="inside",
             insidetextanchor="middle",
@@ -96,12 +96,12 @@ def _intervals(tallies: Sequence[Tally], verdict: Verdict, language: Language) -
         "y": [place + side for place in range(len(tallies))],
         "mode": "markers",
         "name": say(language, "95 % intervals"),
-        "marker": {"color": OF_VERDICT[verdict], "size": 6},
+        "marker": {"color": VERDICT_COLOURS[verdict], "size": 6},
         "error_x": {
             "type": "data",
             "array": [100 * share for share in right],
             "arrayminus": [100 * share for share in left],
-            "color": OF_VERDICT[verdict],
+            "color": VERDICT_COLOURS[verdict],
             "thickness": 2,
             "width": 4,
         },
