@@ -27,6 +27,7 @@ from core.model.registry import DEFAULT_MODEL, MODELS
 from core.store import MEGABYTES, TraceStore
 from viz.api import api
 from viz.cards.markup import bullets, in_both
+from viz.maps.colours import KEPT
 from viz.maps.retention_map import static
 from viz.page import limits, models
 from viz.page.limits import Limits, add_limits
@@ -72,15 +73,15 @@ THEME = gr.themes.Soft(primary_hue="sky", font=FONT, spacing_size="sm", text_siz
     block_label_background_fill_dark="none",
     block_label_text_color="*body_text_color",
     block_label_text_color_dark="*body_text_color",
-    button_primary_background_fill="#00618f",
+    button_primary_background_fill=KEPT.light,
     button_primary_background_fill_hover="#00507a",
-    button_primary_background_fill_dark="#00618f",
+    button_primary_background_fill_dark=KEPT.light,
     button_primary_background_fill_hover_dark="#0076ad",
     checkbox_border_color="*body_text_color_subdued",
     checkbox_border_color_dark="*body_text_color_subdued",
     input_border_width="1px",
     input_border_color="*border_color_primary",
-    slider_color="#00618f",
+    slider_color=KEPT.light,
     slider_color_dark="#6ec1ee",
 )
 

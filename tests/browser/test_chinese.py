@@ -17,6 +17,7 @@ from viz.maps import comparison_map, retention_map
 from viz.maps.comparison_map import ComparisonMap
 from viz.maps.payload import Mark, comparison_payload, payload
 from viz.maps.retention_map import SCRIPTS, standalone_html, static
+from viz.maps.shared import shared_script
 from viz.words.lesson_words import LESSON
 from viz.words.translations import I18N
 
@@ -194,7 +195,7 @@ class Texts(HTMLParser):
 
 
 def test_every_word_of_the_maps_has_a_translation_and_none_is_left_over(open_page: Callable[..., Page]) -> None:
-    chinese = page_in("en", static("words.js"), open_page).evaluate("Words.CHINESE")
+    chinese = page_in("en", shared_script() + static("words.js"), open_page).evaluate("Words.CHINESE")
     scripts = static(*({*SCRIPTS} - {"words.js"}), "retention_map.js", "comparison_map.js")
     in_templates = Texts(retention_map._HTML).found | Texts(comparison_map._HTML).found
     literals = {text.replace("\\u00a0", "\u00a0") for text in re.findall(r'"((?:[^"\\\n]|\\.)*)"', scripts)}

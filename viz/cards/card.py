@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from markupsafe import Markup
 
+from viz.maps.colours import JUST_EVICTED
+from viz.maps.retention_map import static
 from viz.templates import fill
 
-CSS = (Path(__file__).parents[1] / "static" / "stories.css").read_text(encoding="utf-8")
+CSS = f".stories, .note {{ --differs: {JUST_EVICTED.light}; }}\n" + static("stories.css")
 
 
 @dataclass(frozen=True)

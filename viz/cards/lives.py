@@ -7,22 +7,13 @@ from markupsafe import Markup
 
 from core.trace import Trace
 from viz.figures.lives import png, small_lives
+from viz.figures.style import JUST_EVICTED
+from viz.maps.retention_map import static
 from viz.templates import fill
 from viz.words.lesson_words import Language
 from viz.words.say import say
 
-_CSS = """
-.lives { display: grid; grid-template-columns: repeat(auto-fill, minmax(clamp(72px, 6vw, 110px), 1fr)); gap: 8px; }
-.lives button { position: relative; padding: 0; border: 0; background: none; font: inherit; font-size: .8rem;
-  color: var(--body-text-color); cursor: pointer; text-align: left; }
-.lives img, .lives svg { display: block; width: 100%; aspect-ratio: 1; }
-.lives svg { position: absolute; inset: 0 0 auto; }
-.lives img { outline: 1px solid var(--border-color-primary); }
-.lives line { stroke: #e8730c; stroke-width: 1.2; stroke-dasharray: 2 2; vector-effect: non-scaling-stroke; }
-.lives button:hover img, .lives button:focus-visible img { outline: 2px solid var(--body-text-color); }
-.lives button[aria-pressed="true"] img { outline: 3px solid #e8730c; }
-.lives button[aria-pressed="true"] { font-weight: 650; }
-"""
+_CSS = f".lives {{ --limit: {JUST_EVICTED}; }}\n" + static("lives.css")
 
 _ON_LOAD = """
 element.addEventListener("click", (event) => {

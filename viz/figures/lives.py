@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.trace import Trace
+from viz.figures.style import EVICTED_OPACITY, EVICTED_RGB, KEPT_RGB
 
 PIXELS = 600_000  # of all pictures together: about 0.3 MB on their way to the browser
 
-# As in the figures: grey and half transparent is evicted, blue is kept; nothing where nothing has been read yet.
-_NOT_READ, _EVICTED, _KEPT = (0, 0, 0, 0), (128, 128, 128, 77), (31, 131, 184, 255)
+# As in the figures; nothing where nothing has been read yet.
+_NOT_READ, _KEPT = (0, 0, 0, 0), (*KEPT_RGB, 255)
+_EVICTED = (*EVICTED_RGB, math.ceil(255 * EVICTED_OPACITY))
 
 
 def small_lives(trace: Trace) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from core.trace import Trace
+from viz.maps import colours
 from viz.words.lesson_words import Language
 from viz.words.say import policy_name, policy_parts, say
 from viz.words.sentences import quoted
@@ -27,7 +28,7 @@ def kept(opacity: float) -> str:
 
 
 KEPT, EVICTED = f"#{bytes(KEPT_RGB).hex()}", _rgba(*EVICTED_RGB, EVICTED_OPACITY)
-JUST_EVICTED = "#e8730c"
+JUST_EVICTED = colours.JUST_EVICTED.light
 INK = "#7f7f7f"
 NOTHING = "rgba(0,0,0,0)"
 

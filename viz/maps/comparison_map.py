@@ -3,11 +3,12 @@
 import gradio as gr
 
 from viz.maps.retention_map import SCRIPTS, static
+from viz.maps.shared import shared_script, shared_style
 from viz.templates import fill
 
 _HTML = fill("static/comparison_map.html")
-_CSS = static("retention_map.css", "comparison_map.css")
-_JS = static(*SCRIPTS, "comparison_map.js")
+_CSS = shared_style() + static("retention_map.css", "comparison_map.css")
+_JS = shared_script() + static(*SCRIPTS, "comparison_map.js")
 
 # The names of the events stand in quotes: gradio offers an event of a component if its script quotes the name.
 _ON_LOAD = """

@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from core.trace import Trace
 from viz.maps.payload import payload
+from viz.maps.shared import shared_script, shared_style
 from viz.templates import fill
 
 _STATIC = Path(__file__).parents[1] / "static"
@@ -17,7 +18,7 @@ def static(*names: str) -> str:
     return "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in names)
 
 
-_HTML, _CSS = fill("static/retention_map.html"), static("retention_map.css")
+_HTML, _CSS = fill("static/retention_map.html"), shared_style() + static("retention_map.css")
 # What all maps share; each builds on those before it.
 SCRIPTS = (
     "words.js",
@@ -32,7 +33,7 @@ SCRIPTS = (
     "controls.js",
     "pictures.js",
 )
-_JS = static(*SCRIPTS, "retention_map.js")
+_JS = shared_script() + static(*SCRIPTS, "retention_map.js")
 
 # The names of the events stand in quotes: gradio offers an event of a component if its script quotes the name.
 _ON_LOAD = """

@@ -12,7 +12,7 @@ const Sentences = (() => {
   const percent = (part, whole) => inPercent(Math.round((100 * part) / whole));
   const counted = (count, noun) => amount(number(count), noun);
 
-  const visible = (text) => text.replace(/\r?\n/g, "↵").replace(/\t/g, "⇥");
+  const visible = (text) => text.replace(/\r?\n/g, Shared.newline).replace(/\t/g, Shared.tab);
 
   function tokenName(trace, position) {
     const piece = trace.pieces[position];

@@ -1,9 +1,11 @@
 // What the maps say, in the language of the page. English stands in the code, as the key; a template has {holes}. The
-// Chinese words for our concepts are those of viz/words/lesson_words.py, and besides: 保留图 retention map, 奈特 nat.
+// words that figures say as well come from Python, see viz/maps/shared.py. The Chinese words for our concepts are those
+// of viz/words/lesson_words.py, and besides: 保留图 retention map, 奈特 nat.
 const Words = (() => {
   "use strict";
 
   const CHINESE = {
+    ...Shared.chinese,
     // step control
     "What the model keeps, step by step": "模型在每一步保留了什么",
     "Loading the example…": "正在加载示例……",
@@ -34,9 +36,7 @@ const Words = (() => {
     "tokens {first}–{last} of {whole}": "词元 {first}–{last}，共 {whole} 个",
     // legends
     Legend: "图例",
-    kept: "保留",
     "just evicted": "刚被淘汰",
-    evicted: "已淘汰",
     "held, but out of the model's sight": "仍保留，但模型看不到",
     "not read yet": "尚未读到",
     "in the text: kept by": "文本中，保留它的层或头：",
@@ -74,7 +74,6 @@ const Words = (() => {
     "Enter, T, R": "Enter、T、R",
     "at the crosshair: click the cell, its token, its row": "在十字线处：点击格子、它的词元、它的行",
     // one map
-    layer: "层",
     older: "更早",
     "{share}\u00a0%": "{share}%",
     "more of {token}": "{token}的后续",
@@ -85,7 +84,6 @@ const Words = (() => {
     "{policy}, budget {budget}": "{policy}，预算 {budget}",
     "{policy}, {positions} positions": "{policy}，{positions} 位置",
     "kept by {count} of {all}": "保留：{count} / {all}",
-    "kept to the end": "保留到最后",
     "kept to the end of this window": "保留到这一段的末尾",
     "kept now · will be evicted {when}": "现在保留 · {when}淘汰",
     "evicted {when}": "{when}已淘汰",

@@ -7,6 +7,7 @@ import gradio as gr
 from viz.cards.lesson import lesson_html
 from viz.cards.markup import paragraphs
 from viz.lesson.lesson import STEPS, picture, progress
+from viz.maps.colours import properties
 from viz.maps.retention_map import RetentionMap, static
 from viz.page.models import QUIETLY
 from viz.words.lesson_words import LESSON_LABELS, Language
@@ -35,7 +36,7 @@ def lesson_tab(page: gr.Blocks) -> None:
                 back = gr.Button(interactive=False, min_width=100, elem_id="lesson-back")
                 where = gr.HTML(elem_id="lesson-progress")
                 onwards = gr.Button(variant="primary", min_width=100, elem_id="lesson-next")
-            words = gr.HTML(css_template=static("lesson.css"), elem_id="lesson-words")
+            words = gr.HTML(css_template=properties(".lesson") + static("lesson.css"), elem_id="lesson-words")
             language = gr.Radio(LANGUAGES, value="en", show_label=False, container=False, elem_id="lesson-language")
         with gr.Column(scale=5, min_width=320):
             retention_map = RetentionMap()

@@ -1,11 +1,16 @@
 """What happened to a token, in a sentence. Plain text: whoever shows it escapes it."""
 
+import re
+
 import numpy as np
 
 from core.measures.survival import lifespan
 from core.trace import NEVER, Trace
 from viz.words.lesson_words import Language
 from viz.words.say import isolated
+
+NEWLINE, TAB = "↵", "⇥"
+"""How a line break and a tab are shown."""
 
 SENTENCES: dict[Language, dict[str, str]] = {
     "en": {
@@ -79,13 +84,13 @@ REASONS: dict[Language, dict[str, str]] = {
 
 
 def quoted(trace: Trace, position: int, language: Language = "en") -> str:
-    """The token in quotation marks, line breaks made visible, long ones cut."""
+    """The token in quotation marks, line breaks and tabs made visible, long ones cut."""
     tokens, say = trace.tokens, SENTENCES[language]
     if tokens.continued[position]:
         if not position:
             return say["part_of_character"]
         return say["part"].format(token=quoted(trace, position - 1, language))
-    piece = tokens.pieces[position].replace("\n", "⏎")
+    piece = re.sub(r"\r?\n", NEWLINE, tokens.pieces[position]).replace("\t", TAB)
     return f"“{isolated(piece if len(piece) <= 24 else piece[:23] + '…')}”"
 
 
