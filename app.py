@@ -123,7 +123,8 @@ def build(
     choices = [(str(spec), name) for name, spec in MODELS.items()]
     if default not in MODELS:
         choices.insert(0, (default, default))
-    with Page(title=TITLE, analytics_enabled=False, fill_width=True) as page:
+    page: gr.Blocks = Page(title=TITLE, analytics_enabled=False, fill_width=True)
+    with page:
         with gr.Row(elem_id="header"):
             gr.Markdown(f"# {TITLE}\n{LEAD}", elem_id="title")
             model = gr.Dropdown(

@@ -5,7 +5,7 @@ so that it ends when nobody waits for it any longer; the answer is the last repo
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict
 from functools import wraps
@@ -114,7 +114,7 @@ class SweepAnswer(TypedDict):
 def api(store: TraceStore) -> None:
     """Make the endpoints, inside the page; they wait in one line with the page's own runs, and share their store."""
     for endpoint in endpoints(store):
-        gr.api(endpoint, concurrency_id=ALONE["concurrency_id"], concurrency_limit=ALONE["concurrency_limit"])
+        gr.events.api(endpoint, concurrency_id=ALONE["concurrency_id"], concurrency_limit=ALONE["concurrency_limit"])
 
 
 def endpoints(store: TraceStore) -> list[Callable[..., Iterator[Any]]]:
@@ -122,7 +122,7 @@ def endpoints(store: TraceStore) -> list[Callable[..., Iterator[Any]]]:
     return [_endpoint(trace, store), _endpoint(compare, store), _endpoint(sweep)]
 
 
-def _endpoint(run: Callable[..., Iterator[Any]], *given: Any) -> Callable[..., Iterator[Any]]:
+def _endpoint(run: Callable[..., Generator[Any]], *given: Any) -> Callable[..., Iterator[Any]]:
     """A generator of `Progress` and, at last, an answer as an endpoint.
 
     Its inputs are checked to be of their types; before them it gets a `LoggedRun` and what else is given. Gradio shows
@@ -173,7 +173,7 @@ def trace(
     positions: Positions = "original",
     model: str = DEFAULT_MODEL,
     file: bool = False,
-) -> Iterator[Progress | TraceAnswer]:
+) -> Generator[Progress | TraceAnswer]:
     """Which tokens a Transformer keeps of a text when its memory is finite, per layer, and when it evicts the others.
 
     Args:
@@ -227,14 +227,24 @@ def trace_answer(trace: Trace, file: bool) -> TraceAnswer:
     """The trace as JSON has it."""
     return TraceAnswer(
         model=trace.model_id,
-        policy=asdict(trace.policy),
+        policy=_json(trace.policy),
         prompt_length=trace.prompt_length,
         pieces=list(trace.tokens.pieces),
         evicted_at=trace.evicted_at.tolist(),
         nll=_numbers(trace.nll),
         perplexity=_numbers(np.asarray(perplexity(trace))),
-        file=FileData(path=write_trace(trace, new_folder())).model_dump() if file else None,
+        file=_file(trace) if file else None,
     )
+
+
+def _json(data: Any) -> Any:
+    """What a dataclass holds, as JSON has it."""
+    return asdict(data)
+
+
+def _file(trace: Trace) -> Any:
+    """Where the whole trace can be fetched, as Gradio tells it."""
+    return FileData(path=write_trace(trace, new_folder())).model_dump()
 
 
 def _policy(key: str, budget: int | None, settings: dict[str, int]) -> Policy:
@@ -247,7 +257,7 @@ def _policy(key: str, budget: int | None, settings: dict[str, int]) -> Policy:
 
 def _numbers(array: Floats) -> Any:
     """Nested lists; None for what is not a number, which JSON does not have."""
-    return np.where(np.isfinite(array), array, None).tolist()
+    return np.where(np.isfinite(array), array.astype(object), np.array(None)).tolist()
 
 
 def compare(
@@ -257,7 +267,7 @@ def compare(
     policies: list[PolicyKeyOrOracle],
     budgets: list[int],
     model: str = DEFAULT_MODEL,
-) -> Iterator[Progress | CompareAnswer]:
+) -> Generator[Progress | CompareAnswer]:
     """What forgetting costs: several policies read a text side by side with the full model, which forgets nothing.
 
     Args:
@@ -303,7 +313,7 @@ def compare_answer(stored: Stored) -> CompareAnswer:
     return CompareAnswer(
         model=found.full.model_id,
         pieces=list(found.full.tokens.pieces),
-        costs=[asdict(cost) for cost in costs(found)],
+        costs=[_json(cost) for cost in costs(found)],
         nll=[_numbers(trace.nll) for trace in (found.full, *found.traces)],
         kl=_numbers(found.kl),
     )
@@ -311,7 +321,7 @@ def compare_answer(stored: Stored) -> CompareAnswer:
 
 def sweep(
     record: LoggedRun, text: str, policies: list[PolicyKey], budgets: list[int], model: str = DEFAULT_MODEL
-) -> Iterator[Progress | SweepAnswer]:
+) -> Generator[Progress | SweepAnswer]:
     """How much memory a text needs: its perplexity under every policy with every budget, beside the full model.
 
     Args:
@@ -331,7 +341,7 @@ def sweep(
         yield _progress(record, report.done, report.total)
     yield SweepAnswer(
         model=model,
-        points=[asdict(point) for point in points(report.records)],
+        points=[_json(point) for point in points(report.records)],
         sentences=budget_sentences(report.records),
         left_out=report.left_out,
     )

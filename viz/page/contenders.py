@@ -107,7 +107,7 @@ def pairs(values: Sequence[Any]) -> list[tuple[str, int]]:
 
 def contender(lm: "LanguageModel", tokens: Tokens, key: str, budget: int | None) -> Policy:
     """The policy, which is about to read these tokens; the oracle reads them all first."""
-    if key == Oracle.key:
+    if key == Oracle.key and budget is not None:
         return core.foresee(lm, tokens, budget)
     return make_policy(key, None if key == "full" else budget)
 

@@ -2,7 +2,7 @@
 
 import gc
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -81,7 +81,7 @@ def language_model(model: str) -> "LanguageModel":
     return resident.get(model)
 
 
-def with_model(model: str, use: Callable[..., Iterator[Any]], *values: Any) -> Iterator[Any]:
+def with_model(model: str, use: Callable[..., Iterator[Any]], *values: Any) -> Generator[Any]:
     """What `use(lm, *values)` yields, with the model of that name; see `on_gpu` for what it may be and do.
 
     Whatever the page and the endpoints ask of a model goes this way, for the model may be in another process.

@@ -47,7 +47,9 @@ class Page(gr.Blocks):
 
 def few_waiting(request: gr.Request, *inputs: Any) -> Any:
     """Whether one more run of this person may wait: a verdict, as one for each input, which is what Gradio wants."""
-    line = LocalContext.blocks.get()._queue.event_queue_per_concurrency_id[ALONE["concurrency_id"]]
+    page = LocalContext.blocks.get()
+    assert page is not None, "asked while an event is handled"
+    line = page._queue.event_queue_per_concurrency_id[ALONE["concurrency_id"]]
     waiting = sum(event.session_hash == request.session_hash for event in line.queue)
     most = limits.current.max_waiting
     message = f"{waiting} of your runs are waiting in line; at most {most} may. Wait until one begins, or stop it."

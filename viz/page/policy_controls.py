@@ -1,7 +1,7 @@
 """The controls that choose a policy: its name, its budget, and its own settings."""
 
 from dataclasses import fields
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 
@@ -12,7 +12,7 @@ from viz.page.models import QUIETLY
 SETTINGS = [
     (key, setting)
     for key, policy in POLICIES.items()
-    for setting in fields(policy)
+    for setting in fields(policy)  # type: ignore[arg-type]
     if setting.name != "budget" and setting.metadata
 ]
 """The policies' own settings, each with the policy it belongs to."""
@@ -43,7 +43,7 @@ def policy_controls() -> tuple[gr.Dropdown, gr.Slider, gr.Slider, list[gr.Slider
         gr.Slider(
             setting.metadata["minimum"],
             setting.metadata["slider"],
-            value=setting.default,
+            value=cast(int, setting.default),
             step=1,
             label=setting.metadata["label"],
             visible=False,

@@ -5,7 +5,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import wraps
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("multi_state")
 
-Handler: TypeAlias = Callable[..., Iterator[Any]]
+Handler: TypeAlias = Callable[..., Generator[Any]]
 
 
 @dataclass
@@ -49,7 +49,7 @@ class LoggedRun:
     began: float = field(default_factory=time.monotonic)
     _loaded: float | None = None
 
-    def using(self, model: str, use: Callable[..., Iterator[Any]], *values: Any) -> Iterator[Any]:
+    def using(self, model: str, use: Callable[..., Iterator[Any]], *values: Any) -> Generator[Any]:
         """What `use(lm, *values)` yields, see `with_model`; the run's time counts from when the model is there."""
         self.model = model
         with closing(with_model(model, _once_loaded, use, *values)) as steps:
@@ -113,7 +113,7 @@ def a_run(tab: str, *, outputs: int, line: int) -> Callable[[Handler], Handler]:
 
     def decorate(handler: Handler) -> Handler:
         @wraps(handler)
-        def run(*inputs: Any) -> Iterator[Any]:
+        def run(*inputs: Any) -> Generator[Any]:
             record, late = LoggedRun(tab), False
             try:
                 with closing(handler(record, *inputs)) as steps:

@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gradio as gr
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 BEFORE = "This was computed before and comes from the store."
 LOOKING = "Looking whether this was computed before …"
 GOING_ON = "The same run is going on already, for another page: its result will be shown here …"
-
-
-Outputs = TypeVar("Outputs")
 
 
 class Request(Protocol):
@@ -82,10 +79,10 @@ def in_turn(
     record: LoggedRun,
     store: TraceStore,
     key: str,
-    shown: Callable[[Stored], Outputs],
-    compute: Callable[[], Iterator[Outputs]],
-    waiting: Outputs,
-) -> Iterator[Outputs]:
+    shown: Callable[[Stored], Any],
+    compute: Callable[[], Iterator[Any]],
+    waiting: Any,
+) -> Iterator[Any]:
     """Show what is stored under the key; if there is nothing, compute it, which also stores it.
 
     Of equal runs only one computes at a time; meanwhile the others yield `waiting`.

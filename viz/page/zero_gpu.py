@@ -14,7 +14,7 @@ again later. What this module relies on, read in the source of `spaces` 0.51:
 
 import os
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -28,7 +28,7 @@ ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true") a
 """Whether this is such a Space."""
 
 
-def on_gpu(work: Callable[..., Iterator[Any]], *values: Any) -> Iterator[Any]:
+def on_gpu(work: Callable[..., Iterator[Any]], *values: Any) -> Generator[Any]:
     """What `work(*values)` yields; on ZeroGPU it works in the process that has the GPU.
 
     So it must be a function of a module, or a `partial` of one; its values and what it yields must be such as can be

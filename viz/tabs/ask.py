@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -145,7 +145,7 @@ def ask_tab(model: gr.Dropdown) -> None:
 @a_run("ask", outputs=8, line=0)
 def run_ask(
     run: LoggedRun, model: str, document: str, question: str, reference: str, evidence: Evidence | None, *chosen: Any
-) -> Iterator[tuple[Any, ...]]:
+) -> Generator[tuple[Any, ...]]:
     """Read and answer: status, what was asked, answers, map, words, curve, layers, whose layers."""
     skip, run_id, started = gr.skip(), uuid.uuid4().hex, time.monotonic()
     nothing = [skip] * 7

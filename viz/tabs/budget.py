@@ -1,7 +1,7 @@
 """Budget: perplexity against budget, one curve per policy."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -17,6 +17,7 @@ from viz.page import limits
 from viz.page.buttons import starting, stopping
 from viz.page.export import write_rows
 from viz.page.models import QUIETLY
+from viz.page.number_table import number_table
 from viz.page.runs import LoggedRun, a_run, time_left
 from viz.page.uploads import text_of
 from viz.words.messages import message_in
@@ -56,13 +57,7 @@ def budget_tab(model: gr.Dropdown, text: gr.Textbox) -> None:
     sentences = gr.HTML(elem_id="sweep-sentences")
     found = gr.State([])
     gr.Markdown("### All points\nThe menu ⋮ in a heading sorts.")
-    table = gr.Dataframe(
-        headers=list(POINT_COLUMNS),
-        datatype=["str"] + ["number"] * (len(POINT_COLUMNS) - 1),
-        show_label=False,
-        interactive=False,
-        elem_id="sweep-table",
-    )
+    table = number_table(POINT_COLUMNS, "sweep-table")
     gr.on(fn=at_first, outputs=[papers, table], concurrency_limit=None, **QUIETLY)
     export_button = gr.Button("Export the points", elem_id="sweep-export", min_width=180, scale=0)
     files = gr.Files(label="The points (.csv)", elem_id="sweep-files", visible=False, height=100)
@@ -86,7 +81,7 @@ def at_first() -> tuple[Any, Any]:
 @a_run("budget", outputs=5, line=0)
 def run_sweep(
     run: LoggedRun, model: str, text: str, file: str | None, keys: list[str], budgets: str
-) -> Iterator[tuple[Any, ...]]:
+) -> Generator[tuple[Any, ...]]:
     """Read the text with every policy and budget: status, figure, sentences, table and points, as these arrive."""
     skip, started, drawn = [gr.skip()] * 4, time.monotonic(), 0
     sizes = whole_numbers(budgets)

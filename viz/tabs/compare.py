@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +25,7 @@ from viz.page.buttons import starting, stopping
 from viz.page.contenders import contender, contender_settings, contenders, pairs
 from viz.page.export import write_comparison
 from viz.page.models import ALONE, QUIETLY, with_model
+from viz.page.number_table import number_table
 from viz.page.runs import LoggedRun, a_run
 from viz.page.stored import BEFORE, GOING_ON, in_turn, look_up
 from viz.words.say import policy_name, say
@@ -77,13 +78,7 @@ def compare_tab(model: gr.Dropdown, text: gr.Textbox, store: TraceStore) -> gr.S
         "next token is from the full model's, both in the mean over the tokens; the memory is that of the keys and "
         "values held, for this model and for Llama 2 7B in 16 bits. The menu ⋮ in a heading sorts."
     )
-    table = gr.Dataframe(
-        headers=list(COST_COLUMNS),
-        datatype=["str"] + ["number"] * (len(COST_COLUMNS) - 1),
-        show_label=False,
-        interactive=False,
-        elem_id="compare-table",
-    )
+    table = number_table(COST_COLUMNS, "compare-table")
     gr.on(fn=lambda: table_in(language(), COST_COLUMNS, []), outputs=table, concurrency_limit=None, **QUIETLY)
     export_button = gr.Button("Export the comparison", elem_id="compare-export", min_width=180, scale=0)
     files = gr.Files(label="The table (.csv) and the traces (.npz)", elem_id="compare-files", visible=False)
@@ -141,7 +136,7 @@ async def look(store: TraceStore, model: str, *inputs: Any) -> AsyncIterator[tup
 @a_run("Compare", outputs=6, line=1)
 def run_compare(
     record: LoggedRun, store: TraceStore, model: str, text: str, new_tokens: int, *chosen: Any
-) -> Iterator[tuple[Any, ...]]:
+) -> Generator[tuple[Any, ...]]:
     """Read or write under several policies in lockstep: maps, status, table, traces, costs, what was missed."""
     yield line("Loading the model …")
     with closing(record.using(model, read, text, new_tokens, *chosen)) as reading:

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -100,7 +100,7 @@ def run(
     text: str,
     positions: Positions,
     *settings: int,
-) -> Iterator[tuple[Any, ...]]:
+) -> Generator[tuple[Any, ...]]:
     """Read the text, write on if asked to, and report while it goes on; or show what is stored of it.
 
     Yields the map's payload, the findings, the status, the trace, and the panels' contents.

@@ -319,7 +319,7 @@ def table_rows(name: str, runs: Sequence[Trace], run: Trace, layer: int) -> list
         return life_rows(run, min(layer, len(run.evicted_at) - 1))
     rows = []
     for number, of_run in enumerate(runs, 1):
-        which = {"run": number} if len(runs) > 1 else {}
+        which: dict[str, Any] = {"run": number} if len(runs) > 1 else {}
         which |= {"policy": of_run.policy.label, "budget": of_run.policy.budget}
         rows += [which | row for row in TABLES[name](of_run)]
     return rows

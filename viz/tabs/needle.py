@@ -1,7 +1,7 @@
 """The needle: one fact hidden at several depths of texts of several lengths, and who still finds it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import gradio as gr
@@ -53,7 +53,7 @@ def needle_matrix(model: gr.Dropdown) -> None:
 
 
 @a_run("needle", outputs=3, line=0)
-def run_matrix(run: LoggedRun, model: str, lengths: list[int], *chosen: Any) -> Iterator[tuple[Any, Any, Any]]:
+def run_matrix(run: LoggedRun, model: str, lengths: list[int], *chosen: Any) -> Generator[tuple[Any, Any, Any]]:
     """The needle test at all depths: status, matrix, words, as the texts are read."""
     skip, started, shown = gr.skip(), time.monotonic(), 0
     policies = [make_policy(key, budget) for key, budget in pairs(chosen)]

@@ -1,7 +1,7 @@
 """Write: stories of several policies side by side, and which of them people prefer without knowing the names."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from os import PathLike
 from typing import Any
@@ -23,6 +23,7 @@ from viz.page import limits
 from viz.page.buttons import starting, stopping
 from viz.page.contenders import contenders, pairs
 from viz.page.models import QUIETLY
+from viz.page.number_table import number_table
 from viz.page.runs import LoggedRun, a_run
 from viz.page.to_try import texts_to_try
 from viz.tabs.judging import judging
@@ -107,17 +108,11 @@ def _writing(model: gr.Dropdown, store: VoteStore, voter: gr.BrowserState) -> No
         "lower, the more it repeats itself; it falls with the length, so compare stories of about the same length. "
         "The paper's lengths are of a 13B model and 100 prompts."
     )
-    table = gr.Dataframe(
-        headers=list(COLUMNS),
-        datatype=["str"] + ["number"] * (len(COLUMNS) - 1),
-        show_label=False,
-        interactive=False,
-        elem_id="write-table",
-    )
+    table = number_table(COLUMNS, "write-table")
     gr.on(fn=lambda: table_in(language(), COLUMNS, []), outputs=table, concurrency_limit=None, **QUIETLY)
 
     @a_run("write", outputs=3, line=0)
-    def run(record: LoggedRun, *inputs: Any) -> Iterator[tuple[Any, Any, Any]]:
+    def run(record: LoggedRun, *inputs: Any) -> Generator[tuple[Any, Any, Any]]:
         yield from run_write(record, store, *inputs)
 
     running = starting(
@@ -144,7 +139,7 @@ def run_write(
 ) -> Iterator[tuple[Any, Any, Any]]:
     """Write the stories and store them for judging: status, cards, table of lengths."""
     skip, started = gr.skip(), time.monotonic()
-    sampling = {"max_new_tokens": int(length), "temperature": float(temperature), "top_p": TOP_P}
+    sampling: dict[str, Any] = {"max_new_tokens": int(length), "temperature": float(temperature), "top_p": TOP_P}
     finished: list[Telling] = []
     limits.current.check_text(prompts)
     limits.current.check_new_tokens(int(length))

@@ -277,8 +277,8 @@ def translate(page: gr.Blocks) -> None:
     for block in page.blocks.values():
         for name, text in fixed_texts(block):
             setattr(block, name, _either(text))
-        if getattr(block, "choices", None):
-            block.choices = [(_either(shown), value) for shown, value in block.choices]
+        if choices := getattr(block, "choices", None):
+            setattr(block, "choices", [(_either(shown), value) for shown, value in choices])  # noqa: B010 (not all have it)
 
 
 def fixed_texts(block: Block) -> list[tuple[str, str]]:

@@ -1,0 +1,18 @@
+"""Tables of numbers, of which each row begins with what it is about."""
+
+from collections.abc import Collection
+from typing import Literal
+
+import gradio as gr
+
+
+def number_table(columns: Collection[str], elem_id: str) -> gr.Dataframe:
+    """A table that is shown, not edited; its headings sort."""
+    kinds: list[Literal["str", "number"]] = ["str" if i == 0 else "number" for i in range(len(columns))]
+    return gr.Dataframe(
+        headers=list(columns),
+        datatype=kinds,
+        show_label=False,
+        interactive=False,
+        elem_id=elem_id,
+    )
