@@ -8,12 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from string import Formatter
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from gradio.context import LocalContext
 from test_answer_figures import PASSAGE, QUESTION, result
 from test_story_figures import BY_MODEL, TALLY, story_of
 from test_survival import full_of, window_of
@@ -26,6 +24,7 @@ from core.measures import kinds, paper
 from core.measures.evidence import fate
 from core.measures.tables import COST_COLUMNS
 from core.policies import POLICIES, make_policy, settings_of
+from tests.visitors import asked_from
 from tests.writers import pair_of
 from viz.cards.answer_cards import Given, answers_html
 from viz.cards.lives import lives_html
@@ -247,14 +246,6 @@ def test_a_token_of_the_text_is_no_word_of_ours() -> None:
 # In an event
 
 
-@pytest.fixture
-def visitor() -> Iterator[Callable[[str], None]]:
-    """`visitor("zh-CN")` is the one whose event is in progress from now on."""
-    before = LocalContext.request.get(None)
-    yield lambda locale: LocalContext.request.set(SimpleNamespace(headers={"accept-language": locale}))
-    LocalContext.request.set(before)
-
-
 def everything(outputs: list[Any]) -> str:
     shown = [getattr(each, "value", each) for each in outputs]
     shown = [each.get("value", "") if isinstance(each, dict) and "headers" not in each else each for each in shown]
@@ -263,14 +254,14 @@ def everything(outputs: list[Any]) -> str:
     )
 
 
-def test_each_visitor_sees_figures_in_their_own_language(visitor: Callable[[str], None]) -> None:
+def test_each_visitor_sees_figures_in_their_own_language() -> None:
     run = replace(PER_HEAD, tokens=replace(PER_HEAD.tokens, pieces=("海",) * len(PER_HEAD)))
 
     def seen(locale: str) -> str:
-        visitor(locale)
-        agreement = [*measure.of_all_runs([run, run]), *measure.look_closer([run, run], 1, 1, measure.LIFE)]
-        first = everything([*agreement, *budget.at_first()])
-        return re.sub('src="[^"]*"|/[^ ]*csv', "", first)
+        with asked_from(locale):
+            agreement = [*measure.of_all_runs([run, run]), *measure.look_closer([run, run], 1, 1, measure.LIFE)]
+            first = everything([*agreement, *budget.at_first()])
+            return re.sub('src="[^"]*"|/[^ ]*csv', "", first)
 
     chinese, english = seen("zh-CN,zh;q=0.9"), seen("en-US")
     assert "存活" in chinese and "Survival" in english

@@ -11,5 +11,7 @@ from gradio.context import LocalContext
 def asked_from(locale: str) -> Iterator[None]:
     """While it lasts, the event in progress is that of a browser that prefers this language."""
     token = LocalContext.request.set(SimpleNamespace(headers={"accept-language": locale}))
-    yield
-    LocalContext.request.reset(token)
+    try:
+        yield
+    finally:
+        LocalContext.request.reset(token)
