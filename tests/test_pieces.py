@@ -13,6 +13,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from core import LanguageModel, generate, load_model, make_policy
+from core.errors import BadInput
 from core.model.chat import turn
 
 CORPUS = [
@@ -267,3 +268,50 @@ def test_a_control_token_in_the_text_of_a_turn_is_cut_without_an_end_in_the_midd
 def test_what_is_no_sequence_of_ids_is_refused(wrong: object) -> None:
     with pytest.raises(ValueError, match=r"whole numbers|Token ids must be"):
         reader("byte_level").as_tokens(wrong)
+
+
+def with_end(token: str, *, special: bool) -> Tokenizer:
+    """A tokenizer that ends every text with a token that nobody has called an end."""
+    tokenizer = byte_level()
+    tokenizer.add_tokens([AddedToken(token, special=special)])
+    id_ = tokenizer.token_to_id(token)
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {token}", special_tokens=[(token, id_)])
+    return tokenizer
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_whatever_the_tokenizer_puts_at_the_end_is_named_and_not_continued(special: bool, tmp_path: Path) -> None:
+    lm = saved(with_end("[SEP]", special=special), tmp_path)
+    tokens = lm.encode("the lamp")
+    assert tokens.pieces[-1] == "[SEP]" and tokens.special[-1]
+    assert generate(lm, tokens, make_policy("tova", budget=4), max_new_tokens=2).prompt_length == len(tokens) - 1
+
+
+@pytest.mark.parametrize("text", ["the lamp\u0301", "the\u0301 lamp", "the lamp\u200b", "the lamp."])
+def test_what_a_normalizer_takes_off_stays_with_its_word(text: str) -> None:
+    pieces = reader("word_piece").encode(text).pieces
+    assert "".join(pieces) == text
+    assert pieces[1].startswith(" lamp")
+
+
+def test_a_token_that_ends_a_word_is_followed_by_a_space(tmp_path: Path) -> None:
+    vocabulary = {token: id_ for id_, token in enumerate([*SPECIAL, "la", "mp</w>", "h</w>"])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>", end_of_word_suffix="</w>"))
+    tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
+    assert saved(tokenizer, tmp_path).as_tokens([3, 4, 5]).pieces == ("la", "mp", " h")
+
+
+def test_a_word_that_has_no_token_is_refused(tmp_path: Path) -> None:
+    vocabulary = {token: id_ for id_, token in enumerate([*SPECIAL, "the"])}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    with pytest.raises(BadInput, match="no token for some of this text"):
+        saved(tokenizer, tmp_path).encode("zebra")
+
+
+@pytest.mark.parametrize("kind", ["byte_fallback", "unigram", "byte_level"])
+def test_a_prompt_that_ends_within_a_character_goes_on_with_it(kind: str) -> None:
+    lm = reader(kind)
+    ids = lm.encode("t€").ids.tolist()
+    for cut in range(1, len(ids)):
+        assert lm.continued(lm.as_tokens(ids[:cut]), ids[cut:]).pieces == lm.as_tokens(ids).pieces

@@ -65,7 +65,9 @@ def generate(
 
     Returns:
         One trace if one policy was given by itself, else one per policy, in their order. The last token written has
-        been read, too, so a replay of the tokens gives the same trace.
+        been read, too, so a replay of the tokens gives the same trace; but for a model whose rotary frequencies depend
+        on the text's length, where a run ends before the original length though it might have gone beyond it, see
+        `core.engine.text_length`.
 
     Raises:
         BadInput, TextTooLong, UnsupportedModel, NumericalError, OutOfMemory: as `replay`.

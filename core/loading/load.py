@@ -70,16 +70,18 @@ def load_model(model: str = DEFAULT_MODEL, *, dtype: str = "auto", device: str =
     device = _device(device)
     *others, last = _to_try(dtype, device)
     for kind in others:
-        with suppress(NumericalError):
+        with suppress(NumericalError, UnsupportedModel):  # by rounding, the output may differ too much as well
             return _loaded(str(model), kind, device)
         gc.collect()  # modules refer to each other, and the next try needs the room
     return _loaded(str(model), last, device)
 
 
 def _to_try(dtype: str, device: str) -> list[torch.dtype]:
-    """The number formats to load in, in turn until the model's numbers do not overflow."""
-    first = DTYPES[dtype] if dtype != "auto" else _fast_dtype(device)
-    return [first, torch.bfloat16, torch.float32] if (dtype, first) == ("auto", torch.float16) else [first]
+    """The number formats to load in, in turn until one does for the model."""
+    if dtype != "auto":
+        return [DTYPES[dtype]]
+    exacter = [torch.float16, torch.bfloat16, torch.float32]
+    return exacter[exacter.index(_fast_dtype(device)) :]
 
 
 def _loaded(model: str, dtype: torch.dtype, device: str) -> LanguageModel:

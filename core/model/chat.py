@@ -57,10 +57,7 @@ def _encoded(lm: LanguageModel, whole: str, own: range) -> Tokens:
     while True:
         ids, spans = [], []
         for start, stop in pairwise(sorted(cuts)):
-            encoded = lm.tokenizer(
-                whole[start:stop], add_special_tokens=start == 0 and not chats(lm), return_offsets_mapping=True
-            )
-            part, part_spans = encoded["input_ids"], encoded["offset_mapping"]
+            part, part_spans = lm.tokenized(whole[start:stop], add_special_tokens=start == 0 and not chats(lm))
             while part and part_spans[-1][1] == 0:  # an end-of-text token put after it: the answer is yet to come
                 del part[-1], part_spans[-1]
             ids += part

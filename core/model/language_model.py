@@ -108,18 +108,32 @@ class LanguageModel:
             raise BadInput(f"There is half a character at place {e.start:,} of the text. Take it out.") from e
         if self.tokenizer is None:
             raise BadInput(f"{self.model_id} has no tokenizer: pass token ids, or add its tokenizer files.")
-        encoded = self.tokenizer(text, return_offsets_mapping=True)
-        return self.located(text, encoded["input_ids"], encoded["offset_mapping"])
+        return self.located(text, *self.tokenized(text))
+
+    def tokenized(self, text: str, *, add_special_tokens: bool = True) -> tuple[list[int], list[tuple[int, int]]]:
+        """The ids that the tokenizer gives a text, and the characters that it says each of them spans.
+
+        Raises:
+            BadInput: it has no token for some of the text.
+        """
+        try:
+            encoded = self.tokenizer(text, add_special_tokens=add_special_tokens, return_offsets_mapping=True)
+        except Exception as e:  # the tokenizers library raises plain ones
+            raise BadInput(
+                f"The tokenizer of {self.model_id} has no token for some of this text: {e}. Take out what it does not "
+                "know, or choose another model."
+            ) from e
+        return encoded["input_ids"], encoded["offset_mapping"]
 
     def located(self, text: str, ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> Tokens:
         """The ids as tokens of the text, given the characters that the tokenizer says each of them spans."""
         offsets, continued = self.pieces.located(text, ids, spans)
-        special = np.isin(ids, list(self.pieces.special))
+        added = [self.pieces.is_added(id_, *span) for id_, span in zip(ids, spans, strict=True)]
         pieces = [
-            self.pieces.name(id_) if special_ and start == stop else text[start:stop]
-            for id_, special_, (start, stop) in zip(ids, special, offsets, strict=True)
+            self.pieces.name(id_) if added_ else text[start:stop]
+            for id_, added_, (start, stop) in zip(ids, added, offsets, strict=True)
         ]
-        return _tokens(ids, pieces, offsets, special, continued)
+        return _tokens(ids, pieces, offsets, np.isin(ids, list(self.pieces.special)) | np.array(added, bool), continued)
 
     def as_tokens(self, tokens: Tokens | Sequence[int]) -> Tokens:
         """Plain ids become tokens; tokens stay as they are.
@@ -158,7 +172,12 @@ class LanguageModel:
             raise BadInput(f"Token ids must be from 0 to {self.vocabulary_size - 1} for {self.model_id}.")
 
     def continued(self, tokens: Tokens, ids: Sequence[int]) -> Tokens:
-        """The tokens and after them these ids, with the text they stand for."""
+        """The tokens and after them these ids, with the text they stand for.
+
+        Where the tokens end within a character, it is put together with what follows.
+        """
+        if self.tokenizer is not None and (n := self.pieces.unfinished(tokens.ids.tolist())):
+            tokens, ids = tokens[:-n], [*tokens.ids[-n:].tolist(), *ids]
         pieces, continued = [f"⟨{id_}⟩" for id_ in ids], [False] * len(ids)
         special = np.zeros(len(ids), bool)
         if self.tokenizer is not None:

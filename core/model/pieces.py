@@ -10,6 +10,7 @@ for one thing: at the beginning of a text, a tokenizer may leave out the space t
 import re
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from transformers.convert_slow_tokenizer import bytes_to_unicode
@@ -29,10 +30,12 @@ class Pieces:
         """For a fast tokenizer of transformers."""
         self._backend = tokenizer.backend_tokenizer
         self._added = {id_: token.content for id_, token in tokenizer.added_tokens_decoder.items()}
-        self.special = frozenset(tokenizer.all_special_ids)
+        control = (id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special)
+        self.special = frozenset([*tokenizer.all_special_ids, *control])
         decoder, splitter = self._backend.decoder, self._backend.pre_tokenizer
         self._byte_level = "ByteLevel(" in repr(splitter if decoder is None else decoder)
         self._byte_fallback = "ByteFallback(" in repr(decoder)
+        self._ends_words = "BPEDecoder(" in repr(decoder)  # a token says that a space follows it, if anything does
         self._bytes = cache(self._bytes_of)
         self._texts = cache(self._texts_of)
 
@@ -55,12 +58,13 @@ class Pieces:
             continued.extend([False] * len(waiting))
             waiting.clear()
 
-        for id_ in ids:
+        for before, id_ in pairwise([None, *ids]):
+            assert id_ is not None
             bytes_ = self._bytes(id_)
             if bytes_ is None or not _may_become_text(b"".join([*waiting, bytes_])):
                 spell_out()
             if bytes_ is None:
-                pieces.append(self._texts(id_)[begins])
+                pieces.append(self._texts(id_)[1] if begins else self._text_after(before, id_))
                 continued.append(False)
             else:
                 waiting.append(bytes_)
@@ -96,31 +100,54 @@ class Pieces:
         end, fresh = 0, True
         for i, (id_, piece, continues_, (begin, stop)) in enumerate(zip(ids, decoded, continues, spans, strict=True)):
             start = end
-            if self._is_new(id_, begin, stop):
+            if self.is_added(id_, begin, stop):
                 continues_ = False
             else:
                 candidates = [piece, *self._texts(id_)[1:]] if fresh and self._bytes(id_) is None else [piece]
                 found = next((candidate for candidate in candidates if text.startswith(candidate, end)), None)
+                end = max(end, stop) if found is None else end + len(found)
+                rest = (spans[j] for j in range(i + 1, len(spans)))
+                left_out = text[end : next((max(b, end) for b, s in rest if s > end), len(text))]
+                end += len(_before_space(left_out))
                 if found is None:
-                    rest = (spans[j] for j in range(i + 1, len(spans)))
-                    left_out = text[stop : next((b for b, s in rest if stop <= b < s), len(text))]
-                    end = max(end, stop + len(_before_space(left_out)))
                     continues_ = start == end and begin < start
-                else:
-                    end += len(found)
                 fresh = id_ in self._added
             places.append((start, end))
             continued.append(continues_)
         return places, continued
 
-    def _is_new(self, id_: int, begin: int, stop: int) -> bool:
-        """Whether the tokenizer has added the token by itself, such as one that begins every text."""
-        return begin == stop and id_ in self.special
+    def is_added(self, id_: int, begin: int, stop: int) -> bool:
+        """Whether the tokenizer has added the token by itself, such as one that begins every text.
+
+        It has then a text of its own (its name), but spans none.
+        """
+        bytes_ = self._bytes(id_)
+        return begin == stop and (self._texts(id_)[1] if bytes_ is None else bytes_) not in ("", b"")
+
+    def unfinished(self, ids: Sequence[int]) -> int:
+        """How many ids at the end have begun a character that is not complete yet."""
+        bytes_, n = b"", 0
+        for id_ in reversed(ids[-4:]):  # a character has at most four bytes
+            own = self._bytes(id_)
+            if own is None:
+                break
+            bytes_, n = own + bytes_, n + 1
+            if _may_become_text(bytes_):
+                return 0 if _is_text(bytes_) else n
+        return 0
 
     def name(self, id_: int) -> str:
         """What to call an id by itself."""
         bytes_ = self._bytes(id_)
         return self._texts(id_)[0] if bytes_ is None else _spelled(bytes_)
+
+    def _text_after(self, before: int | None, id_: int) -> str:
+        """What it stands for within a text, after this id."""
+        if self._ends_words and before is not None and id_ not in self._added and before not in self._added:
+            alone, both = (self._backend.decode(some, skip_special_tokens=False) for some in ([before], [before, id_]))
+            if both.startswith(alone):
+                return str(both[len(alone) :])
+        return self._texts(id_)[0]
 
     def _bytes_of(self, id_: int) -> bytes | None:
         """The bytes it stands for; None if it stands for text."""

@@ -47,6 +47,8 @@ MESSAGES = {
     "The text is a single token: there is nothing to predict. Write at least two words.": (
         "文本只有一个词元，没有可预测的。请至少写两个词。"
     ),
+    "The tokenizer of {model} has no token for some of this text: {why}. Take out what it does not know, or choose "
+    "another model.": "{model} 的分词器没有这段文本中某些部分的词元：{why}。请删去它不认识的内容，或选择其他模型。",
     "There is half a character at place {place} of the text. Take it out.": "文本第 {place} 处有半个字符。请把它删去。",
     "The text has the character {character}, which {model} takes for a command. Remove it.": (
         "文本中有字符 {character}，{model} 会把它当作命令。请把它删去。"
