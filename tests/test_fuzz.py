@@ -24,11 +24,11 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from talkers import make_talker
-from traces import HOSTILE, random_trace
 
 from core.errors import UserError
 from core.store import TraceStore
+from tests.talkers import make_talker
+from tests.traces import HOSTILE, random_trace
 from viz import api
 from viz.cards.findings import findings_html
 from viz.maps.payload import payload

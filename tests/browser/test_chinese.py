@@ -9,10 +9,10 @@ from string import Formatter
 import gradio as gr
 import pytest
 from playwright.sync_api import Page, expect
-from traces import random_trace
 
 import app
 from core.store import TraceStore
+from tests.traces import random_trace
 from viz.maps import comparison_map, retention_map
 from viz.maps.comparison_map import ComparisonMap
 from viz.maps.payload import Mark, comparison_payload, payload

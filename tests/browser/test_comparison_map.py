@@ -12,10 +12,11 @@ import gradio as gr
 import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from traces import HOSTILE, random_trace
 
-from browser import maps
-from browser.maps import (
+from core.policies import make_policy, settings_of
+from core.trace import NEVER, Trace
+from tests.browser import maps
+from tests.browser.maps import (
     assert_nothing_sticks_out,
     blank_page_with,
     colours_of,
@@ -25,8 +26,7 @@ from browser.maps import (
     luminances,
     pixels,
 )
-from core.policies import make_policy, settings_of
-from core.trace import NEVER, Trace
+from tests.traces import HOSTILE, random_trace
 from viz.maps.comparison_map import _CSS, _HTML, _JS, ComparisonMap
 from viz.maps.payload import Mark, comparison_payload
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import httpx
 import pytest
-from hub import hub
 from playwright.sync_api import Page, expect
-from talkers import make_talker
 
 from tests.browser.apps import ROOT, free_ports
+from tests.hub import hub
+from tests.talkers import make_talker
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")

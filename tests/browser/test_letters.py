@@ -12,13 +12,13 @@ import gradio as gr
 import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from traces import tokens_of, trace_of
 
 import app
-from browser.maps import blank_page_with, hear, heard
 from core.experiments.stories import Story, Telling
 from core.policies import make_policy, settings_of
 from core.trace import NEVER, Trace
+from tests.browser.maps import blank_page_with, hear, heard
+from tests.traces import tokens_of, trace_of
 from viz.cards.card import CSS
 from viz.cards.story_cards import telling_html
 from viz.maps.comparison_map import ComparisonMap

@@ -10,10 +10,10 @@ import gradio as gr
 import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from traces import random_trace
 
 from core.measures import survival
 from core.policies import make_policy, settings_of
+from tests.traces import random_trace
 from viz.tabs.measure import OF_ALL_RUNS, OF_ONE_RUN, measure_tab
 
 TOVA = random_trace(1, layers=5)

@@ -13,10 +13,10 @@ import gradio as gr
 import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
-from traces import HOSTILE, random_trace, trace_of
 
-from browser import maps
-from browser.maps import (
+from core.trace import NEVER, Trace
+from tests.browser import maps
+from tests.browser.maps import (
     assert_nothing_sticks_out,
     blank_page_with,
     contrasts_of_tokens,
@@ -25,7 +25,7 @@ from browser.maps import (
     luminances,
     pixels,
 )
-from core.trace import NEVER, Trace
+from tests.traces import HOSTILE, random_trace, trace_of
 from viz.maps.payload import Mark, Payload, payload
 from viz.maps.retention_map import _CSS, _HTML, _JS, RetentionMap, standalone_html
 

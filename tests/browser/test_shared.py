@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from playwright.sync_api import Page
-from traces import random_trace, trace_of
 
 from core.trace import NEVER
 from tests.browser.maps import blank_page_with
+from tests.traces import random_trace, trace_of
 from viz import templates
 from viz.maps.colours import EVICTED, JUST_EVICTED, KEPT
 from viz.maps.payload import payload

@@ -8,11 +8,11 @@ import gradio as gr
 import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
-from traces import random_trace, trace_of
 
-from browser.maps import blank_page_with
 from core.policies import make_policy, settings_of
 from core.trace import NEVER, Trace
+from tests.browser.maps import blank_page_with
+from tests.traces import random_trace, trace_of
 from viz.maps.comparison_map import ComparisonMap
 from viz.maps.payload import comparison_payload, payload
 from viz.maps.retention_map import _JS, RetentionMap

@@ -9,11 +9,11 @@ import httpx
 import pytest
 from gradio_client import Client
 from playwright.sync_api import Page, expect
-from talkers import make_talker
 
 from core import Trace
 from tests.browser.apps import App, running
 from tests.browser.runs import begin, says
+from tests.talkers import make_talker
 
 TEXT = "Maud lit the lamp. The ship's bell rang, and Maud lit the lamp again."
 LAST = len(TEXT) - 1

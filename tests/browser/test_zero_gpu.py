@@ -13,10 +13,10 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from playwright.sync_api import Locator, Page, expect
-from talkers import make_talker
 
 from tests.browser.apps import ROOT, App, running
 from tests.browser.runs import begin, says
+from tests.talkers import make_talker
 
 TEXT = "Maud lit the lamp. The ship's bell rang, and Maud lit the lamp again, and the light went out over the water."
 LONG = TEXT * 60

@@ -1,0 +1,96 @@
+"""A model's own sliding window in words, tables and payloads: what is held and not seen is told as that."""
+
+import csv
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.trace import NEVER, Trace
+from tests.traces import trace_of
+from tests.viz.maps.test_payload import decoded
+from viz.maps.payload import payload
+from viz.page.export import write_csv
+from viz.words.findings import findings
+from viz.words.lesson_words import Language
+from viz.words.sentences import life, why
+
+N = 12
+
+
+def sinks(windows: tuple[int, ...] = (0, 4), **more: Any) -> Trace:
+    """Two layers that hold the first two tokens and the newest three, as Window+i does."""
+    ends = [NEVER, NEVER, *range(5, N), NEVER, NEVER, NEVER]
+    return trace_of([[ends], [ends]], tuple("abcdefghijkl"), budget=5, sliding_windows=windows, **more)
+
+
+def meanings(trace: Trace, language: Language = "en") -> dict[str, str]:
+    return {found.value: found.meaning for found in findings(trace, language=language)}
+
+
+def test_the_findings_say_how_far_the_model_looks_and_how_much_of_what_is_held_it_does_not_see() -> None:
+    assert meanings(sinks())["4 tokens"] == (
+        "is how far back 1 of 2 layers of this model look by themselves: 2 of the rows kept at the end are out of the "
+        "model's sight."
+    )
+    assert "有 4 行模型看不到" in meanings(sinks((4, 4)), "zh")["4 个词元"]
+
+
+@pytest.mark.parametrize("windows", [(), (0, 0), (12, 12), (64, 64)])
+def test_they_say_nothing_where_the_window_hides_nothing(windows: tuple[int, ...]) -> None:
+    assert not any("sight" in meaning for meaning in meanings(sinks(windows)).values())
+    assert "looks back" not in why(sinks(windows), 1, 0, 0) + life(sinks(windows), 0)
+
+
+def test_a_row_that_is_held_unseen_is_told_as_that() -> None:
+    assert why(sinks(), 1, 0, 0).endswith(
+        "11 steps after reading it. The model itself looks back at most 4 tokens here: at that step it no longer saw "
+        "it."
+    )
+    assert "looks back" not in why(sinks(), 0, 0, 0)  # this layer has no window
+    assert "looks back" not in why(sinks(), 1, 0, 3)  # evicted before it left the window
+    assert why(sinks((3, 3)), 1, 0, 3).endswith(": at that step it no longer saw it.")
+    assert life(sinks(), 0).endswith("In 1 of those it is out of sight: the model itself looks back at most 4 tokens.")
+    assert why(sinks(), 1, 0, 0, "zh").endswith("模型自身在这里最多回看 4 个词元：在那一步，模型已经看不到它。")
+    assert life(sinks(), 0, "zh").endswith("其中 1 个虽保留着它，模型却看不到：模型自身最多回看 4 个词元。")
+
+
+def test_the_window_counts_the_distances_that_the_model_is_told() -> None:
+    """In the cache the two oldest of the six rows are four and five away from the query, not ten and eleven."""
+    assert meanings(sinks((4, 4), positions="in-cache"))["4 tokens"].endswith(
+        ": 4 of the rows kept at the end are out of the model's sight."
+    )
+    assert "4 tokens" not in meanings(sinks((6, 6), positions="in-cache"))
+
+
+def test_the_table_has_the_window_of_each_layer() -> None:
+    write_csv(sinks(), file := io.StringIO())
+
+    lines = list(csv.DictReader(io.StringIO(file.getvalue().removeprefix("\ufeff"))))
+
+    assert [line["sliding_window"] for line in lines] == [""] * N + ["4"] * N
+
+
+def test_the_payload_tells_the_windows_and_which_older_rows_are_seen() -> None:
+    trace = sinks()
+    sent = payload(trace, window=range(3, N))
+
+    assert decoded(sent["sliding_windows"]).tolist() == [0, 4]
+    for step in range(3, N):
+        seen = (trace.kept(step) & trace.in_sight(step))[:, 0, :3].sum(axis=-1)
+        np.testing.assert_array_equal(held(sent["older_seen"], step - 3), seen)
+
+
+def test_older_rows_are_not_told_as_seen_where_that_is_not_known() -> None:
+    assert payload(sinks())["older_seen"] is None
+    assert payload(sinks(()), window=range(3, N))["older_seen"] is None
+    assert payload(sinks(positions="log-gap"), window=range(3, N))["older_seen"] is None
+    assert decoded(payload(sinks(()))["sliding_windows"]).tolist() == [0, 0]
+
+
+def held(sent: dict[str, Any], step: int) -> list[int]:
+    """Of each decider, how many rows it still has after the step."""
+    kept, ends, leaving = (decoded(sent[name]) for name in ("kept", "ends", "evicted_at"))
+    parts = np.split(leaving, ends[:-1])
+    return [int(count - (part <= step).sum()) for count, part in zip(kept, parts, strict=True)]
