@@ -11,7 +11,7 @@ MOST_TOKENS = NEVER
 """No text has more tokens, since their positions are counted in 32 bits; so no number of tokens or rows is greater."""
 
 MOST_SEED = 2**64 - 1
-"""As many bits as what draws at random takes."""
+"""Random generators take a seed of 64 bits."""
 
 
 def whole(name: str, value: Any, least: int, most: int = MOST_TOKENS) -> int:

@@ -82,7 +82,7 @@ class Walked:
     evictions: Evictions | None
 
     def of(self, deciders: slice) -> "Walked":
-        """That of these deciders."""
+        """What the chunk leaves behind for some of the deciders."""
         gone = self.evictions
         if gone is not None:
             gone = Evictions(

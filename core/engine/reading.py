@@ -55,7 +55,7 @@ def start_reading(
 def start_writing(
     lm: LanguageModel, tokens: Tokens, policies: Sequence[Policy], options: ReadOptions, *, total: int
 ) -> Batch:
-    """The same with room for `total` tokens: those of the text, and those that are written after it."""
+    """Runs in lockstep that are about to read a prompt, with room for `total` tokens, those to be written too."""
     check_prompt(lm, tokens, total, policies, options)
     try:
         runs = [

@@ -54,7 +54,7 @@ class Rouge:
 
     @property
     def geometric_mean(self) -> float:
-        """Of the three; ZeroSCROLLS takes it of the means over all answers, not for each answer."""
+        """The geometric mean of the three; ZeroSCROLLS takes it of the means over all answers, not for each answer."""
         return math.cbrt(self.rouge1 * self.rouge2 * self.rouge_l)
 
 

@@ -232,7 +232,7 @@ def scores(records: Iterable[Evaluation]) -> list[Score]:
 
 
 def score_of(records: Sequence[Evaluation]) -> float:
-    """Of some answers to one task, from 0 to 1; NaN of none."""
+    """The score of some answers to one task, from 0 to 1; NaN if there are none."""
     if not records:
         return float("nan")
     if records[0].f1 is not None:

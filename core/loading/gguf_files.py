@@ -109,7 +109,7 @@ def mend_tokenizer(file: Path, tokenizer: Tokenizer) -> None:
 
 
 def _as_converted(tokenizer: Tokenizer) -> None:
-    """As GPT-2 splits, which transformers takes for a rule that it does not know."""
+    """Nothing is left to do: where transformers does not know a rule, it splits as GPT-2 does."""
 
 
 def _digits_apart(tokenizer: Tokenizer) -> None:

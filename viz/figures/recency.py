@@ -46,7 +46,7 @@ def recency_figure(traces: Sequence[Trace], language: Language = "en") -> go.Fig
 
 
 def recency_by_layer_figure(traces: Sequence[Trace], language: Language = "en") -> go.Figure:
-    """The same by layer, in the mean over the steps at which the policy is at work."""
+    """The recent share by layer, in the mean over the steps at which the policy is at work."""
     figure, names = go.Figure(), run_names(traces, language)
     recent = say(language, "{share} of the rows are recent", share="%{y:.0%}")
     hover = f"{say(language, 'layer {layer}', layer='%{x}')}<br>{recent}"

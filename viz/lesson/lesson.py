@@ -190,7 +190,7 @@ def bars(step: int) -> list[Bar]:
 
 
 def _name(policy: str) -> str:
-    """As the words have it: Window+4, not Window+i."""
+    """What the lesson calls a policy: Window+4, not Window+i."""
     return trace(policy).policy.label.replace("+i", f"+{N_SINK}")
 
 

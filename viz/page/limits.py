@@ -40,7 +40,7 @@ class Limits:
 
     @classmethod
     def chosen(cls, arguments: Namespace) -> "Limits":
-        """Those that the command line and the environment name, see `add_limits`."""
+        """The limits that the command line and the environment name, see `add_limits`."""
         return cls(**{limit.name: getattr(arguments, limit.name) for limit in fields(cls)})
 
     def sentences(self, language: Language) -> list[str]:
@@ -114,7 +114,7 @@ class Limits:
 
 
 current = Limits()
-"""Those of this app, set when it starts."""
+"""The limits of this app, set when it starts."""
 
 
 def add_limits(parser: ArgumentParser) -> None:

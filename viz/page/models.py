@@ -73,7 +73,7 @@ class ResidentModels:
 
 
 resident = ResidentModels()
-"""Those of this app, set when it starts."""
+"""The models of this app, set when it starts."""
 
 
 def language_model(model: str) -> "LanguageModel":
@@ -99,4 +99,4 @@ def _with_model(model: str, use: Callable[..., Iterator[Any]], *values: Any) -> 
 QUIETLY: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 ALONE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
-"""Of every event that uses the model: one at a time, the others wait in line."""
+"""Settings of every event that uses the model: one runs at a time, the others wait in line."""

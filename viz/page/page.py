@@ -21,7 +21,7 @@ class Page(gr.Blocks):
     """
 
     def __exit__(self, *exception: Any) -> None:
-        """As in `gr.Blocks`; all events are there now."""
+        """Close the page as `gr.Blocks` does; all events are there now, so those that use the model get their limit."""
         super().__exit__(*exception)
         for event in self.fns.values():
             if event.concurrency_id == ALONE["concurrency_id"]:

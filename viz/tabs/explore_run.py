@@ -153,7 +153,7 @@ def stored_run(trace: Trace, request: ExploreRequest, beside: Mapping[str, NDArr
 
 
 def reports(lm: "LanguageModel", request: ExploreRequest) -> Iterator[Any]:
-    """Of the run, as it goes on."""
+    """The reports of the run while it reads and writes."""
     tokens, policy, positions = request.tokens, request.policy, request.positions
     if request.new_tokens:
         return core.iter_generate(lm, tokens, [policy], max_new_tokens=request.new_tokens, positions=positions)

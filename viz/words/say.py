@@ -46,6 +46,6 @@ def policy_name(policy: PolicySettings, language: Language) -> str:
 
 
 def policy_parts(policy: PolicySettings, language: Language) -> list[str]:
-    """The same in parts: its label, and its budget if it has one."""
+    """A policy's name in parts: its label, and its budget if it has one."""
     budget = [] if policy.budget is None else [say(language, "budget {budget}", budget=policy.budget)]
     return [named(policy.label, language), *budget]

@@ -261,7 +261,7 @@ I18N = gr.I18n(**{"en": {_key(text): text for text in CHINESE}} | dict.fromkeys(
 
 
 def language(request: gr.Request | None = None) -> Language:
-    """Of the page that a request comes from, that of the event in progress: what its browser prefers, as for Gradio."""
+    """The language of the page that a request (or the event in progress) comes from: what its browser prefers."""
     request = request or LocalContext.request.get(None)
     preferred = request.headers.get("accept-language", "") if request is not None else ""
     return "zh" if re.split("[,;]", preferred)[0].strip() in CHINESE_LOCALES else "en"
