@@ -167,7 +167,7 @@ class Run:
         return walk(policy, budget, before, SlotSoftmax(logits()), late)
 
     def _ahead_of(self, layer: int, first: Columns) -> Walked:
-        """What the chunk leaves behind under a policy that reads no attention: all layers are decided with the first."""
+        """What the chunk leaves behind under a policy that reads no attention: the first layer decides for all."""
         if layer == 0:
             chunk, offset = first.chunk, first.positions.shape[1] - len(first.chunk)
             every = [self._columns(at, self.column_positions(at, offset, chunk), chunk) for at in range(self.layers)]

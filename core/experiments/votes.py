@@ -123,7 +123,7 @@ class Tally:
         return self.wins + self.ties + self.losses
 
     def share(self, verdict: Verdict) -> float:
-        """How many votes there are."""
+        """The share of this verdict in all votes."""
         return {"win": self.wins, "tie": self.ties, "loss": self.losses}[verdict] / self.votes
 
     def interval(self, verdict: Verdict, confidence: float = 0.95) -> tuple[float, float]:
