@@ -18,7 +18,6 @@ from filelock import FileLock
 
 import core
 from core import store as trace_store
-from core.engine.replay import replay as engine
 from core.errors import BadInput, StoreUnavailable
 from core.measures.costs import costs
 from core.policies import settings_of
@@ -278,7 +277,7 @@ def test_a_run_that_is_stopped_is_not_stored_and_the_next_computes(
     tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = writer_model(tiny("llama-gqa").directory, tmp_path / "model")
-    monkeypatch.setattr(engine, "REPORT_EVERY", 0)  # a report after every token
+    monkeypatch.setattr("core.engine.generate.REPORT_EVERY", 0)  # a report after every token
     monkeypatch.setattr(models, "resident", ResidentModels((model,)))
     store = TraceStore(tmp_path / "runs")
     controls = [(0, 0), model, "tova", 4, 20, "w1 w2 w3 w4 w5 w6", "original", 4, 0]

@@ -93,7 +93,8 @@ TAKERS: dict[str, Callable[[core.LanguageModel, Any], Any]] = {
 
 @pytest.mark.parametrize("take", TAKERS.values(), ids=TAKERS)
 def test_what_is_no_such_number_is_refused(lm, take):
-    usual = take in (TAKERS["window of a sweep"], TAKERS["new tokens of answers"])  # if None is given
+    by_none = ("window of a sweep", "new tokens of answers", "chunk of replay", "chunk of generate")
+    usual = take in [TAKERS[name] for name in by_none]  # as many as is usual, if None is given
     for wrong in [-1, MOST_SEED + 1, *NO_WHOLE_NUMBERS[usual:]]:
         with pytest.raises(BadInput, match="must be a whole number from"):
             take(lm, wrong)
