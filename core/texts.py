@@ -11,7 +11,7 @@ from pathlib import Path
 from core.errors import BadInput
 
 MARK = "\ufeff"
-UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+UTF_16, UTF_32 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 
 
 def encoding_of(path: str | PathLike[str]) -> str:
@@ -21,7 +21,8 @@ def encoding_of(path: str | PathLike[str]) -> str:
         OSError: the file cannot be read.
     """
     with open(path, "rb") as file:
-        return "utf-16" if file.read(2) in UTF_16 else "utf-8-sig"
+        begins = file.read(4)
+    return "utf-16" if begins[:2] in UTF_16 and begins not in UTF_32 else "utf-8-sig"
 
 
 def read_text(path: str | PathLike[str]) -> str:
@@ -31,11 +32,24 @@ def read_text(path: str | PathLike[str]) -> str:
         BadInput: it cannot be read, or is neither UTF-8 nor UTF-16 with a byte order mark.
     """
     try:
-        return Path(path).read_text(encoding=encoding_of(path))
+        return decoded(path)
     except OSError as e:
         raise BadInput(f"{path} cannot be read: {e.strerror}.") from e
-    except UnicodeDecodeError as e:
+    except UnicodeError as e:
         raise BadInput(f"{path} cannot be read: it is not UTF-8. Save it as UTF-8.") from e
+
+
+def decoded(path: str | PathLike[str]) -> str:
+    """The text of a file, without a byte order mark.
+
+    Raises:
+        OSError: it cannot be read.
+        UnicodeError: it is neither UTF-8 nor UTF-16 with a byte order mark.
+    """
+    text = Path(path).read_text(encoding=encoding_of(path))
+    if "\0" in text:
+        raise UnicodeError("UTF-16 or UTF-32 without a mark reads as UTF-8 full of NUL characters")
+    return text
 
 
 def without_mark(text: str) -> str:

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 NEEDLE = "The secret number of the clockmaker is 7394."
 QUESTION = "What is the secret number of the clockmaker?"
 FACT = "7394"
-MARKS, SPACES = ",.'’٬，．", " \u00a0\u2009\u202f"  # that people put between thousands
+# What people put between thousands: the full-width comma also parts the numbers of a list, without a space.
+MARKS, WIDE, SPACES = ".,'’ʼ·٬،．", "，", " \u00a0\u2007\u2009\u202f"
+_BETWEEN = rf"(?:[{MARKS}{WIDE}]|\{{,\}}|\\,)"  # the last two as LaTeX has it
+_HEAD, _TAIL = FACT[:-3], FACT[-3:]
 WRITTEN = re.compile(
-    rf"(?<![a-z_\d])(?<!\d[{MARKS}])"  # it begins here
-    rf"(?:{FACT}|{FACT[:-3]}[{MARKS}]{FACT[-3:]}|{FACT[:-3]}[{SPACES}]{FACT[-3:]}(?![{SPACES}]\d{{3}}(?!\d)))"
-    rf"(?![a-z_\d])(?![{MARKS}]\d)",  # and ends here
+    rf"(?<![a-z_\d½¼¾])(?<!\d[{MARKS}/])(?<!\s\.)(?<!^\.)"  # it begins here
+    rf"(?:{FACT}|{_HEAD}{_BETWEEN}{_TAIL}|{_HEAD}[{SPACES}]{_TAIL}(?![{SPACES}]\d{{3}}(?!\d)))"
+    rf"(?:[.,٫]00?(?!\d))?(?![a-z_\d½¼¾²³/])(?![{MARKS}]\d)(?!{WIDE}\d{{3}}(?!\d))"  # and ends here, perhaps with cents
+    r"(?!\s?(?:thousand|million|billion|[万亿千]))",
     re.IGNORECASE,
 )
 CHRONICLE = Path(__file__).parent / "chronicle.txt"

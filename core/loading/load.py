@@ -94,6 +94,7 @@ def _loaded(model: str, dtype: torch.dtype, device: str) -> LanguageModel:
         tell_length(weights)
         lm = LanguageModel(weights.eval(), tokenizer, spec, model)
         _check_vocabulary(lm)
+        _check_ends(lm)
         check_attention(lm)
     except UserError:
         raise
@@ -238,6 +239,21 @@ def _load_tokenizer(source: str) -> Any:
     if gguf is not None:
         mend_tokenizer(gguf, tokenizer.backend_tokenizer)
     return tokenizer
+
+
+def _check_ends(lm: LanguageModel) -> None:
+    """Refuse a model whose end-of-text tokens are no token ids; one beyond its vocabulary does no harm.
+
+    Raises:
+        DamagedModel: it is such.
+    """
+    said = lm.model.generation_config.eos_token_id
+    ids = said if isinstance(said, list) else [] if said is None else [said]
+    if not all(type(id_) is int for id_ in ids):
+        raise DamagedModel(
+            f"The eos_token_id {str(said)[:80]} in generation_config.json or config.json is no token id. Take the file "
+            "that came with the weights."
+        )
 
 
 def _check_vocabulary(lm: LanguageModel) -> None:

@@ -37,7 +37,14 @@ def turn(lm: LanguageModel, text: str) -> tuple[Tokens, int]:
 def _frame(lm: LanguageModel) -> tuple[str, str]:
     """What the template puts before and after a user's turn."""
     messages = [{"role": "user", "content": MARK}]
-    filled = lm.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    try:
+        filled = lm.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    except Exception as e:  # a template is code, which may go wrong in any way
+        why = " ".join(str(e).split())[:200] or type(e).__name__
+        raise UnsupportedModel(
+            f"The chat template of {lm.model_id} cannot be filled in ({why}). Mend the template in its files, or "
+            "choose another model."
+        ) from e
     if filled.count(MARK) != 1:
         raise UnsupportedModel(
             f"The chat template of {lm.model_id} does not take in a user's text as it is. Choose another model."

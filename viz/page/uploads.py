@@ -5,7 +5,7 @@ from pathlib import Path
 
 from core.errors import BadInput, BadTraceFile
 from core.policies import Oracle, make_policy, settings_of
-from core.texts import encoding_of
+from core.texts import decoded
 from core.trace import UNREADABLE, PolicySettings, Trace
 from viz.page import limits
 
@@ -22,8 +22,8 @@ def text_of(file: str) -> str:
     """
     path = _uploaded(file, ".txt")
     try:
-        text = path.read_text(encoding=encoding_of(path))
-    except UnicodeDecodeError as e:
+        text = decoded(path)
+    except UnicodeError as e:
         raise BadInput("The file is not a UTF-8 text. Save it as UTF-8, or paste the text.") from e
     limits.current.check_text(text)
     return text

@@ -49,6 +49,10 @@ MESSAGES = {
     ),
     "The tokenizer of {model} has no token for some of this text: {why}. Take out what it does not know, or choose "
     "another model.": "{model} 的分词器没有这段文本中某些部分的词元：{why}。请删去它不认识的内容，或选择其他模型。",
+    "The chat template of {model} cannot be filled in ({why}). Mend the template in its files, or choose another "
+    "model.": "{model} 的对话模板无法填写（{why}）。请修正其文件中的模板，或选择其他模型。",
+    "The eos_token_id {said} in generation_config.json or config.json is no token id. Take the file that came with the "
+    "weights.": "generation_config.json 或 config.json 中的 eos_token_id {said} 不是词元编号。请使用随权重提供的文件。",
     "There is half a character at place {place} of the text. Take it out.": "文本第 {place} 处有半个字符。请把它删去。",
     "The text has the character {character}, which {model} takes for a command. Remove it.": (
         "文本中有字符 {character}，{model} 会把它当作命令。请把它删去。"

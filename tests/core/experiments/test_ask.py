@@ -201,3 +201,12 @@ def test_a_document_beyond_the_models_context_is_refused_with_both_numbers(chatt
     prompt = prompt_of(chatty, "word " * 100, QUESTION)
     with pytest.raises(TextTooLong, match=rf"{len(prompt.tokens) + 64} tokens are more than the 400"):
         ask(chatty, prompt, POLICIES)
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ raise_exception('no') }}", "{% if %}", "{{ messages[0].content }}{{ 1 / 0 }}"]
+)
+def test_a_chat_template_that_cannot_be_filled_in_is_told(chatty, monkeypatch, template):
+    monkeypatch.setattr(chatty.tokenizer, "chat_template", template)
+    with pytest.raises(UnsupportedModel, match=r"chat template of .* cannot be filled in"):
+        prompt_of(chatty, DOCUMENT, QUESTION)

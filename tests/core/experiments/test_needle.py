@@ -70,7 +70,10 @@ def test_the_fact_is_found_as_people_write_it(number):
         for zero in "٠۰०０":  # the digits of other scripts stand in a row, too
             there = str.maketrans({str(i): chr(ord(zero) + i) for i in range(10)})
             assert contains_fact(answer.format(number.translate(there))), answer
-    assert contains_fact("٧٬٣٩٤") and contains_fact("７，３９４")
+    for answer in ("٧٬٣٩٤", "٧،٣٩٤", "۷،۳۹۴", "７，３９４", "7,394.00", "7394.00", "7.394,00", "7 394,00"):
+        assert contains_fact(answer), answer
+    for answer in ("7{,}394", "7\\,394", "7\u2007394", "7ʼ394", "7·394", "号码是7394，2024年", "1890，7394是号码"):
+        assert contains_fact(answer), answer
 
 
 @pytest.mark.parametrize(
@@ -78,7 +81,7 @@ def test_the_fact_is_found_as_people_write_it(number):
     [
         *("73945", "73941", "17394", "17,394", "1.7394", "7,394,000", "7394,000", "7394.5", "7.394,50", "7 394 000"),
         *("17 394", "7,39,4", "73,94", "7,3940", "7 3940", "7 , 394", "7,\n394", "7  394", "x7394", "7394b", "7_394"),
-        *("٧٬٣٩٤٬٠٠٠", "１７３９４", "7395", ""),
+        *("٧٬٣٩٤٬٠٠٠", "１７３９４", "7395", "", "7.394 million", ".7394", "1/7394", "½7394", "7394²", "7394万"),
     ],
 )
 def test_another_number_is_not_the_fact(answer):

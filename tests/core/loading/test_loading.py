@@ -387,3 +387,14 @@ def test_a_window_that_no_attention_is_told_is_refused(tmp_path: Path) -> None:
     more = {"intermediate_size": 48, "num_key_value_heads": 2, "num_local_experts": 2, "sliding_window": 64}
     said = refusal(saved(tmp_path, PhimoeConfig(**SMALL, **more, max_position_embeddings=128)), UnsupportedModel)
     assert "sliding window of 64 tokens" in said
+
+
+@pytest.mark.parametrize("said", [[1, "a"], [[1]], 1.5, "x", True])
+def test_an_end_of_text_that_is_no_token_is_refused(said, tmp_path):
+    config = LlamaConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, eos_token_id=2
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": said}))
+    with pytest.raises(UserError):
+        load_model(str(tmp_path), dtype="float32", device="cpu")

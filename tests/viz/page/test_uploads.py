@@ -2,6 +2,7 @@
 
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,3 +63,11 @@ def test_what_a_trace_unpacks_to_is_bound_by_the_owners_limit_alone(tmp_path, mo
             continue
         with pytest.raises(BadTraceFile, match=r"run\.npz: .* at most 5 MB .* the 1 MB .*--max-upload-mb"):
             trace_of(str(file))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
+def test_a_text_in_another_encoding_is_refused(encoding: str, tmp_path: Path) -> None:
+    file = tmp_path / "story.txt"
+    file.write_bytes("The keeper lit the lamp.".encode(encoding))
+    with pytest.raises(BadInput, match="UTF-8"):
+        text_of(str(file))
