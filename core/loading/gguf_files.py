@@ -14,7 +14,7 @@ from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
 from transformers.integrations.gguf import read_gguf_metadata
 from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor, get_gguf_hf_weights_map
 
-from core.errors import BadInput, UnsupportedModel
+from core.errors import BadInput, DamagedModel, UnsupportedModel
 
 OTHERWISE = "Load the original model, with its weights as safetensors."
 
@@ -25,7 +25,7 @@ def gguf_in(directory: Path) -> Path | None:
     Raises:
         BadInput: there are several.
     """
-    found = sorted(directory.glob("*.gguf"))
+    found = sorted(file for file in directory.iterdir() if is_gguf(file))
     if not found or any(directory.glob("*.safetensors")):
         return None
     if len(found) > 1:
@@ -34,13 +34,22 @@ def gguf_in(directory: Path) -> Path | None:
     return found[0]
 
 
+def is_gguf(file: Path) -> bool:
+    """Whether it is a GGUF file by its name."""
+    return file.is_file() and file.suffix.lower() == ".gguf"
+
+
 def check_metadata(file: Path) -> None:
     """Refuse a file that says something of the model that transformers does not read.
 
     Raises:
         UnsupportedModel: it does; the message names it.
+        DamagedModel: it is no whole GGUF.
     """
-    metadata, _ = read_gguf_metadata(str(file))
+    try:
+        metadata, _ = read_gguf_metadata(str(file))
+    except Exception as e:  # of many kinds: it reads what should be there
+        raise DamagedModel(f"The file {file.name} is not a whole GGUF file. Download it again.") from e
     architecture = metadata["general.architecture"]
     own = {key.partition(".")[2]: value for key, value in metadata.items() if key.startswith(f"{architecture}.")}
     read = next((known for name, known in GGUF_CONFIG_MAPPING.items() if _plain(name) == _plain(architecture)), None)

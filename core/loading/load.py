@@ -33,7 +33,7 @@ from core.errors import (
     UnsupportedModel,
     UserError,
 )
-from core.loading.gguf_files import check_metadata, check_tensors, gguf_in, mend_tokenizer
+from core.loading.gguf_files import check_metadata, check_tensors, gguf_in, is_gguf, mend_tokenizer
 from core.loading.weights import check_files, check_whole
 from core.model.language_model import LanguageModel
 from core.model.registry import DEFAULT_MODEL, MODELS, ModelSpec
@@ -131,7 +131,7 @@ def _source(model: str, spec: ModelSpec | None) -> str:
             return str(_converted(spec.name, Path(package.submodule_search_locations[0])))
         return _downloaded(spec.hub_id)
     path = Path(model)
-    if path.is_dir() or (path.is_file() and path.suffix == ".gguf"):
+    if path.is_dir() or is_gguf(path):
         return model
     if path.is_file():
         raise UnknownModel(f"{model} is a file. Give the directory that it lies in, or a GGUF file.")
@@ -188,11 +188,11 @@ def _files_of(source: str) -> tuple[str, Path | None]:
 def _load_weights(source: str, dtype: torch.dtype, device: str) -> Any:
     source, gguf = _files_of(source)
     files = {} if gguf is None else {"gguf_file": gguf.name}
+    if gguf is not None:
+        check_metadata(gguf)
     check_layers(_configuration(source, files))
     if gguf is None:
         check_files(Path(source))
-    else:
-        check_metadata(gguf)
     # a tensor of another shape is our own error to raise, with its name
     own = {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
     options = {"dtype": dtype, "trust_remote_code": False, **own, **files}

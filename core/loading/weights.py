@@ -24,9 +24,14 @@ def check_files(directory: Path) -> None:
     """Refuse a directory unless every file of its safetensors weights is there and whole.
 
     Raises:
-        UnsupportedModel: it has no safetensors weights.
+        UnsupportedModel: it has no safetensors weights, or an adapter beside them.
         DamagedModel: a file is missing or broken.
     """
+    if (directory / "adapter_config.json").is_file():
+        raise UnsupportedModel(
+            "There is an adapter beside the weights (adapter_config.json), which would be left out. Merge it into the "
+            "weights first, or take its files out of the directory."
+        )
     for name in _shards(directory):
         file = directory / name
         if not file.is_file():

@@ -53,6 +53,10 @@ MESSAGES = {
     "model.": "{model} 的对话模板无法填写（{why}）。请修正其文件中的模板，或选择其他模型。",
     "The eos_token_id {said} in generation_config.json or config.json is no token id. Take the file that came with the "
     "weights.": "generation_config.json 或 config.json 中的 eos_token_id {said} 不是词元编号。请使用随权重提供的文件。",
+    "There is an adapter beside the weights (adapter_config.json), which would be left out. Merge it into the weights "
+    "first, or take its files out of the directory.": "权重旁有一个适配器（adapter_config.json），它会被忽略。"
+    "请先把它合并进权重，或把它的文件移出该目录。",
+    "The file {name} is not a whole GGUF file. Download it again.": "文件 {name} 不是完整的 GGUF 文件。请重新下载。",
     "There is half a character at place {place} of the text. Take it out.": "文本第 {place} 处有半个字符。请把它删去。",
     "The text has the character {character}, which {model} takes for a command. Remove it.": (
         "文本中有字符 {character}，{model} 会把它当作命令。请把它删去。"

@@ -10,7 +10,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.integrations.gguf import read_gguf_metadata
 
 from core import LanguageModel, load_model
-from core.errors import BadInput, UnsupportedModel
+from core.errors import BadInput, DamagedModel, UnsupportedModel
 from core.loading.gguf_files import SPLITS
 from tests.gguf_files import write_gguf
 
@@ -173,5 +173,10 @@ def test_of_two_files_one_has_to_be_chosen(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_gguf_is_refused(tmp_path: Path) -> None:
     (tmp_path / "small.gguf").write_bytes(b"GGUF but no more")
-    with pytest.raises(UnsupportedModel):
+    with pytest.raises(DamagedModel, match=r"small\.gguf is not a whole GGUF"):
         load(tmp_path)
+
+
+def test_capitals_make_no_difference(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "SMALL.GGUF")
+    assert load(tmp_path).n_layers == load(tmp_path / "SMALL.GGUF").n_layers == 1

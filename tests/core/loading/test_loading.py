@@ -398,3 +398,13 @@ def test_an_end_of_text_that_is_no_token_is_refused(said, tmp_path):
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": said}))
     with pytest.raises(UserError):
         load_model(str(tmp_path), dtype="float32", device="cpu")
+
+
+def test_an_adapter_beside_the_weights_is_refused(tmp_path):
+    config = LlamaConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(UnsupportedModel, match="adapter"):
+        load_model(str(tmp_path), dtype="float32", device="cpu")
