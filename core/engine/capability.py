@@ -21,7 +21,6 @@ MOST = {
     "num_key_value_heads": 10_000,
     "hidden_size": 1_000_000,
     "vocab_size": 10_000_000,
-    "max_position_embeddings": 1_000_000_000,
 }
 
 
