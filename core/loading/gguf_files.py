@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gguf import GGUFReader
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
 from transformers.integrations.gguf import read_gguf_metadata
@@ -48,7 +49,8 @@ def check_metadata(file: Path) -> None:
     """
     try:
         metadata, _ = read_gguf_metadata(str(file))
-    except Exception as e:  # of many kinds: it reads what should be there
+        GGUFReader(file)  # finds every tensor in the file, without reading its numbers
+    except Exception as e:  # of many kinds: they read what should be there
         raise DamagedModel(f"The file {file.name} is not a whole GGUF file. Download it again.") from e
     architecture = metadata["general.architecture"]
     own = {key.partition(".")[2]: value for key, value in metadata.items() if key.startswith(f"{architecture}.")}

@@ -177,6 +177,15 @@ def test_a_file_that_is_no_gguf_is_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+@pytest.mark.parametrize("left", [0.25, 0.5, 0.99])
+def test_a_file_that_was_cut_is_refused(left: float, tmp_path: Path) -> None:
+    write_gguf(tmp_path / "small.gguf")
+    whole = (tmp_path / "small.gguf").read_bytes()
+    (tmp_path / "small.gguf").write_bytes(whole[: int(left * len(whole))])
+    with pytest.raises(DamagedModel, match=r"small\.gguf is not a whole GGUF"):
+        load(tmp_path)
+
+
 def test_capitals_make_no_difference(tmp_path: Path) -> None:
     write_gguf(tmp_path / "SMALL.GGUF")
     assert load(tmp_path).n_layers == load(tmp_path / "SMALL.GGUF").n_layers == 1
