@@ -6,7 +6,7 @@ BIN := .venv/bin
 TOOLS := chromium libatomic1 nginx # the second for the browser's driver, which playwright brings
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test lint bench examples picture tools
+.PHONY: run test lint bench examples picture words tools
 
 run: .venv/app-installed
 	$(BIN)/python app.py $(ARGS)
@@ -27,6 +27,9 @@ examples: .venv/app-installed
 
 picture: .venv/tests-installed tools
 	$(BIN)/python -m tests.make_picture
+
+words: .venv/tests-installed
+	$(BIN)/python -m tests.make_words
 
 .venv/app-installed: requirements.txt
 	$(PYTHON) -c "import ensurepip" 2>/dev/null || { $(SUDO) apt-get update && $(SUDO) apt-get install -y python3-venv; }

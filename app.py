@@ -5,7 +5,6 @@ python app.py --model PATH_OR_ID     # any supported model, from a directory or 
 """
 
 import argparse
-import json
 import logging
 import os
 import sys
@@ -18,30 +17,36 @@ from typing import TYPE_CHECKING
 import gradio as gr
 from gradio.route_utils import API_PREFIX
 from huggingface_hub.constants import HF_HOME
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from core.errors import UserError
+from core.messages import Message
 from core.model.registry import DEFAULT_MODEL, MODELS
+from core.policies import POLICIES
 from core.store import MEGABYTES, TraceStore
 from viz.api import api
-from viz.cards.markup import bullets, in_both
+from viz.cards.markup import bullets
 from viz.maps.colours import KEPT
 from viz.maps.retention_map import static
 from viz.page import limits, models
 from viz.page.limits import Limits, add_limits
 from viz.page.models import ResidentModels
 from viz.page.page import Page
+from viz.page.spoken import spoken
 from viz.page.zero_gpu import ZERO_GPU
 from viz.tabs.ask import ask_tab
 from viz.tabs.budget import budget_tab
 from viz.tabs.compare import compare_tab
 from viz.tabs.explore import explore_tab
 from viz.tabs.lesson import lesson_tab
+from viz.tabs.links import copied
 from viz.tabs.measure import measure_tab
 from viz.tabs.write import write_tab
-from viz.words.translations import CHINESE, I18N, POLICY_TIP, translate
+from viz.words.catalogue import SpeakingMiddleware, _
+from viz.words.labels import PageWords, later, translate
 
 if TYPE_CHECKING:
     from core import LanguageModel
@@ -56,7 +61,8 @@ HEALTH = ("/health", f"{API_PREFIX}/health")
 
 TITLE = "What does a Transformer keep?"
 
-LEAD = (
+LEAD = Message(
+    "# What does a Transformer keep?\n"
     "A Transformer remembers one row for every token it has read. Give it a finite memory and a rule for what to "
     "forget, and watch what each layer keeps of your own text."
 )
@@ -85,25 +91,30 @@ THEME = gr.themes.Soft(primary_hue="sky", font=FONT, spacing_size="sm", text_siz
     slider_color_dark="#6ec1ee",
 )
 
-TIPS = {
-    "model": "Which language model reads the text. Heads are given as query heads / KV heads.",
-    "policy": POLICY_TIP,
-    "budget": "How many rows (one per token) each layer may hold. Everything else is evicted, for good.",
-    "new-tokens": "0 only reads your text; with more, the model writes on from what it still remembers.",
-    "n_sink": "The first i tokens of the text are never evicted.",
-    "seed": "Another seed evicts other tokens.",
-}
-"""What a control means, shown when the pointer rests on it."""
-
-CHINESE_TIPS = {name: CHINESE[tip] for name, tip in TIPS.items()}
-
-SHOW_TIPS = f"""() => {{
-  const tips = document.documentElement.lang.startsWith("zh") ? {json.dumps(CHINESE_TIPS)} : {json.dumps(TIPS)};
-  for (const [id, tip] of Object.entries(tips)) {{
+SHOW_TIPS = """() => {
+  for (const [id, tip] of Object.entries(window.told.tips)) {
     const control = document.getElementById(id);
     if (control) control.title = tip;
-  }}
-}}"""
+  }
+}"""
+
+
+def tips() -> dict[str, str]:
+    """What a control means, shown when the pointer rests on it."""
+    policy = _("The rule that says which row a layer forgets when its multi-state is full.")
+    ours = _("ours")
+    papers = [
+        _("{policy}: {paper}", policy=known.label, paper=ours if known.paper == "ours" else known.paper)
+        for known in POLICIES.values()
+    ]
+    return {
+        "model": _("Which language model reads the text. Heads are given as query heads / KV heads."),
+        "policy": "\n".join([policy, *papers]),
+        "budget": _("How many rows (one per token) each layer may hold. Everything else is evicted, for good."),
+        "new-tokens": _("0 only reads your text; with more, the model writes on from what it still remembers."),
+        "n_sink": _("The first i tokens of the text are never evicted."),
+        "seed": _("Another seed evicts other tokens."),
+    }
 
 
 def build(
@@ -126,35 +137,36 @@ def build(
     page: gr.Blocks = Page(title=TITLE, analytics_enabled=False, fill_width=True)
     with page:
         with gr.Row(elem_id="header"):
-            gr.Markdown(f"# {TITLE}\n{LEAD}", elem_id="title")
+            gr.Markdown(LEAD, elem_id="title")
             model = gr.Dropdown(
                 choices,
                 value=default,
                 allow_custom_value=models.resident.any_model,
-                label="Model",
+                label=Message("Model"),
                 scale=0,
                 min_width=380,
                 elem_id="model",
             )
-            gr.Button("Projector", size="sm", elem_id="projector")
+            gr.Button(Message("Projector"), size="sm", elem_id="projector")
         with gr.Tabs():
-            with gr.Tab("Explore"):
+            with gr.Tab(Message("Explore")):
                 text, trace = explore_tab(page, model, background, store)
-            with gr.Tab("Compare"):
+            with gr.Tab(Message("Compare")):
                 traces = compare_tab(model, text, store)
-            with gr.Tab("Measure") as tab:
+            with gr.Tab(Message("Measure")) as tab:
                 measure_tab(tab, trace, traces)
-            with gr.Tab("Budget"):
+            with gr.Tab(Message("Budget")):
                 budget_tab(model, text)
-            with gr.Tab("Ask"):
+            with gr.Tab(Message("Ask")):
                 ask_tab(model)
-            with gr.Tab("Write") as tab:
+            with gr.Tab(Message("Write")) as tab:
                 write_tab(tab, model, votes)
-            with gr.Tab("Lesson"):
+            with gr.Tab(Message("Lesson")):
                 lesson_tab(page)
-        with gr.Accordion("Limits of this app", open=False, elem_id="limits"):
-            gr.HTML(in_both(lambda language: bullets(limits.current.sentences(language))))
+        with gr.Accordion(Message("Limits of this app"), open=False, elem_id="limits"):
+            gr.HTML(later(lambda: bullets(limits.current.sentences())))
         api(store)
+        spoken(tips=tips, link=copied)
         page.load(None, js=SHOW_TIPS)
         page.load(None, js=static("projector.js"))
     translate(page)
@@ -195,10 +207,13 @@ def main() -> None:
         server_name=arguments.host,
         server_port=arguments.port,
         max_file_size=f"{limits.current.max_upload_mb}mb",
-        app_kwargs={"routes": [Route(path, health) for path in HEALTH]},
+        app_kwargs={
+            "routes": [Route(path, health) for path in HEALTH],
+            "middleware": [Middleware(SpeakingMiddleware)],
+        },
         theme=THEME,
         css=static("page.css"),
-        i18n=I18N,
+        i18n=PageWords(),
         footer_links=[],
         mcp_server=find_spec("mcp") is not None,
         prevent_thread_lock=True,

@@ -1,11 +1,28 @@
-"""What can go wrong through no fault of ours: the message of a `UserError` is shown to the user as it is.
+"""What can go wrong through no fault of ours: the message of a `UserError` is shown to the user.
 
 Anything else that is raised is a bug and stays a traceback in the log.
 """
 
+from typing import Any
+
+from core.messages import Message
+
 
 class UserError(Exception):
-    """A problem that the user can mend; its message names the limit and the remedy."""
+    """A problem that the user can mend; its message names the limit and the remedy.
+
+    It is made of a template and the values in its holes, see `Message`, or of a message that is there already, and
+    `str` gives the English.
+    """
+
+    def __init__(self, template: str, /, **values: Any) -> None:
+        super().__init__(template if isinstance(template, Message) else Message(template, **values))
+
+    @property
+    def message(self) -> Message:
+        """What to tell the user, in any language."""
+        message: Message = self.args[0]
+        return message
 
 
 class BadInput(UserError, ValueError):

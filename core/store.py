@@ -143,7 +143,11 @@ class TraceStore:
             StoreUnavailable: the directory cannot be written.
         """
         if not 1 <= megabytes <= MOST_MEGABYTES:
-            raise BadInput(f"The store may take from 1 to {MOST_MEGABYTES:,} MB, not {megabytes:g}.")
+            raise BadInput(
+                "The store may take from 1 to {most:,} MB, not {megabytes:g}.",
+                most=MOST_MEGABYTES,
+                megabytes=megabytes,
+            )
         self.directory = Path(directory)
         self._limit = int(megabytes * 1e6)
         try:
@@ -154,7 +158,9 @@ class TraceStore:
             (self.directory / "turns").mkdir(exist_ok=True)
         except _FAULTS as e:
             raise StoreUnavailable(
-                f"The store of runs at {self.directory} cannot be used ({e}). Choose another directory with --store."
+                "The store of runs at {directory} cannot be used ({why}). Choose another directory with --store.",
+                directory=self.directory,
+                why=str(e),
             ) from e
 
     def _open(self) -> diskcache.Cache:

@@ -166,7 +166,11 @@ class Trace:
 
     def _check(self, step: int) -> None:
         if not 0 <= step < len(self):
-            raise BadInput(f"Step {step} is outside this trace: it has the steps 0 to {len(self) - 1}.")
+            raise BadInput(
+                "Step {step} is outside this trace: it has the steps 0 to {last}.",
+                step=step,
+                last=len(self) - 1,
+            )
 
     def save(self, file: str | PathLike[str] | BinaryIO) -> None:
         """Write a compressed .npz, readable by `load` and by plain `numpy.load` (no pickled objects)."""
@@ -197,8 +201,10 @@ class Trace:
                     header |= BEFORE[header["schema"]]
                 elif header["schema"] != SCHEMA:
                     raise BadTraceFile(
-                        f"This trace has schema {header['schema']!r:.50}; this version reads schema {SCHEMA}. "
-                        "Save it again with a matching version of the app."
+                        "This trace has schema {schema!r:.50}; this version reads schema {ours}. Save it again with "
+                        "a matching version of the app.",
+                        schema=header["schema"],
+                        ours=SCHEMA,
                     )
                 arrays = {name: npz[name] for name in _ARRAYS}
             return cls._build(header, arrays)

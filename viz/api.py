@@ -283,7 +283,11 @@ def compare(
         kl token by token; all of `CompareAnswer`.
     """
     if len(budgets) not in (1, len(policies)):
-        raise BadInput(f"Give one budget for all policies or one for each: {len(policies)}, not {len(budgets)}.")
+        raise BadInput(
+            "Give one budget for all policies or one for each: {policies}, not {budgets}.",
+            policies=len(policies),
+            budgets=len(budgets),
+        )
     pairs = list(zip(policies, budgets * len(policies), strict=False))
     record.policies = pairs
     limits.current.check_budgets(budgets)

@@ -1,4 +1,7 @@
-"""HTML by templates: files beside the modules that fill them. Whatever fills a hole is escaped, unless it is HTML."""
+"""HTML by templates: files beside the modules that fill them. Whatever fills a hole is escaped, unless it is HTML.
+
+In a template, ``_("…")`` is a text of ours in the language to speak now.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +9,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from viz.words.catalogue import _
+
 _ENVIRONMENT = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
+_ENVIRONMENT.globals["_"] = _
 _ENVIRONMENT.policies["json.dumps_kwargs"] = {"ensure_ascii": False}  # of the filter `tojson`
 
 

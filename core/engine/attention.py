@@ -41,8 +41,10 @@ def multi_state_attention(
     for keyword in REFUSED_KEYWORDS:
         if kwargs.get(keyword) is not None:
             raise UnsupportedModel(
-                f"{type(module).__name__} changes its attention by {keyword!r}, which the policies here do not "
-                "reproduce. Choose a model of another architecture."
+                "{module} changes its attention by {keyword!r}, which the policies here do not reproduce. Choose a "
+                "model of another architecture.",
+                module=type(module).__name__,
+                keyword=keyword,
             )
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     return multi_state.attend(module.layer_idx, query, key, value, scaling, sliding_window), None

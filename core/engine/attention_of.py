@@ -53,7 +53,12 @@ def attention_of(
     check_prompt(lm, tokens, n, [policy], options)
     run = Run(policy, layers=layer + 1, kv_heads=lm.n_kv_heads, capacity=n, prompt_length=n)
     if not (0 <= layer < lm.n_layers and 0 <= group < run.groups):
-        raise BadInput(f"There is no layer {layer} with group {group}: give a layer from 0 to {lm.n_layers - 1}.")
+        raise BadInput(
+            "There is no layer {layer} with group {group}: give a layer from 0 to {last}.",
+            layer=layer,
+            group=group,
+            last=lm.n_layers - 1,
+        )
     paid = np.zeros((n, n), np.float32)
 
     def watch(of_layer: int, chunk: range, of_columns: list[Ints], attention: Tensor) -> None:

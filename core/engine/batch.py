@@ -89,13 +89,18 @@ class Batch:
             logits = torch.empty(0)
         except (MemoryError, torch.OutOfMemoryError) as e:
             raise OutOfMemory(
-                f"Reading {len(chunk)} tokens under {len(self.runs)} policies does not fit the memory. "
-                "Shorten the text, choose fewer policies or a smaller model."
+                "Reading {tokens} tokens under {policies} policies does not fit the memory. Shorten the text, choose "
+                "fewer policies or a smaller model.",
+                tokens=len(chunk),
+                policies=len(self.runs),
             ) from e
         if self._layers_seen != self.layers:
             raise UnsupportedModel(
-                f"{self.lm.model_id} called our attention in {self._layers_seen} of {self.layers} layers, so a "
-                "picture of it would be fiction. Choose a model of another architecture."
+                "{model} called our attention in {seen} of {layers} layers, so a picture of it would be fiction. "
+                "Choose a model of another architecture.",
+                model=self.lm.model_id,
+                seen=self._layers_seen,
+                layers=self.layers,
             )
         if len(chunk) == 1:
             self._decide_token()
@@ -140,8 +145,11 @@ class Batch:
         kv_heads = key.shape[1]
         if kv_heads != self.lm.n_kv_heads:
             raise UnsupportedModel(
-                f"{self.lm.model_id} has {kv_heads} KV heads where its configuration says {self.lm.n_kv_heads}. "
-                "Correct its configuration, or choose another model."
+                "{model} has {found} KV heads where its configuration says {said}. Correct its configuration, or "
+                "choose another model.",
+                model=self.lm.model_id,
+                found=kv_heads,
+                said=self.lm.n_kv_heads,
             )
         query = query.reshape(runs, kv_heads, (query_heads // kv_heads) * count, size)
         if window is not None and self._chunk.stop <= window:

@@ -32,27 +32,35 @@ def check_layers(config: Any) -> None:
     """
     if getattr(config, "is_encoder_decoder", False) or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise UnsupportedModel(
-            f"transformers has no decoder-only language model of the type {config.model_type}. Choose a model of "
-            "another architecture."
+            "transformers has no decoder-only language model of the type {type}. Choose a model of another "
+            "architecture.",
+            type=config.model_type,
         )
     text = config.get_text_config()
     if not hasattr(text, "num_attention_heads"):
         raise UnsupportedModel(
-            f"The configuration of this {config.model_type} model names no attention heads, so it holds no multi-state "
-            "as the policies need. Choose a model of another architecture."
+            "The configuration of this {type} model names no attention heads, so it holds no multi-state as the "
+            "policies need. Choose a model of another architecture.",
+            type=config.model_type,
         )
     for name, most in MOST.items():
         said = getattr(text, name, None)
         if said is not None and not 1 <= said <= most:
             raise UnsupportedModel(
-                f"The configuration of this {config.model_type} model says that {name} is {said}; from 1 to {most} is "
-                "possible. Take the config.json that came with the weights."
+                "The configuration of this {type} model says that {name} is {said}; from 1 to {most} is possible. "
+                "Take the config.json that came with the weights.",
+                type=config.model_type,
+                name=name,
+                said=said,
+                most=most,
             )
     strange = set(getattr(text, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
     if strange:
         raise UnsupportedModel(
-            f"This {config.model_type} model has layers of the kind {', '.join(sorted(strange))}, which hold no "
-            "multi-state of keys and values as the policies need. Choose a model of another architecture."
+            "This {type} model has layers of the kind {kinds}, which hold no multi-state of keys and values as the "
+            "policies need. Choose a model of another architecture.",
+            type=config.model_type,
+            kinds=", ".join(sorted(strange)),
         )
 
 
@@ -79,8 +87,10 @@ def check_attention(lm: "LanguageModel") -> None:
         raise
     except Exception as e:  # whatever an architecture may stumble on when it is run in this way
         raise UnsupportedModel(
-            f"{_named(lm)} cannot read a text under our attention ({type(e).__name__}: {e}). Choose another "
-            "architecture."
+            "{model} cannot read a text under our attention ({kind}: {why}). Choose another architecture.",
+            model=_named(lm),
+            kind=type(e).__name__,
+            why=str(e),
         ) from e
     if not (expected.logsumexp(dim=-1).isfinite().all() and found.logsumexp(dim=-1).isfinite().all()):
         raise not_numbers(lm.model.dtype)
@@ -88,8 +98,10 @@ def check_attention(lm: "LanguageModel") -> None:
     off = (found - expected).abs().max().item()
     if not off <= _tolerance(lm, expected):
         raise UnsupportedModel(
-            f"{_named(lm)} does not give the same output under our attention as under its own (they differ by "
-            f"{off:.2g}), so a picture of it would be fiction. Choose another architecture."
+            "{model} does not give the same output under our attention as under its own (they differ by {off:.2g}), "
+            "so a picture of it would be fiction. Choose another architecture.",
+            model=_named(lm),
+            off=off,
         )
     _check_windows(lm, states.windows)
 
@@ -112,8 +124,10 @@ def _check_windows(lm: "LanguageModel", told: list[int | None]) -> None:
     kinds = getattr(lm.config, "layer_types", None) or ["sliding_attention"] * lm.n_layers
     if any(kind == "sliding_attention" and own is None for kind, own in zip(kinds, told, strict=True)):
         raise UnsupportedModel(
-            f"{_named(lm)} has a sliding window of {window:,} tokens that it does not tell its attention, so a picture "
-            "of a longer text would be fiction. Choose another architecture."
+            "{model} has a sliding window of {window:,} tokens that it does not tell its attention, so a picture of "
+            "a longer text would be fiction. Choose another architecture.",
+            model=_named(lm),
+            window=window,
         )
 
 
@@ -143,8 +157,11 @@ class _Witness(Batch):
     ) -> torch.Tensor:
         if value.shape != key.shape:
             raise UnsupportedModel(
-                f"{_named(self.lm)} has keys of {key.shape[-1]} numbers and values of {value.shape[-1]}; the rows of a "
-                "multi-state here hold as many of each. Choose another architecture."
+                "{model} has keys of {keys} numbers and values of {values}; the rows of a multi-state here hold as "
+                "many of each. Choose another architecture.",
+                model=_named(self.lm),
+                keys=key.shape[-1],
+                values=value.shape[-1],
             )
         if len(self.windows) < self.layers:
             self.windows.append(window)
@@ -173,9 +190,11 @@ def checked_rotary(lm: LanguageModel) -> Rotary:
     off = (found - expected).abs().max().item()
     if not off <= _tolerance(lm, expected):
         raise UnsupportedModel(
-            f"{_named(lm)} does not give the same output when its rows are numbered in the multi-state and none is "
-            f"evicted (it differs by {off:.2g}), so a picture of it would be fiction. "
-            'Use positions="original", or choose another architecture.'
+            "{model} does not give the same output when its rows are numbered in the multi-state and none is evicted "
+            '(it differs by {off:.2g}), so a picture of it would be fiction. Use positions="original", or choose '
+            "another architecture.",
+            model=_named(lm),
+            off=off,
         )
     _checked[lm] = rotary
     return rotary

@@ -214,7 +214,9 @@ def ranked(policy: Policy, step: Step, memory: Floats) -> tuple[Ints, Floats]:
     highest = importance.max()  # NaN if any is
     if highest != highest:
         raise NumericalError(
-            f"At step {step.position} the importance that {policy.label} gives is not a number: the model's "
-            "attention or the policy is broken. Try the model in float32."
+            "At step {step} the importance that {policy} gives is not a number: the model's attention or the policy "
+            "is broken. Try the model in float32.",
+            step=step.position,
+            policy=policy.label,
         )
     return np.lexsort((step.positions, importance), axis=-1), importance

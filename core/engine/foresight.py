@@ -8,6 +8,7 @@ from torch import Tensor
 from core.engine.options import ReadOptions
 from core.engine.reading import LONGEST_CHUNK, read_chunks, start_reading
 from core.errors import TextTooLong
+from core.messages import Message
 from core.model.language_model import LanguageModel
 from core.policies import Floats, Full, Ints, Oracle
 from core.trace import Tokens
@@ -30,13 +31,16 @@ def foresee(lm: LanguageModel, tokens: Tokens | Sequence[int], budget: int) -> O
         TextTooLong: more tokens than that, or than the model's context.
         BadInput, NumericalError, OutOfMemory: as `replay`.
     """
-    budget = whole("budget", budget, 1)
+    budget = whole(Message("budget"), budget, 1)
     tokens = lm.as_tokens(tokens)
     n = len(tokens)
     if n > LONGEST_FORESIGHT:
         raise TextTooLong(
-            f"The oracle foresees at most {LONGEST_FORESIGHT:,} tokens, and this text has {n:,}. Shorten it by "
-            f"{n - LONGEST_FORESIGHT:,} tokens, or compare without the oracle."
+            "The oracle foresees at most {most:,} tokens, and this text has {n:,}. Shorten it by {excess:,} tokens, "
+            "or compare without the oracle.",
+            most=LONGEST_FORESIGHT,
+            n=n,
+            excess=n - LONGEST_FORESIGHT,
         )
     future = np.empty((lm.n_layers, _start(n)), np.float32)
 

@@ -10,6 +10,7 @@ from core.engine.options import ReadKeywords, ReadOptions
 from core.engine.reading import LONGEST_CHUNK, REPORT_EVERY, Progress, check_numbers, read_chunks, start_writing
 from core.engine.sampling import Sampler
 from core.errors import BadInput
+from core.messages import Message
 from core.model.language_model import LanguageModel
 from core.policies import Policy
 from core.trace import Tokens, Trace
@@ -93,7 +94,7 @@ class _Writers:
         policies = list(policies) if isinstance(policies, Sequence) else [policies]
         if not policies:
             raise BadInput("Choose at least one policy.")
-        max_new_tokens = whole("The number of new tokens", max_new_tokens, 1)
+        max_new_tokens = whole(Message("The number of new tokens"), max_new_tokens, 1)
         self.lm = lm
         self.tokens = lm.to_continue(lm.as_tokens(tokens))
         self.total = len(self.tokens) + max_new_tokens

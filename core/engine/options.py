@@ -47,6 +47,11 @@ class ReadOptions:
         for name, known in (("prefill", get_args(Prefill)), ("positions", get_args(Positions))):
             value = getattr(self, name)
             if value not in known:
-                raise BadInput(f"{name} must be one of {', '.join(known)}, not {value!r}.")
+                raise BadInput(
+                    "{name} must be one of {known}, not {given!r}.",
+                    name=name,
+                    known=", ".join(known),
+                    given=value,
+                )
         if self.chunk is not None:
             whole("chunk", self.chunk, 1)

@@ -71,8 +71,10 @@ def start_writing(
         ]
     except MemoryError as e:  # what a run keeps a record in is there before its first token
         raise OutOfMemory(
-            f"Reading {total:,} tokens under {len(policies)} policies does not fit the memory. Shorten the text, "
-            "choose fewer policies or a smaller model."
+            "Reading {tokens:,} tokens under {policies} policies does not fit the memory. Shorten the text, choose "
+            "fewer policies or a smaller model.",
+            tokens=total,
+            policies=len(policies),
         ) from e
     return Batch(lm, runs, late=late_rotation(lm, options.positions))
 

@@ -8,6 +8,7 @@ import numpy as np
 from core.engine.options import ReadOptions
 from core.engine.rotation import rotary_embedding
 from core.errors import BadInput, TextTooLong
+from core.messages import tokens as tokens_of
 from core.model.language_model import LanguageModel
 from core.policies import Oracle, Policy
 from core.trace import Tokens
@@ -41,23 +42,45 @@ def _check_beyond(
 ) -> None:
     """Refuse to read more tokens than the model's context, of which `at_once` are kept in any case, or warn."""
     limit = lm.context_length or 0
-    too_long = f"{total:,} tokens are more than the {limit:,} that {lm.model_id} was trained to read. "
-    shorten = f"Shorten the text by {total - limit:,} tokens, or ask for fewer new ones"
+    too_long = {"total": total, "limit": limit, "model": lm.model_id}
+    excess = {"excess": tokens_of(total - limit)}
     if rotary_embedding(lm.model) is None:
-        raise TextTooLong(f"{too_long}It has no positions beyond them. {shorten}.")
+        raise TextTooLong(
+            "{total:,} tokens are more than the {limit:,} that {model} was trained to read. It has no positions beyond "
+            "them. Shorten the text by {excess}, or ask for fewer new ones.",
+            **too_long,
+            **excess,
+        )
     if any(policy.budget is None for policy in policies):
-        raise TextTooLong(f"{too_long}{shorten}; only a policy that evicts can read on.")
+        raise TextTooLong(
+            "{total:,} tokens are more than the {limit:,} that {model} was trained to read. Shorten the text by "
+            "{excess}, or ask for fewer new ones; only a policy that evicts can read on.",
+            **too_long,
+            **excess,
+        )
     if options.positions == "original":
         if not options.beyond_context:
             raise TextTooLong(
-                f'{too_long}{shorten}. Or read on: with positions="in-cache", which numbers only the rows that are '
-                "kept, or with beyond_context=True, at positions that the model has never seen."
+                "{total:,} tokens are more than the {limit:,} that {model} was trained to read. Shorten the text by "
+                '{excess}, or ask for fewer new ones. Or read on: with positions="in-cache", which numbers only the '
+                "rows that are kept, or with beyond_context=True, at positions that the model has never seen.",
+                **too_long,
+                **excess,
             )
-        warnings.warn(f"{too_long}Beyond them it meets positions that it has never seen.", stacklevel=2)
+        warnings.warn(
+            f"{total:,} tokens are more than the {limit:,} that {lm.model_id} was trained to read. Beyond them it "
+            "meets positions that it has never seen.",
+            stacklevel=2,
+        )
         return
     rows = max(at_once, *(policy.budget + 1 for policy in policies if policy.budget is not None))
     if rows > limit:
-        raise TextTooLong(f"{too_long}As many as {rows:,} rows would be attended to at once. Lower the budget.")
+        raise TextTooLong(
+            "{total:,} tokens are more than the {limit:,} that {model} was trained to read. As many as {rows:,} rows "
+            "would be attended to at once. Lower the budget.",
+            **too_long,
+            rows=rows,
+        )
 
 
 def _check_foresight(lm: LanguageModel, oracle: Oracle, tokens: Tokens, total: int) -> None:
@@ -68,6 +91,6 @@ def _check_foresight(lm: LanguageModel, oracle: Oracle, tokens: Tokens, total: i
         )
     if oracle.model_id != lm.model_id or not np.array_equal(oracle.ids, tokens.ids):
         raise BadInput(
-            f"This oracle foresaw another text, or the same under {oracle.model_id}. Call foresee for this model and "
-            "this text."
+            "This oracle foresaw another text, or the same under {model}. Call foresee for this model and this text.",
+            model=oracle.model_id,
         )

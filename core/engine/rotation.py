@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from core.engine.text_length import FIXED, kinds_of
 from core.errors import UnsupportedModel
+from core.messages import Message, tokens
 from core.model.language_model import LanguageModel
 from core.policies import Floats, Ints
 from core.trace import LONGEST_GAP, Positions
@@ -55,9 +56,10 @@ class Rotary:
         kinds = kinds_of(embedding)
         if not isinstance(getattr(embedding, "rope_type", None), str) or not kinds <= FIXED:
             raise UnsupportedModel(
-                f"The rotary embedding of {lm.model_id} is of the kind {', '.join(sorted(kinds)) or 'unknown'}, whose "
-                "frequencies are not the same for every row, layer and length of text, so its rows cannot be "
-                'renumbered. Use positions="original".'
+                "The rotary embedding of {model} is of the kind {kind}, whose frequencies are not the same for every "
+                'row, layer and length of text, so its rows cannot be renumbered. Use positions="original".',
+                model=lm.model_id,
+                kind=", ".join(sorted(kinds)) or Message("unknown"),
             )
         self.dtype = torch.promote_types(lm.model.dtype, torch.float32)
         self._quarter = quarter
@@ -91,15 +93,19 @@ def rotary_embedding(model: Any) -> Any:
     return next((module for name, module in model.named_modules() if name.split(".")[-1] == "rotary_emb"), None)
 
 
-def _no_rotary(lm: LanguageModel) -> str:
+def _no_rotary(lm: LanguageModel) -> Message:
     embeddings = [module for module in lm.model.modules() if isinstance(module, nn.Embedding)]
-    why = "has no rotary embedding that we know"
+    why = Message("has no rotary embedding that we know")
     if any(embedding is not lm.model.get_input_embeddings() for embedding in embeddings):
-        why = "adds learned positions to the tokens at the input, where they are mixed in for good"
-    limit = "" if lm.context_length is None else f", for at most {lm.context_length:,} tokens"
-    return (
-        f'{lm.model_id} {why}, so its rows cannot be renumbered. Use positions="original"{limit}, or choose a model '
-        "with rotary positions, such as SmolLM2."
+        why = Message("adds learned positions to the tokens at the input, where they are mixed in for good")
+    n = lm.context_length
+    limit = "" if n is None else Message(", for at most {tokens}", tokens=tokens(n))
+    return Message(
+        '{model} {why}, so its rows cannot be renumbered. Use positions="original"{limit}, or choose a model with '
+        "rotary positions, such as SmolLM2.",
+        model=lm.model_id,
+        why=why,
+        limit=limit,
     )
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
 
 from core.errors import BadInput
+from core.messages import Message
 from core.whole_numbers import MOST_SEED, whole
 
 COLDEST, HOTTEST = 1e-6, 1e6
@@ -24,13 +25,17 @@ class Sampler:
 
     def __init__(self, temperature: float, top_p: float, seed: int) -> None:
         if not _is_number(temperature) or not (temperature == 0 or COLDEST <= temperature <= HOTTEST):
-            raise BadInput(f"The temperature must be 0 (greedy) or a number from {COLDEST:f} to {HOTTEST:,.0f}.")
+            raise BadInput(
+                "The temperature must be 0 (greedy) or a number from {coldest:f} to {hottest:,.0f}.",
+                coldest=COLDEST,
+                hottest=HOTTEST,
+            )
         if not _is_number(top_p) or not 0.0 < top_p <= 1.0:
             raise BadInput("top_p must be a number above 0 and at most 1.")
         self._warpers = [TemperatureLogitsWarper(float(temperature))] if temperature > 0.0 else []
         if top_p < 1.0 and self._warpers:
             self._warpers.append(TopPLogitsWarper(float(top_p)))
-        self._generator = torch.Generator().manual_seed(whole("seed", seed, 0, MOST_SEED))
+        self._generator = torch.Generator().manual_seed(whole(Message("seed"), seed, 0, MOST_SEED))
 
     def next(self, logits: Tensor) -> int:
         """The next token's id, from logits (vocabulary,)."""

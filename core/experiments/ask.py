@@ -44,8 +44,10 @@ class Prompt:
         """
         if not 0 <= start < stop <= self.document_length:
             raise BadInput(
-                f"The passage must be some of the {self.document_length:,} characters of the document, not "
-                f"{start} to {stop}."
+                "The passage must be some of the {length:,} characters of the document, not {start} to {stop}.",
+                length=self.document_length,
+                start=start,
+                stop=stop,
             )
         found = passage_of(self.tokens, self.document_start + start, self.document_start + stop)
         return range(max(found.start, self.document.start), found.stop)

@@ -18,6 +18,7 @@ from core.engine.replay import iter_replay
 from core.errors import BadInput, UnknownPolicy
 from core.experiments.growing_csv import check_continues
 from core.experiments.records import BASELINE, FULL, LABELS, Reading, Record
+from core.messages import Message
 from core.model.language_model import LanguageModel
 from core.policies import Full, Policy, make_policy
 from core.trace import Tokens
@@ -179,7 +180,7 @@ def plan_sweep(
 
 def _curves(policies: Sequence[str], budgets: Sequence[int]) -> tuple[list[tuple[str, int | None]], list[str]]:
     """Every policy with every budget that it can have, in order, and sentences about the others."""
-    budgets = [whole("budget", budget, 1) for budget in budgets]
+    budgets = [whole(Message("budget"), budget, 1) for budget in budgets]
     finite = [key for key in dict.fromkeys(policies) if key not in (FULL, BASELINE)]
     refused: dict[tuple[str, int], BadInput] = {}
     for key in finite:
@@ -194,17 +195,29 @@ def _curves(policies: Sequence[str], budgets: Sequence[int]) -> tuple[list[tuple
             raise refused[key, max(budgets)]
     pairs = [(key, budget) for budget in dict.fromkeys(budgets) for key in (BASELINE, *finite)]
     curves = [(FULL, None), *(pair for pair in pairs if pair not in refused)]
-    return curves, [f"{LABELS[key]} is left out with budget {budget}: {e}" for (key, budget), e in refused.items()]
+    left_out: list[str] = [
+        Message("{policy} is left out with budget {budget}: {why}", policy=LABELS[key], budget=budget, why=e.message)
+        for (key, budget), e in refused.items()
+    ]
+    return curves, left_out
 
 
 def _windows(lm: LanguageModel, name: str, tokens: Tokens, window: int | None) -> list[Tokens]:
     if len(tokens) < 2:
-        raise BadInput(f"{name} has fewer than two tokens: there is nothing to predict.")
+        raise BadInput(
+            "{text} has fewer than two tokens: there is nothing to predict.",
+            text=name,
+        )
     length = lm.context_length or len(tokens)
     if window is not None:
         window = whole("window", window, 2)
         if lm.context_length is not None and window > lm.context_length:
-            raise BadInput(f"A window of {window:,} tokens is more than the {lm.context_length:,} of {lm.model_id}.")
+            raise BadInput(
+                "A window of {window:,} tokens is more than the {limit:,} of {model}.",
+                window=window,
+                limit=lm.context_length,
+                model=lm.model_id,
+            )
         length = window
     return [tokens[start : start + length] for start in range(0, len(tokens) - 1, length)]
 

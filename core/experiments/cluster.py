@@ -161,8 +161,11 @@ def _given_up(reading: Reading | None, error: Exception) -> ClusterError:
         at = f"reading {reading.document}, window {reading.window}, under {LABELS[reading.policy]}{budget}"
     reason = str(error).strip().partition("\n")[0]
     return ClusterError(
-        f"{ATTEMPTS} workers died one after another when {at} ({reason}). Most often the memory is too small: choose "
-        "a smaller model or a shorter window."
+        "{attempts} workers died one after another when {at} ({reason}). Most often the memory is too small: choose "
+        "a smaller model or a shorter window.",
+        attempts=ATTEMPTS,
+        at=at,
+        reason=reason,
     )
 
 
@@ -177,8 +180,10 @@ def _shares(ray: Any, lm: LanguageModel) -> tuple[int, dict[str, int]]:
     rooms = [(cpus, models) for cpus, models in rooms if cpus and models]
     if not rooms:
         raise OutOfMemory(
-            f"A worker needs one processor and {memory / 2**30:.1f} GiB of memory for {lm.model_id}, and no machine "
-            "of the cluster has both. Choose a smaller model, or add a larger machine."
+            "A worker needs one processor and {memory:.1f} GiB of memory for {model}, and no machine of the cluster "
+            "has both. Choose a smaller model, or add a larger machine.",
+            memory=memory / 2**30,
+            model=lm.model_id,
         )
     # where the memory holds fewer models than there are processors, each worker gets several
     cpus_each = max(-(-cpus // models) for cpus, models in rooms)
@@ -217,8 +222,10 @@ def _connected(address: str) -> Iterator[Any]:
         )
     except (OSError, ValueError, RuntimeError) as e:
         raise ClusterError(
-            f"The Ray cluster {address} cannot be used: {e} Give auto or host:port on a machine of a cluster that runs "
-            "(ray start), or local to start one on this machine."
+            "The Ray cluster {address} cannot be used: {why} Give auto or host:port on a machine of a cluster that "
+            "runs (ray start), or local to start one on this machine.",
+            address=address,
+            why=str(e),
         ) from e
     try:
         yield ray

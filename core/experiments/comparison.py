@@ -150,7 +150,11 @@ def _check_traces(lm: LanguageModel, traces: Sequence[Trace]) -> None:
         raise BadInput("Choose at least one policy.")
     for trace in traces:
         if trace.model_id != lm.model_id:
-            raise BadInput(f"This trace was made by {trace.model_id}, not by {lm.model_id}: load that model.")
+            raise BadInput(
+                "This trace was made by {model}, not by {loaded}: load that model.",
+                model=trace.model_id,
+                loaded=lm.model_id,
+            )
         if not np.array_equal(trace.tokens.ids, traces[0].tokens.ids):
             raise BadInput("These traces are of different texts: give traces of one text.")
 

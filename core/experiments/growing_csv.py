@@ -46,7 +46,11 @@ class GrowingCsv(Generic[R]):
         try:
             self._file: BinaryIO = open(path, "ab+")  # noqa: SIM115 (closed by `close`)
         except OSError as e:
-            raise BadInput(f"{path} cannot be written: {e.strerror}.") from e
+            raise BadInput(
+                "{file} cannot be written: {why}.",
+                file=path,
+                why=e.strerror,
+            ) from e
         try:
             self.records = self._repaired(path)
         except BaseException:
@@ -62,7 +66,10 @@ class GrowingCsv(Generic[R]):
             lines = io.StringIO(whole[len(header) :].decode(), newline="")
             records = [self._parsed(values) for values in csv.reader(lines)]
         except (ValueError, csv.Error) as e:
-            raise BadInput(f"{path} is a file of another kind. Choose another file.") from e
+            raise BadInput(
+                "{file} is a file of another kind. Choose another file.",
+                file=path,
+            ) from e
         self._file.truncate(len(whole))
         if not whole:
             self._write(self._header)
@@ -100,14 +107,21 @@ def check_continues(records: Sequence[object], plan: Sequence[object], what: str
         BadInput: they are those of another sweep or evaluation, as `what` says.
     """
     if len(records) > len(plan):
-        raise BadInput(f"There are more records than this {what} has: they are another's. Choose another file.")
+        raise BadInput(
+            "There are more records than this {what} has: they are another's. Choose another file.",
+            what=what,
+        )
     for record, planned in zip(records, plan, strict=False):
         for setting in fields(planned):  # type: ignore[arg-type]
             its, ours = getattr(record, setting.name), getattr(planned, setting.name)
             if its != ours:
                 raise BadInput(
-                    f"The records are another {what}'s: where it has {setting.name} {its}, this one has {ours}. "
-                    f"Choose another file, or the settings of that {what}."
+                    "The records are another {what}'s: where it has {name} {its}, this one has {ours}. Choose "
+                    "another file, or the settings of that {what}.",
+                    what=what,
+                    name=setting.name,
+                    its=its,
+                    ours=ours,
                 )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from core.errors import BadInput
 from core.measures.evidence import Fate
+from core.messages import Message
 from core.trace import PolicySettings
 from core.whole_numbers import whole
 
@@ -80,7 +81,7 @@ def hide(lm: "LanguageModel", depth: float, length: int) -> Haystack:
     """
     if not isinstance(depth, Real) or not 0 <= depth <= 1:
         raise BadInput("The depth must be a number from 0 (the beginning) to 1 (the end).")
-    length = whole("The text's length", length, 0)
+    length = whole(Message("The text's length"), length, 0)
     text = CHRONICLE.read_text(encoding="utf-8")
     ends = [0] + [sentence.end() for sentence in SENTENCE.finditer(text)]
     tokens = np.searchsorted(lm.encode(text).offsets[:, 0], ends)  # in front of each of these characters
@@ -89,7 +90,10 @@ def hide(lm: "LanguageModel", depth: float, length: int) -> Haystack:
     if last < 1 or room > tokens[-1]:
         longest = int(tokens[-1]) + length - room
         raise BadInput(
-            f"The text's length must be from {int(tokens[1]) + length - room} to {longest:,} tokens, not {length:,}."
+            "The text's length must be from {least} to {most:,} tokens, not {length:,}.",
+            least=int(tokens[1]) + length - room,
+            most=longest,
+            length=length,
         )
     place = ends[int(np.abs(tokens[: last + 1] - depth * tokens[last]).argmin())]
     document = f"{text[:place]}{NEEDLE} {text[place : ends[last]]}".rstrip()

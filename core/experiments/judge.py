@@ -116,19 +116,30 @@ class Judge:
                 trouble = f"{type(e).__name__}: {e}" if str(e) else type(e).__name__
                 continue
             except (httpx.InvalidURL, UnicodeError) as e:
-                raise JudgeUnavailable(f"{BASE_URL} or {API_KEY} cannot be used: {e}.") from e
+                raise JudgeUnavailable(
+                    "{url} or {api_key} cannot be used: {why}.",
+                    url=BASE_URL,
+                    api_key=API_KEY,
+                    why=str(e),
+                ) from e
             if response.status_code in MISCONFIGURED:
                 raise JudgeUnavailable(
-                    f"The judge refuses the request (HTTP {response.status_code}). Check {BASE_URL}, {MODEL} and "
-                    f"{API_KEY}."
+                    "The judge refuses the request (HTTP {status}). Check {url}, {model} and {api_key}.",
+                    status=response.status_code,
+                    url=BASE_URL,
+                    model=MODEL,
+                    api_key=API_KEY,
                 )
             if response.status_code not in BUSY:
                 return response.status_code, body
             trouble = f"HTTP {response.status_code}"
             pause = min(_wanted_pause(response) or pause, LONGEST_PAUSE)
         raise JudgeUnavailable(
-            f"The judge at {self.base_url} has not answered, {self.attempts} times ({trouble}). Try again later; the "
-            "verdicts so far are stored."
+            "The judge at {address} has not answered, {times} times ({trouble}). Try again later; the verdicts so "
+            "far are stored.",
+            address=self.base_url,
+            times=self.attempts,
+            trouble=trouble,
         )
 
     def _read(self, response: httpx.Response) -> bytes:
@@ -155,7 +166,12 @@ def judge_from(environment: Mapping[str, str] = os.environ) -> Judge | None:
         return None
     if not base_url or not model:
         missing = MODEL if base_url else BASE_URL
-        raise BadInput(f"To have a judge set {missing}, too; without {BASE_URL} and {MODEL} there is none.")
+        raise BadInput(
+            "To have a judge set {missing}, too; without {url} and {model} there is none.",
+            missing=missing,
+            url=BASE_URL,
+            model=MODEL,
+        )
     return Judge(base_url, model, environment.get(API_KEY) or None)
 
 

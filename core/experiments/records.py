@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from core.messages import Message
 from core.policies import POLICIES
 
 FULL = "full"
 BASELINE = "baseline"  # no policy: the full model, but the context simply cut to the budget
-LABELS = {BASELINE: "Short context"} | {key: policy.label for key, policy in POLICIES.items()}
+LABELS = {BASELINE: Message("Short context")} | {key: policy.label for key, policy in POLICIES.items()}
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,19 @@ def smallest_budget(records: Iterable[Record], within: float = 0.05) -> dict[str
 
 def budget_sentences(records: Sequence[Record], within: float = 0.05) -> list[str]:
     """`smallest_budget` in words, one sentence per policy."""
-    limit = f"within {within * 100:g} % of the full model's perplexity"
     return [
-        f"{LABELS[policy]}: none of the budgets tried comes {limit}."
+        Message(
+            "{policy}: none of the budgets tried comes within {percent:g} % of the full model's perplexity.",
+            policy=LABELS[policy],
+            percent=within * 100,
+        )
         if budget is None
-        else f"{LABELS[policy]}: {budget:,} is the smallest budget tried that comes {limit}."
+        else Message(
+            "{policy}: {budget:,} is the smallest budget tried that comes within {percent:g} % of the full model's "
+            "perplexity.",
+            policy=LABELS[policy],
+            budget=budget,
+            percent=within * 100,
+        )
         for policy, budget in smallest_budget(records, within).items()
     ]

@@ -179,7 +179,11 @@ class VoteStore:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as e:
-            raise VotesUnavailable(f"{self.path.parent} cannot be made: {e.strerror}. Choose another folder.") from e
+            raise VotesUnavailable(
+                "{folder} cannot be made: {why}. Choose another folder.",
+                folder=self.path.parent,
+                why=e.strerror,
+            ) from e
         with self._open() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
@@ -192,8 +196,10 @@ class VoteStore:
                 yield connection
         except sqlite3.Error as e:
             raise VotesUnavailable(
-                f"The file of the votes, {self.path}, cannot be used ({e}). Check the disk and the rights, or start "
-                "the app with another file."
+                "The file of the votes, {path}, cannot be used ({reason}). Check the disk and the rights, or start "
+                "the app with another file.",
+                path=self.path,
+                reason=str(e),
             ) from e
 
     def add(self, pairs: Sequence[Pair], seen_by: str | None = None) -> None:
@@ -217,8 +223,10 @@ class VoteStore:
             (have,) = connection.execute("SELECT count(*) FROM pairs").fetchone()
             if have + len(pairs) > self.most_pairs:
                 raise VotesUnavailable(
-                    f"The stories are not offered for judging: {have:,} pairs have been judged, and there is room for "
-                    f"{self.most_pairs:,}. Export the votes and start the app with a new file."
+                    "The stories are not offered for judging: {n:,} pairs have been judged, and there is room for "
+                    "{most:,}. Export the votes and start the app with a new file.",
+                    n=have,
+                    most=self.most_pairs,
                 )
             connection.executemany(
                 f"INSERT INTO pairs VALUES ({', '.join('?' * (len(fields(Pair)) + 2))})",
@@ -268,9 +276,16 @@ class VoteStore:
             BadInput: no such pair or verdict, or a name that is empty or too long.
         """
         if verdict not in VERDICTS:
-            raise BadInput(f"A verdict is one of {', '.join(VERDICTS)}, not {verdict!r}.")
+            raise BadInput(
+                "A verdict is one of {known}, not {verdict!r}.",
+                known=", ".join(VERDICTS),
+                verdict=verdict,
+            )
         if not 0 < len(voter) <= LONGEST_NAME or len(judge) > LONGEST_NAME:
-            raise BadInput(f"The name of a voter has 1 to {LONGEST_NAME} characters.")
+            raise BadInput(
+                "The name of a voter has 1 to {most} characters.",
+                most=LONGEST_NAME,
+            )
         self.pair(pair)
         with self._open() as connection:
             done = connection.execute(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from core.engine.generate import iter_generate
 from core.errors import BadInput
 from core.experiments.stories import Telling, stories
+from core.messages import Message
 from core.model.chat import turn
 from core.model.language_model import LanguageModel
 from core.policies import Full, Policy
@@ -73,7 +74,7 @@ def iter_stories(
         raise BadInput("Write a story prompt first.")
     if not policies:
         raise BadInput("Choose at least one policy.")
-    seed = whole("seed", seed, 0, MOST_SEED - len(prompts) + 1)
+    seed = whole(Message("seed"), seed, 0, MOST_SEED - len(prompts) + 1)
     read = [turn(lm, prompt)[0] for prompt in prompts]
     for index, (prompt, tokens) in enumerate(zip(prompts, read, strict=True)):
         reports = iter_generate(

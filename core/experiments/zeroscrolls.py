@@ -76,7 +76,10 @@ def read_examples(path: str | PathLike[str]) -> list[Example]:
         if line.strip():
             _add(examples, line, f"{path}, line {number}")
     if not examples:
-        raise BadInput(f"{path} is empty: it must have one JSON record a line, with id, input and output.")
+        raise BadInput(
+            "{file} is empty: it must have one JSON record a line, with id, input and output.",
+            file=path,
+        )
     return list(examples.values())
 
 
@@ -85,13 +88,18 @@ def _add(examples: dict[str, Example], line: str, where: str) -> None:
         example = _example(json.loads(line))
     except (ValueError, KeyError, TypeError, RecursionError) as e:
         raise BadInput(
-            f"{where} is not a record of ZeroSCROLLS: a JSON object with id, input and output, and perhaps the query's "
-            "indices."
+            "{where} is not a record of ZeroSCROLLS: a JSON object with id, input and output, and perhaps the "
+            "query's indices.",
+            where=where,
         ) from e
     known = examples.setdefault(example.id, example)
     if known is not example:
         if known != replace(example, references=known.references):
-            raise BadInput(f"{where} has the id {example.id!r} of an earlier record, but another input.")
+            raise BadInput(
+                "{where} has the id {id!r} of an earlier record, but another input.",
+                where=where,
+                id=example.id,
+            )
         examples[example.id] = replace(known, references=known.references + example.references)
 
 
@@ -133,9 +141,14 @@ def prompt_of(lm: LanguageModel, example: Example, task: Task, new_tokens: int) 
         kept = (kept or len(before_query)) - over
         if kept <= 0:
             raise TextTooLong(
-                f"{example.id} has {len(whole):,} tokens, which with {new_tokens:,} for the answer are more than the "
-                f"{lm.context_length:,} of {lm.model_id}, and its document cannot be shortened by as much. Ask for "
-                "fewer new tokens or choose another model."
+                "{id} has {tokens:,} tokens, which with {new_tokens:,} for the answer are more than the {limit:,} of "
+                "{model}, and its document cannot be shortened by as much. Ask for fewer new tokens or choose "
+                "another model.",
+                id=example.id,
+                tokens=len(whole),
+                new_tokens=new_tokens,
+                limit=lm.context_length,
+                model=lm.model_id,
             )
         cut = int(whole.offsets[before_query.start + kept, 0]) - start
         tokens, _ = turn(lm, text[:cut] + example.separator + text[query_start:])

@@ -16,8 +16,9 @@ from transformers.integrations.gguf import read_gguf_metadata
 from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor, get_gguf_hf_weights_map
 
 from core.errors import BadInput, DamagedModel, UnsupportedModel
+from core.messages import Message
 
-OTHERWISE = "Load the original model, with its weights as safetensors."
+OTHERWISE = Message("Load the original model, with its weights as safetensors.")
 
 
 def gguf_in(directory: Path) -> Path | None:
@@ -31,7 +32,11 @@ def gguf_in(directory: Path) -> Path | None:
         return None
     if len(found) > 1:
         names = ", ".join(file.name for file in found)
-        raise BadInput(f"There are several GGUF files in {directory}: {names}. Choose one: give the path of the file.")
+        raise BadInput(
+            "There are several GGUF files in {directory}: {names}. Choose one: give the path of the file.",
+            directory=directory,
+            names=names,
+        )
     return found[0]
 
 
@@ -51,7 +56,10 @@ def check_metadata(file: Path) -> None:
         metadata, _ = read_gguf_metadata(str(file))
         GGUFReader(file)  # finds every tensor in the file, without reading its numbers
     except Exception as e:  # of many kinds: they read what should be there
-        raise DamagedModel(f"The file {file.name} is not a whole GGUF file. Download it again.") from e
+        raise DamagedModel(
+            "The file {name} is not a whole GGUF file. Download it again.",
+            name=file.name,
+        ) from e
     architecture = metadata["general.architecture"]
     own = {key.partition(".")[2]: value for key, value in metadata.items() if key.startswith(f"{architecture}.")}
     read = next((known for name, known in GGUF_CONFIG_MAPPING.items() if _plain(name) == _plain(architecture)), None)
@@ -62,8 +70,11 @@ def check_metadata(file: Path) -> None:
     if unread:
         said = ", ".join(f"{architecture}.{key} = {own[key]}" for key in unread)
         raise UnsupportedModel(
-            f"{file.name} says {said}, which transformers does not read from a GGUF, so the model would be another "
-            f"one. {OTHERWISE}"
+            "{name} says {said}, which transformers does not read from a GGUF, so the model would be another one. "
+            "{otherwise}",
+            name=file.name,
+            said=said,
+            otherwise=OTHERWISE,
         )
 
 
@@ -92,10 +103,13 @@ def check_tensors(file: Path, model: Any) -> None:
     processor = TENSOR_PROCESSORS.get(metadata["general.architecture"], TensorProcessor)(config={})
     unread = sorted(set(names) - set(get_gguf_hf_weights_map(model, processor)))
     if unread:
-        more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
+        some = ", ".join(unread[:3]) + (", …" if len(unread) > 3 else "")
         raise UnsupportedModel(
-            f"{file.name} has tensors that transformers does not read from a GGUF ({', '.join(unread[:3])}{more}), so "
-            f"the model would be another one. {OTHERWISE}"
+            "{name} has tensors that transformers does not read from a GGUF ({some}), so the model would be another "
+            "one. {otherwise}",
+            name=file.name,
+            some=some,
+            otherwise=OTHERWISE,
         )
 
 
@@ -110,13 +124,25 @@ def mend_tokenizer(file: Path, tokenizer: Tokenizer) -> None:
     if kind == "gpt2":
         if split not in SPLITS:
             raise UnsupportedModel(
-                f"{file.name} splits a text by the rule {split!r} before it looks its words up, which is not known "
-                f"here; known are {', '.join(SPLITS)}. {OTHERWISE}"
+                "{name} splits a text by the rule {split!r} before it looks its words up, which is not known here; "
+                "known are {known}. {otherwise}",
+                name=file.name,
+                split=split,
+                known=", ".join(SPLITS),
+                otherwise=OTHERWISE,
             )
         SPLITS[split](tokenizer)
     elif kind != "llama" or metadata.get("tokenizer.ggml.add_space_prefix") is False:
-        how = "puts no space before a text" if kind == "llama" else f"has a vocabulary of the kind {kind!r}"
-        raise UnsupportedModel(f"{file.name} {how}, which is not known to be converted rightly. {OTHERWISE}")
+        if kind == "llama":
+            how = Message("puts no space before a text")
+        else:
+            how = Message("has a vocabulary of the kind {kind!r}", kind=kind)
+        raise UnsupportedModel(
+            "{name} {how}, which is not known to be converted rightly. {otherwise}",
+            name=file.name,
+            how=how,
+            otherwise=OTHERWISE,
+        )
 
 
 def _as_converted(tokenizer: Tokenizer) -> None:

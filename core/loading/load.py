@@ -64,9 +64,17 @@ def load_model(model: str = DEFAULT_MODEL, *, dtype: str = "auto", device: str =
         BadInput: an unknown dtype or device.
     """
     if not isinstance(model, str | Path) or not str(model).strip():
-        raise BadInput(f"model must be one of {', '.join(MODELS)}, a directory or a hub id, not {model!r}.")
+        raise BadInput(
+            "model must be one of {known}, a directory or a hub id, not {model!r}.",
+            known=", ".join(MODELS),
+            model=model,
+        )
     if dtype not in ("auto", *DTYPES):
-        raise BadInput(f"dtype must be one of auto, {', '.join(DTYPES)}, not {dtype!r}.")
+        raise BadInput(
+            "dtype must be one of auto, {known}, not {dtype!r}.",
+            known=", ".join(DTYPES),
+            dtype=dtype,
+        )
     device = _device(device)
     *others, last = _to_try(dtype, device)
     for kind in others:
@@ -110,7 +118,11 @@ def _device(device: str) -> str:
     if torch.cuda.is_available():
         available.insert(0, "cuda")
     if device != "auto" and device not in available:
-        raise BadInput(f"device must be one of auto, {', '.join(available)} on this machine, not {device!r}.")
+        raise BadInput(
+            "device must be one of auto, {known} on this machine, not {device!r}.",
+            known=", ".join(available),
+            device=device,
+        )
     return available[0] if device == "auto" else device
 
 
@@ -134,11 +146,15 @@ def _source(model: str, spec: ModelSpec | None) -> str:
     if path.is_dir() or is_gguf(path):
         return model
     if path.is_file():
-        raise UnknownModel(f"{model} is a file. Give the directory that it lies in, or a GGUF file.")
+        raise UnknownModel(
+            "{file} is a file. Give the directory that it lies in, or a GGUF file.",
+            file=model,
+        )
     if "/" not in model or path.is_absolute():
         raise UnknownModel(
-            f"There is no model {model!r}: choose one of {', '.join(MODELS)}, or give a directory or a hub id "
-            "such as owner/name."
+            "There is no model {model!r}: choose one of {models}, or give a directory or a hub id such as owner/name.",
+            model=model,
+            models=", ".join(MODELS),
         )
     return _downloaded(model)
 
@@ -211,15 +227,17 @@ def _load_weights(source: str, dtype: torch.dtype, device: str) -> Any:
 def _configuration(source: str, files: dict[str, Any]) -> Any:
     if not files and not Path(source, "config.json").is_file():
         raise UnknownModel(
-            f"There is no config.json in {source}. Give the directory that holds the model's config.json, its weights "
-            "as safetensors and its tokenizer."
+            "There is no config.json in {directory}. Give the directory that holds the model's config.json, its "
+            "weights as safetensors and its tokenizer.",
+            directory=source,
         )
     try:
         return AutoConfig.from_pretrained(source, trust_remote_code=False, **files)
     except Exception as e:  # of many kinds: what config.json says becomes code's arguments
         raise UnsupportedModel(
-            f"The configuration cannot be used: {_reason(e)}. Take the config.json that came with the weights; only "
-            "architectures that transformers has itself are supported, and code from a hub is never run."
+            "The configuration cannot be used: {reason}. Take the config.json that came with the weights; only "
+            "architectures that transformers has itself are supported, and code from a hub is never run.",
+            reason=_reason(e),
         ) from e
 
 
@@ -232,10 +250,14 @@ def _load_tokenizer(source: str) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **files)
     except Exception as e:  # the tokenizers library raises plain ones
         raise DamagedModel(
-            f"The tokenizer cannot be read: {_reason(e)}. Download its files again, tokenizer.json among them."
+            "The tokenizer cannot be read: {reason}. Download its files again, tokenizer.json among them.",
+            reason=_reason(e),
         ) from e
     if not tokenizer.is_fast:
-        raise UnsupportedModel(f"{source} has no fast tokenizer, so its tokens cannot be found in the text.")
+        raise UnsupportedModel(
+            "{model} has no fast tokenizer, so its tokens cannot be found in the text.",
+            model=source,
+        )
     if gguf is not None:
         mend_tokenizer(gguf, tokenizer.backend_tokenizer)
     return tokenizer
@@ -251,8 +273,9 @@ def _check_ends(lm: LanguageModel) -> None:
     ids = said if isinstance(said, list) else [] if said is None else [said]
     if not all(type(id_) is int for id_ in ids):
         raise DamagedModel(
-            f"The eos_token_id {str(said)[:80]} in generation_config.json or config.json is no token id. Take the file "
-            "that came with the weights."
+            "The eos_token_id {said} in generation_config.json or config.json is no token id. Take the file that "
+            "came with the weights.",
+            said=str(said)[:80],
         )
 
 
@@ -268,8 +291,10 @@ def _check_vocabulary(lm: LanguageModel) -> None:
     greatest = max(words.values(), default=0)
     if greatest >= lm.vocabulary_size:
         raise DamagedModel(
-            f"The tokenizer has ids up to {greatest}, the model only embeddings up to {lm.vocabulary_size - 1}, so "
-            "they do not belong together. Take the tokenizer that came with the weights."
+            "The tokenizer has ids up to {greatest}, the model only embeddings up to {last}, so they do not belong "
+            "together. Take the tokenizer that came with the weights.",
+            greatest=greatest,
+            last=lm.vocabulary_size - 1,
         )
 
 
@@ -277,23 +302,38 @@ def _explained(model: str, error: BaseException) -> UserError:
     """What a failure of transformers or of the hub means for the user."""
     causes = list(_chain(error))
     if any(_is_out_of_memory(cause) for cause in causes):
-        return OutOfMemory(f"{model} does not fit the memory of this machine. Choose a smaller model.")
+        return OutOfMemory(
+            "{model} does not fit the memory of this machine. Choose a smaller model.",
+            model=model,
+        )
     if any(isinstance(cause, GatedRepoError) for cause in causes):
         return GatedModel(
-            f"{model} is gated: accept its terms on its hub page, create an access token there, and set it as HF_TOKEN."
+            "{model} is gated: accept its terms on its hub page, create an access token there, and set it as HF_TOKEN.",
+            model=model,
         )
     if any(isinstance(cause, RepositoryNotFoundError | HFValidationError) for cause in causes):
-        return UnknownModel(f"The hub has no model {model!r}: check its spelling, or set HF_TOKEN if it is private.")
+        return UnknownModel(
+            "The hub has no model {model!r}: check its spelling, or set HF_TOKEN if it is private.",
+            model=model,
+        )
     if refused := [cause for cause in causes if isinstance(cause, PermissionError)]:
-        return UnknownModel(f"{model} cannot be loaded: {_reason(refused[0])}. Let the app read the model's files.")
+        return UnknownModel(
+            "{model} cannot be loaded: {reason}. Let the app read the model's files.",
+            model=model,
+            reason=_reason(refused[0]),
+        )
     if any(isinstance(cause, LocalEntryNotFoundError | ConnectionError) for cause in causes):
         return HubUnreachable(
-            f"The weights of {model} are not on this machine and the hub does not answer. Check the connection, or "
-            f"load a local directory; {DEFAULT_MODEL} comes with the app and needs no network."
+            "The weights of {model} are not on this machine and the hub does not answer. Check the connection, or "
+            "load a local directory; {default} comes with the app and needs no network.",
+            model=model,
+            default=DEFAULT_MODEL,
         )
     return UnsupportedModel(
-        f"{model} cannot be loaded: {_reason(error)}. Only architectures that transformers has itself, with weights as "
-        "safetensors or GGUF, are supported; code from a hub is never run."
+        "{model} cannot be loaded: {reason}. Only architectures that transformers has itself, with weights as "
+        "safetensors or GGUF, are supported; code from a hub is never run.",
+        model=model,
+        reason=_reason(error),
     )
 
 

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from core.engine.capability import not_numbers
 from core.errors import DamagedModel, UnsupportedModel
+from core.messages import Message
 
 INDEX = "model.safetensors.index.json"
 MASK = ".masked_bias"  # how the name ends of what hides later tokens; GPT-2's class does not say that it has no use
@@ -35,13 +36,19 @@ def check_files(directory: Path) -> None:
     for name in _shards(directory):
         file = directory / name
         if not file.is_file():
-            raise DamagedModel(f"The file {name} is missing, which {INDEX} names. Download the model again.")
+            raise DamagedModel(
+                "The file {file} is missing, which {index} names. Download the model again.",
+                file=name,
+                index=INDEX,
+            )
         try:
             with safe_open(file, "pt"):
                 pass
         except (SafetensorError, OSError) as e:
             raise DamagedModel(
-                f"The file {name} is not a whole safetensors file ({e}). Download the model again."
+                "The file {file} is not a whole safetensors file ({reason}). Download the model again.",
+                file=name,
+                reason=str(e),
             ) from e
 
 
@@ -58,7 +65,10 @@ def _shards(directory: Path) -> list[str]:
         names = json.loads((directory / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
         return sorted({str(name) for name in names})
     except (ValueError, LookupError, TypeError, AttributeError) as e:
-        raise DamagedModel(f"The file {INDEX} does not say which file holds which tensor. Download it again.") from e
+        raise DamagedModel(
+            "The file {file} does not say which file holds which tensor. Download it again.",
+            file=INDEX,
+        ) from e
 
 
 def check_whole(model: Any, info: dict[str, Any]) -> None:
@@ -74,38 +84,47 @@ def check_whole(model: Any, info: dict[str, Any]) -> None:
         NumericalError: they hold a number too great for float16.
     """
     said = model.config.architectures
-    kind, saved_as = type(model).__name__, said[0] if isinstance(said, list) and said else "an unknown class"
+    kind, saved_as = type(model).__name__, said[0] if isinstance(said, list) and said else Message("an unknown class")
     if missing := info["missing_keys"]:
         raise DamagedModel(
-            f"The weights lack {_named(missing)} of {kind}; they were saved as {saved_as}. Download the model again, "
-            "or choose one that was saved whole and to write text."
+            "The weights lack {tensors} of {kind}; they were saved as {saved}. Download the model again, or choose "
+            "one that was saved whole and to write text.",
+            tensors=_named(missing),
+            kind=kind,
+            saved=saved_as,
         )
     if mismatched := info["mismatched_keys"]:
         name, found, expected = min(mismatched)
         raise DamagedModel(
-            f"The tensor {name} has the shape {tuple(found)} where config.json says {tuple(expected)}. "
-            "Take the config.json that came with the weights."
+            "The tensor {name} has the shape {found} where config.json says {expected}. Take the config.json that "
+            "came with the weights.",
+            name=name,
+            found=tuple(found),
+            expected=tuple(expected),
         )
     if unexpected := [name for name in info["unexpected_keys"] if not name.endswith(MASK)]:
         raise DamagedModel(
-            f"The weights have {_named(unexpected)}, which {kind} does not use; they were saved as {saved_as}. "
-            "Download the model again, or choose one that was saved to write text."
+            "The weights have {tensors}, which {kind} does not use; they were saved as {saved}. Download the model "
+            "again, or choose one that was saved to write text.",
+            tensors=_named(unexpected),
+            kind=kind,
+            saved=saved_as,
         )
     _check_numbers(model)
 
 
-def _named(tensors: Collection[str]) -> str:
+def _named(tensors: Collection[str]) -> Message:
     """How many they are, and the first three."""
     some = ", ".join(sorted(tensors)[:3]) + (", …" if len(tensors) > 3 else "")
-    return f"{len(tensors):,} tensor{'s' * (len(tensors) > 1)} ({some})"
+    return Message.counted("{n:,} tensor ({names})", "{n:,} tensors ({names})", n=len(tensors), names=some)
 
 
 def _check_numbers(model: Any) -> None:
     broken = list(_not_finite(model))
     if any(weight.isnan().any() for _, weight in broken) or (broken and model.dtype != torch.float16):
         raise DamagedModel(
-            f"The weights have {_named([name for name, _ in broken])} with NaN or infinite numbers, so they are "
-            "damaged. Download them again."
+            "The weights have {tensors} with NaN or infinite numbers, so they are damaged. Download them again.",
+            tensors=_named([name for name, _ in broken]),
         )
     if broken:
         raise not_numbers(model.dtype)

@@ -79,7 +79,10 @@ def fate(trace: Trace, passage: range, question: int) -> Fate:
     """
     _check(trace, passage)
     if not passage.stop <= question <= len(trace):
-        raise BadInput(f"The question at position {question} does not come after the passage.")
+        raise BadInput(
+            "The question at position {question} does not come after the passage.",
+            question=question,
+        )
     share = mean_share_kept(trace, passage)
     return Fate(
         half_lost_at=_first(share < HALF, passage.stop - 1),
@@ -113,6 +116,8 @@ def _first(condition: np.ndarray, start: int) -> int | None:
 def _check(trace: Trace, passage: range) -> None:
     if not (0 <= passage.start < passage.stop <= len(trace) and passage.step == 1):
         raise BadInput(
-            f"The passage must be some of the positions 0 to {len(trace) - 1}, not {passage.start} to "
-            f"{passage.stop - 1}."
+            "The passage must be some of the positions 0 to {last}, not {start} to {stop}.",
+            last=len(trace) - 1,
+            start=passage.start,
+            stop=passage.stop - 1,
         )

@@ -42,12 +42,15 @@ def _frame(lm: LanguageModel) -> tuple[str, str]:
     except Exception as e:  # a template is code, which may go wrong in any way
         why = " ".join(str(e).split())[:200] or type(e).__name__
         raise UnsupportedModel(
-            f"The chat template of {lm.model_id} cannot be filled in ({why}). Mend the template in its files, or "
-            "choose another model."
+            "The chat template of {model} cannot be filled in ({why}). Mend the template in its files, or choose "
+            "another model.",
+            model=lm.model_id,
+            why=why,
         ) from e
     if filled.count(MARK) != 1:
         raise UnsupportedModel(
-            f"The chat template of {lm.model_id} does not take in a user's text as it is. Choose another model."
+            "The chat template of {model} does not take in a user's text as it is. Choose another model.",
+            model=lm.model_id,
         )
     before, after = filled.split(MARK)
     return before, after
@@ -76,8 +79,9 @@ def _encoded(lm: LanguageModel, whole: str, own: range) -> Tokens:
         for core in injected:
             if len(core) == 1:
                 raise BadInput(
-                    f"The text has the character {whole[core.start]!r}, which {lm.model_id} takes for a command. "
-                    "Remove it."
+                    "The text has the character {character!r}, which {model} takes for a command. Remove it.",
+                    character=whole[core.start],
+                    model=lm.model_id,
                 )
             cuts.add(core.start + 1)
 

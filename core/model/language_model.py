@@ -105,9 +105,15 @@ class LanguageModel:
         try:
             text.encode()
         except UnicodeEncodeError as e:
-            raise BadInput(f"There is half a character at place {e.start:,} of the text. Take it out.") from e
+            raise BadInput(
+                "There is half a character at place {place:,} of the text. Take it out.",
+                place=e.start,
+            ) from e
         if self.tokenizer is None:
-            raise BadInput(f"{self.model_id} has no tokenizer: pass token ids, or add its tokenizer files.")
+            raise BadInput(
+                "{model} has no tokenizer: pass token ids, or add its tokenizer files.",
+                model=self.model_id,
+            )
         return self.located(text, *self.tokenized(text))
 
     def tokenized(self, text: str, *, add_special_tokens: bool = True) -> tuple[list[int], list[tuple[int, int]]]:
@@ -120,8 +126,10 @@ class LanguageModel:
             encoded = self.tokenizer(text, add_special_tokens=add_special_tokens, return_offsets_mapping=True)
         except Exception as e:  # the tokenizers library raises plain ones
             raise BadInput(
-                f"The tokenizer of {self.model_id} has no token for some of this text: {e}. Take out what it does not "
-                "know, or choose another model."
+                "The tokenizer of {model} has no token for some of this text: {why}. Take out what it does not know, "
+                "or choose another model.",
+                model=self.model_id,
+                why=str(e),
             ) from e
         return encoded["input_ids"], encoded["offset_mapping"]
 
@@ -169,7 +177,11 @@ class LanguageModel:
             BadInput: an id outside the vocabulary.
         """
         if ids.size and not 0 <= ids.min() <= ids.max() < self.vocabulary_size:
-            raise BadInput(f"Token ids must be from 0 to {self.vocabulary_size - 1} for {self.model_id}.")
+            raise BadInput(
+                "Token ids must be from 0 to {last} for {model}.",
+                last=self.vocabulary_size - 1,
+                model=self.model_id,
+            )
 
     def continued(self, tokens: Tokens, ids: Sequence[int]) -> Tokens:
         """The tokens and after them these ids, with the text they stand for.

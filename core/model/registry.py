@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from core.messages import Message
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -27,7 +29,8 @@ class ModelSpec:
 
     def __str__(self) -> str:
         heads = "MHA" if self.n_kv_heads == self.n_query_heads else "GQA"
-        return f"{self.label} · {heads} {self.n_query_heads}/{self.n_kv_heads} · {self.n_layers} layers"
+        heads = f"{heads} {self.n_query_heads}/{self.n_kv_heads}"
+        return Message("{label} · {heads} · {n_layers} layers", label=self.label, heads=heads, n_layers=self.n_layers)
 
 
 MODELS: dict[str, ModelSpec] = {

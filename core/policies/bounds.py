@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from core.messages import Message
 from core.policies.policy import Policy, Step, a_budget
 from core.trace import Floats, Ints
 from core.whole_numbers import MOST_SEED
@@ -41,8 +42,8 @@ class Random(Policy):
     seed: int = field(
         default=0,
         metadata={
-            "label": "Seed",
-            "info": "Another seed evicts other tokens.",
+            "name": Message("seed"),
+            "label": Message("Seed"),
             "minimum": 0,
             "maximum": MOST_SEED,
             "slider": 999,

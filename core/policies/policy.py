@@ -9,6 +9,7 @@ which "minimum" to which "maximum", and, if it is the policy's own, how far its 
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Protocol
 
+from core.messages import Message
 from core.trace import Floats, Ints, PolicySettings, Scope
 from core.whole_numbers import MOST_TOKENS, whole
 
@@ -61,13 +62,20 @@ class Policy(Protocol):
     def __post_init__(self) -> None:
         for setting in fields(self):  # type: ignore[arg-type]
             if of := setting.metadata:
-                value = whole(setting.name, getattr(self, setting.name), of["minimum"], of["maximum"])
+                value = whole(of["name"], getattr(self, setting.name), of["minimum"], of["maximum"])
                 object.__setattr__(self, setting.name, value)
 
 
 def a_budget() -> Any:
     """The field of a finite policy's budget."""
-    return field(metadata={"label": "Multi-state size (budget)", "minimum": 1, "maximum": MOST_TOKENS})
+    return field(
+        metadata={
+            "name": Message("budget"),
+            "label": Message("Multi-state size (budget)"),
+            "minimum": 1,
+            "maximum": MOST_TOKENS,
+        }
+    )
 
 
 def settings_of(policy: Policy) -> PolicySettings:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from core.errors import BadInput
+from core.messages import Message
 from core.policies.policy import Policy, Step, a_budget
 from core.trace import Floats
 from core.whole_numbers import MOST_TOKENS
@@ -42,8 +43,8 @@ class WindowPlusI(Policy):
     n_sink: int = field(
         default=4,
         metadata={
-            "label": "Sink tokens (i)",
-            "info": "The first i tokens are never evicted.",
+            "name": Message("n_sink"),
+            "label": Message("Sink tokens (i)"),
             "minimum": 0,
             "maximum": MOST_TOKENS,
             "slider": 16,
@@ -54,8 +55,11 @@ class WindowPlusI(Policy):
         super().__post_init__()
         if self.n_sink >= self.budget:
             raise BadInput(
-                f"{self.n_sink} sink tokens leave no room for recent ones in a budget of {self.budget}: "
-                f"raise the budget above {self.n_sink}, or spare fewer."
+                "{sinks} sink tokens leave no room for recent ones in a budget of {budget}: raise the budget above "
+                "{above}, or spare fewer.",
+                sinks=self.n_sink,
+                budget=self.budget,
+                above=self.n_sink,
             )
 
     def importance(self, step: Step, memory: Floats) -> Floats:

@@ -22,7 +22,11 @@ def make_policy(key: str, budget: int | None = None, **settings: Any) -> Policy:
         BadInput: a budget or setting that is missing, unknown, not a whole number, or out of its range.
     """
     if key not in POLICIES:
-        raise UnknownPolicy(f"There is no policy {key!r}; choose one of {', '.join(POLICIES)}.")
+        raise UnknownPolicy(
+            "There is no policy {key!r}; choose one of {known}.",
+            key=key,
+            known=", ".join(POLICIES),
+        )
     policy = POLICIES[key]
     if policy is Full:
         if budget is not None:
@@ -31,5 +35,10 @@ def make_policy(key: str, budget: int | None = None, **settings: Any) -> Policy:
         settings["budget"] = budget
     known = [setting.name for setting in fields(policy)]  # type: ignore[arg-type]
     if unknown := settings.keys() - set(known):
-        raise BadInput(f"{policy.label} has no setting {', '.join(sorted(unknown))}; it has {', '.join(known)}.")
+        raise BadInput(
+            "{policy} has no setting {unknown}; it has {known}.",
+            policy=policy.label,
+            unknown=", ".join(sorted(unknown)),
+            known=", ".join(known),
+        )
     return policy(**settings)

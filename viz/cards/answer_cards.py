@@ -8,8 +8,8 @@ from markupsafe import Markup
 from core.experiments.answers import f1
 from core.trace import PolicySettings
 from viz.cards.card import Card, cards_html
-from viz.words.lesson_words import Language
-from viz.words.say import policy_name, say
+from viz.words.catalogue import _
+from viz.words.policies import policy_name
 
 
 @dataclass(frozen=True)
@@ -29,31 +29,28 @@ class Given:
     kept: float | None
 
 
-def answers_html(answers: Sequence[Given], reference: str, over: bool, language: Language = "en") -> Markup:
+def answers_html(answers: Sequence[Given], reference: str, over: bool) -> Markup:
     """One card per answer, the full model's first.
 
     Args:
         answers: as far as they are written, the full model's first.
         reference: the right answer; blank if none is known.
         over: nothing more will be written.
-        language: of our own words.
     """
     full = answers[0].text
-    unwritten = say(language, "(nothing)") if over else "…"
+    unwritten = _("(nothing)") if over else "…"
     cards = []
     for answer in answers:
         is_full = answer.policy.budget is None
         facts = []
         if answer.text and reference.strip():
-            facts.append(say(language, "F1 with your reference: {f1:.0%}", f1=f1(answer.text, [reference])))
+            facts.append(_("F1 with your reference: {f1:.0%}", f1=f1(answer.text, [reference])))
         if answer.text and full and not is_full:
-            facts.append(say(language, "F1 with the full model's answer: {f1:.0%}", f1=f1(answer.text, [full])))
+            facts.append(_("F1 with the full model's answer: {f1:.0%}", f1=f1(answer.text, [full])))
         if answer.kept is not None:
-            facts.append(
-                say(language, "of the marked passage {share:.0%} was kept when the question came", share=answer.kept)
-            )
+            facts.append(_("of the marked passage {share:.0%} was kept when the question came", share=answer.kept))
         if over and not answer.finished:
-            facts.append(say(language, "stopped at the limit"))
-        name = say(language, "Full model") if is_full else policy_name(answer.policy, language)
+            facts.append(_("stopped at the limit"))
+        name = _("Full model") if is_full else policy_name(answer.policy)
         cards.append(Card(name, facts, None if answer.text else unwritten, text=answer.text))
     return cards_html(cards)

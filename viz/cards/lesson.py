@@ -2,24 +2,22 @@
 
 from markupsafe import Markup
 
-from viz.cards.markup import LANGUAGES
 from viz.lesson.lesson import bars, numbers
+from viz.lesson.words import LESSON
 from viz.templates import fill
-from viz.words.lesson_words import LESSON, LESSON_LABELS, Language
+from viz.words.catalogue import _, language
 
 
-def lesson_html(step: int, language: Language) -> Markup:
+def lesson_html(step: int) -> Markup:
     """The words of a step, its question with the answer folded, and the perplexities so far."""
-    labels = LESSON_LABELS[language]
-    title, told, question, answer = (part.format(**numbers()) for part in LESSON[language][step])
+    title, told, question, answer = (_(part, **numbers()) for part in LESSON[step])
     return fill(
         "cards/lesson.html",
-        lang=LANGUAGES[language],
+        lang=language().replace("_", "-"),
         title=title,
         told=told,
         question=question,
         answer=answer,
-        labels=labels,
         bars=bars(step),
-        about=labels["about"].format(**numbers()),
+        about=_("All runs: SmolLM2 135M, the same English text of {n} tokens.", **numbers()),
     )

@@ -10,8 +10,7 @@ from viz.figures.lives import png, small_lives
 from viz.figures.style import JUST_EVICTED
 from viz.maps.retention_map import static
 from viz.templates import fill
-from viz.words.lesson_words import Language
-from viz.words.say import say
+from viz.words.catalogue import _
 
 _CSS = f".lives {{ --limit: {JUST_EVICTED}; }}\n" + static("lives.css")
 
@@ -30,14 +29,14 @@ def Lives() -> gr.HTML:  # noqa: N802 (a class would make gradio write a .pyi fi
     return gr.HTML(css_template=_CSS, js_on_load=_ON_LOAD, elem_id="lives")
 
 
-def lives_html(trace: Trace, opened: int, language: Language = "en") -> Markup:
+def lives_html(trace: Trace, opened: int) -> Markup:
     """A button with a picture for each layer; one of them is marked as opened.
 
     The dotted line is the one that Window's rows end at: tokens read `budget` steps ago.
     """
     n, budget = len(trace), trace.policy.budget
     lives = [
-        (say(language, "layer {layer}", layer=layer), base64.b64encode(png(life)).decode())
+        (_("layer {layer}", layer=layer), base64.b64encode(png(life)).decode())
         for layer, life in enumerate(small_lives(trace))
     ]
     limit = budget if budget is not None and budget < n else None

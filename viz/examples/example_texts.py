@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.messages import Message
 from core.trace import Trace
 
 FOLDER = Path(__file__).parent
@@ -21,10 +22,10 @@ class ExampleText:
 
 
 EXAMPLES = (
-    ExampleText("lighthouse", "Story: the lighthouse"),
-    ExampleText("kitchen", "Numbers and lists"),
-    ExampleText("dialogue", "Dialogue"),
-    ExampleText("tea", "Two languages"),
+    ExampleText("lighthouse", Message("Story: the lighthouse")),
+    ExampleText("kitchen", Message("Numbers and lists")),
+    ExampleText("dialogue", Message("Dialogue")),
+    ExampleText("tea", Message("Two languages")),
 )
 
 

@@ -8,17 +8,15 @@ import plotly.graph_objects as go
 from core.measures.survival import N_EARLY, early_steps_kept
 from core.trace import Trace
 from viz.figures.style import by_layer, in_blues, line_of_run, run_name, run_names, styled, token_name, with_legend
-from viz.words.lesson_words import Language
+from viz.words.catalogue import _
 from viz.words.run_sentence import first_token_kept
-from viz.words.say import say
 
 
-def early_figure(traces: Sequence[Trace], language: Language = "en") -> go.Figure:
+def early_figure(traces: Sequence[Trace]) -> go.Figure:
     """For how many steps the first tokens were kept, in the mean over layers (figure 9 of the paper)."""
-    figure, names = go.Figure(), run_names(traces, language)
-    same = len({tuple(_early(trace, language)) for trace in traces}) == 1
-    hover = say(
-        language,
+    figure, names = go.Figure(), run_names(traces)
+    same = len({tuple(_early(trace)) for trace in traces}) == 1
+    hover = _(
         "token {token}<br>kept for {steps} of {all} steps",
         token="%{customdata[0]}",
         steps="%{y:.0f}",
@@ -28,41 +26,38 @@ def early_figure(traces: Sequence[Trace], language: Language = "en") -> go.Figur
         steps = early_steps_kept(trace).mean(axis=0)
         positions = np.arange(len(steps))
         figure.add_scatter(
-            x=_early(trace, language) if same else positions,
+            x=_early(trace) if same else positions,
             y=steps,
-            customdata=np.stack([_early(trace, language), len(trace) - positions], axis=1),
+            customdata=np.stack([_early(trace), len(trace) - positions], axis=1),
             hovertemplate=hover,
             **line_of_run(names, index) | {"mode": "lines+markers"},
         )
-    title, token = say(language, "The first tokens"), say(language, "token (position)")
-    figure = with_legend(figure, title, token, say(language, "mean steps kept"))
+    title, token = _("The first tokens"), _("token (position)")
+    figure = with_legend(figure, title, token, _("mean steps kept"))
     return figure.update_xaxes(tickangle=-60, automargin=True).update_yaxes(rangemode="tozero")
 
 
-def early_layers_figure(trace: Trace, language: Language = "en") -> go.Figure:
+def early_layers_figure(trace: Trace) -> go.Figure:
     """For how many steps every layer kept each of the first tokens."""
     figure = go.Figure(
         go.Heatmap(
             z=early_steps_kept(trace).astype(np.float32),
-            x=_early(trace, language),
-            hovertemplate=say(
-                language,
+            x=_early(trace),
+            hovertemplate=_(
                 "layer {layer}<br>token {token}<br>kept for {steps} steps",
                 layer="%{y}",
                 token="%{x}",
                 steps="%{z:.0f}",
             )
             + "<extra></extra>",
-            **in_blues(len(trace), say(language, "steps kept")),
+            **in_blues(len(trace), _("steps kept")),
         )
     )
-    first = say(language, "first token kept to the end in {share}", share=first_token_kept(trace, language))
-    figure = styled(
-        figure, f"{run_name(trace, language)}<br>{first}", say(language, "token (position)"), say(language, "layer")
-    )
+    first = _("first token kept to the end in {share}", share=first_token_kept(trace))
+    figure = styled(figure, f"{run_name(trace)}<br>{first}", _("token (position)"), _("layer"))
     return by_layer(figure).update_xaxes(tickangle=-60, automargin=True)
 
 
-def _early(trace: Trace, language: Language) -> list[str]:
+def _early(trace: Trace) -> list[str]:
     """The first tokens, each with its position, which makes it unique."""
-    return [f"{token_name(trace, position, language)} {position}" for position in range(min(N_EARLY, len(trace)))]
+    return [f"{token_name(trace, position)} {position}" for position in range(min(N_EARLY, len(trace)))]

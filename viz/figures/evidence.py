@@ -8,11 +8,10 @@ import plotly.graph_objects as go
 from core.measures.evidence import mean_share_kept, share_kept
 from core.trace import Trace
 from viz.figures.style import INK, by_layer, in_blues, line_of_run, run_name, run_names, styled, token_name, with_legend
-from viz.words.lesson_words import Language
-from viz.words.say import say
+from viz.words.catalogue import _
 
 
-def evidence_figure(traces: Sequence[Trace], passage: range, question: int, language: Language = "en") -> go.Figure:
+def evidence_figure(traces: Sequence[Trace], passage: range, question: int) -> go.Figure:
     """The share of a passage that is kept after each step, in the mean over layers; one line per trace.
 
     Of a single trace also every layer, as thin lines.
@@ -21,9 +20,8 @@ def evidence_figure(traces: Sequence[Trace], passage: range, question: int, lang
         traces: of one prompt, each with its own answer.
         passage: its positions.
         question: position of the question's first token.
-        language: of the words.
     """
-    figure, names = go.Figure(), run_names(traces, language)
+    figure, names = go.Figure(), run_names(traces)
     if len(traces) == 1:
         for layer, share in enumerate(share_kept(traces[0], passage)):
             figure.add_scatter(
@@ -32,11 +30,11 @@ def evidence_figure(traces: Sequence[Trace], passage: range, question: int, lang
                 mode="lines",
                 line={"color": INK, "width": 1},
                 opacity=0.6,
-                name=say(language, "each layer"),
+                name=_("each layer"),
                 legendgroup="layers",
                 showlegend=layer == 0,
-                hovertemplate=say(
-                    language, "layer {layer}<br>step {step}<br>{share} kept", layer=layer, step="%{x}", share="%{y:.0%}"
+                hovertemplate=_(
+                    "layer {layer}<br>step {step}<br>{share} kept", layer=layer, step="%{x}", share="%{y:.0%}"
                 )
                 + "<extra></extra>",
             )
@@ -45,9 +43,8 @@ def evidence_figure(traces: Sequence[Trace], passage: range, question: int, lang
         figure.add_scatter(
             x=steps,
             y=mean_share_kept(trace, passage)[passage.start :],
-            customdata=[token_name(trace, step, language) for step in steps.tolist()],
-            hovertemplate=say(
-                language,
+            customdata=[token_name(trace, step) for step in steps.tolist()],
+            hovertemplate=_(
                 "step {step}, reading {token}<br>{share} of the passage kept",
                 step="%{x}",
                 token="%{customdata}",
@@ -55,43 +52,43 @@ def evidence_figure(traces: Sequence[Trace], passage: range, question: int, lang
             ),
             **line_of_run(names, index),
         )
-    _marked(figure, passage, question, traces[0].prompt_length if traces else question, language)
-    step, share = say(language, "step (token being read)"), say(language, "share kept")
-    with_legend(figure, say(language, "How much of the passage is kept"), step, share)
+    _marked(figure, passage, question, traces[0].prompt_length if traces else question)
+    step, share = _("step (token being read)"), _("share kept")
+    with_legend(figure, _("How much of the passage is kept"), step, share)
     return figure.update_yaxes(tickformat=".0%", range=[0, 1.03])
 
 
-def evidence_layers_figure(trace: Trace, passage: range, question: int, language: Language = "en") -> go.Figure:
+def evidence_layers_figure(trace: Trace, passage: range, question: int) -> go.Figure:
     """The share of a passage that each layer keeps after each step: layers downwards, steps across."""
     figure = go.Figure(
         go.Heatmap(
             z=share_kept(trace, passage)[:, passage.start :],
             x=np.arange(passage.start, len(trace)),
-            hovertemplate=say(
-                language,
+            hovertemplate=_(
                 "layer {layer}, step {step}<br>{share} of the passage kept",
                 layer="%{y}",
                 step="%{x}",
                 share="%{z:.0%}",
             )
             + "<extra></extra>",
-            **in_blues(1, say(language, "share kept"), ".0%"),
+            **in_blues(1, _("share kept"), ".0%"),
         )
     )
-    _marked(figure, passage, question, trace.prompt_length, language)
-    title = f"{run_name(trace, language)}<br>{say(language, 'how much of the passage each layer keeps')}"
-    return by_layer(styled(figure, title, say(language, "step (token being read)"), say(language, "layer")))
+    _marked(figure, passage, question, trace.prompt_length)
+    what = _("how much of the passage each layer keeps")
+    title = f"{run_name(trace)}<br>{what}"
+    return by_layer(styled(figure, title, _("step (token being read)"), _("layer")))
 
 
-def _marked(figure: go.Figure, passage: range, question: int, answer: int, language: Language) -> None:
+def _marked(figure: go.Figure, passage: range, question: int, answer: int) -> None:
     """Where the passage ends and where question and answer begin, as lines with their names beside them."""
-    for step, name in ((passage.stop - 1, "passage read"), (question, "question"), (answer, "answer")):
+    for step, name in ((passage.stop - 1, _("passage read")), (question, _("question")), (answer, _("answer"))):
         figure.add_vline(x=step, line={"color": INK, "width": 1.5, "dash": "dot"})
         figure.add_annotation(
             x=step,
             y=1,
             yref="paper",
-            text=say(language, name),
+            text=name,
             textangle=-90,
             xanchor="right",
             yanchor="top",

@@ -11,8 +11,8 @@ from core.measures import kinds, paper
 from core.measures.kinds import KindLife, lives_of_kinds
 from core.trace import Trace
 from viz.figures.style import COLOURS, INK, NOTHING, run_names, with_legend
-from viz.words.lesson_words import Language
-from viz.words.say import named, say
+from viz.words.catalogue import _
+from viz.words.names import named
 
 BESIDE: dict[str, tuple[str, ...]] = {
     kinds.POSSESSIVE: ("possessive ’s",),
@@ -34,7 +34,7 @@ BUDGETS = tuple(paper.LIVES["average"])
 SYMBOLS = ("circle", "diamond", "square", "x")
 
 
-def kinds_figure(traces: Sequence[Trace], language: Language = "en") -> go.Figure:
+def kinds_figure(traces: Sequence[Trace]) -> go.Figure:
     """Mean steps kept by kind of token, the longest-lived of the first run on top, beside the paper's (tables 2, 5).
 
     The paper's column is of the budget nearest to a run's; it has an axis of its own, because its texts are longer.
@@ -43,17 +43,17 @@ def kinds_figure(traces: Sequence[Trace], language: Language = "en") -> go.Figur
     found = {kind: life for of_trace in reversed(lives) for kind, life in of_trace.items()}
     rows = sorted(found, key=lambda kind: -found[kind].steps)
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04, column_widths=[0.58, 0.42])
-    for index, (name, of_trace) in enumerate(zip(run_names(traces, language), lives, strict=True)):
+    for index, (name, of_trace) in enumerate(zip(run_names(traces), lives, strict=True)):
         own = [of_trace[kind] for kind in rows if kind in of_trace]
-        _add_bars(figure, own, name, COLOURS[index % len(COLOURS)], language)
+        _add_bars(figure, own, name, COLOURS[index % len(COLOURS)])
     budgets = {trace.policy.budget for trace in traces if trace.policy.budget is not None}
     papers = sorted({paper_budget(budget) for budget in budgets})
     for budget, symbol in zip(papers, SYMBOLS, strict=False):
-        figure.add_scatter(**_papers(rows, budget, language), marker_symbol=symbol, row=1, col=2)
-    figure = with_legend(figure, say(language, "Which tokens live long"), "", "")
-    figure.update_xaxes(title=say(language, "steps, here"), rangemode="tozero", row=1, col=1)
-    figure.update_xaxes(title=say(language, "steps, paper"), rangemode="tozero", nticks=4, row=1, col=2)
-    kinds_ = [named(kind, language) for kind in rows]
+        figure.add_scatter(**_papers(rows, budget), marker_symbol=symbol, row=1, col=2)
+    figure = with_legend(figure, _("Which tokens live long"), "", "")
+    figure.update_xaxes(title=_("steps, here"), rangemode="tozero", row=1, col=1)
+    figure.update_xaxes(title=_("steps, paper"), rangemode="tozero", nticks=4, row=1, col=2)
+    kinds_ = [named(kind) for kind in rows]
     names = [
         f"{name} ({found[kind].tokens})".replace("word inside", "word<br>inside")
         for kind, name in zip(rows, kinds_, strict=True)
@@ -65,17 +65,16 @@ def kinds_figure(traces: Sequence[Trace], language: Language = "en") -> go.Figur
     )
 
 
-def _add_bars(figure: go.Figure, lives: Sequence[KindLife], name: str, colour: str, language: Language) -> None:
+def _add_bars(figure: go.Figure, lives: Sequence[KindLife], name: str, colour: str) -> None:
     """A run's kinds of token."""
     figure.add_bar(
         x=[life.steps for life in lives],
-        y=[named(life.kind, language) for life in lives],
+        y=[named(life.kind) for life in lives],
         orientation="h",
         name=name,
         marker={"color": colour},
         customdata=[[life.tokens, life.kept_to_the_end] for life in lives],
-        hovertemplate=say(
-            language,
+        hovertemplate=_(
             "{kind}<br>{steps} steps kept, the mean of {tokens} tokens<br>{share} kept to the end",
             kind="%{y}",
             steps="%{x:.0f}",
@@ -85,19 +84,17 @@ def _add_bars(figure: go.Figure, lives: Sequence[KindLife], name: str, colour: s
     )
 
 
-def _papers(rows: Sequence[str], budget: int, language: Language) -> dict[str, Any]:
+def _papers(rows: Sequence[str], budget: int) -> dict[str, Any]:
     """Dots of the paper's numbers of one budget, for the right half."""
     dots = [(kind, name, paper.LIVES[name][budget]) for kind in rows for name in BESIDE.get(kind, ())]
     return {
-        "x": [steps for _, _, steps in dots],
-        "y": [named(kind, language) for kind, _, _ in dots],
-        "customdata": [named(name, language) for _, name, _ in dots],
+        "x": [steps for _kind, _name, steps in dots],
+        "y": [named(kind) for kind, _name, _steps in dots],
+        "customdata": [named(name) for _kind, name, _steps in dots],
         "mode": "markers",
         "marker": {"color": NOTHING, "size": 9, "line": {"color": INK, "width": 2}},
-        "name": say(language, "the paper, budget {budget:,}", budget=budget),
-        "hovertemplate": say(
-            language, "{kind}<br>{steps} steps kept (tables 2 and 5)", kind="%{customdata}", steps="%{x}"
-        ),
+        "name": _("the paper, budget {budget:,}", budget=budget),
+        "hovertemplate": _("{kind}<br>{steps} steps kept (tables 2 and 5)", kind="%{customdata}", steps="%{x}"),
     }
 
 

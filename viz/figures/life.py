@@ -9,16 +9,13 @@ from numpy.typing import NDArray
 from core.measures.survival import lifespan
 from core.trace import NEVER, Floats, Trace
 from viz.figures.style import EVICTED, INK, JUST_EVICTED, KEPT, NOTHING, kept, run_name, styled, token_name
-from viz.words.lesson_words import Language
-from viz.words.say import say
+from viz.words.catalogue import _
 
 LONGEST_LIFE = 1024  # tokens of which each has a row and a column of its own
 NOT_READ, HAS_EVICTED, KEEPS = 0, 1, 3  # what a decider does with a token; the gap keeps the two colours apart
 
 
-def head_figure(
-    trace: Trace, layer: int, group: int = 0, attention: Floats | None = None, language: Language = "en"
-) -> go.Figure:
+def head_figure(trace: Trace, layer: int, group: int = 0, attention: Floats | None = None) -> go.Figure:
     """One decider's whole life: steps downwards, positions across (Oren et al. 2024, figure 8).
 
     Args:
@@ -27,38 +24,39 @@ def head_figure(
         group: the KV head, from 0; 0 if the layer decides as one.
         attention: (n, n), what the query of each step (row) paid to each token (column); then kept rows are coloured
             by it, on a logarithmic scale, instead of by a single colour.
-        language: of the words.
 
     Of a text of more than `LONGEST_LIFE` tokens only every second, third … token is drawn.
     """
     every = -(-len(trace) // LONGEST_LIFE)
-    labels = [f"{position} {token_name(trace, position, language)}" for position in range(0, len(trace), every)]
+    labels = [f"{position} {token_name(trace, position)}" for position in range(0, len(trace), every)]
     evicted_at = trace.evicted_at[layer, group, ::every]
     position = np.arange(0, len(trace), every)
     step = position[:, None]
     if attention is None:
         read = np.where(step < evicted_at, KEEPS, HAS_EVICTED)
-        cells = _kept_or_not(np.where(position <= step, read, NOT_READ).astype(np.uint8), language)
+        cells = _kept_or_not(np.where(position <= step, read, NOT_READ).astype(np.uint8))
     else:
         attended = (position <= step) & (step <= evicted_at)
-        cells = _attention(np.where(attended, attention[::every, ::every], np.nan), language)
+        cells = _attention(np.where(attended, attention[::every, ::every], np.nan))
     figure = go.Figure(go.Heatmap(x=labels, y=labels, **cells))
     figure.add_scatter(
         x=labels, y=labels, mode="lines", line={"color": INK, "width": 1}, hoverinfo="skip", showlegend=False
     )
-    _add_limit_of_window(figure, trace, labels, every, language)
-    of_head = trace.policy.scope == "kv_head"
-    life = "the life of layer {layer}, KV head {group}" if of_head else "the life of layer {layer}"
-    some = say(language, ", one token in {every}", every=every) if every > 1 else ""
-    title = f"{run_name(trace, language)}<br>{say(language, life, layer=layer, group=group)}{some}"
-    styled(figure, title, say(language, "token (position)"), say(language, "step (token being read)"))
+    _add_limit_of_window(figure, trace, labels, every)
+    if trace.policy.scope == "kv_head":
+        life = _("the life of layer {layer}, KV head {group}", layer=layer, group=group)
+    else:
+        life = _("the life of layer {layer}", layer=layer)
+    some = _(", one token in {every}", every=every) if every > 1 else ""
+    title = f"{run_name(trace)}<br>{life}{some}"
+    styled(figure, title, _("token (position)"), _("step (token being read)"))
     ticks = _by_position(len(labels), every)
     return figure.update_xaxes(**ticks).update_yaxes(**ticks, autorange="reversed")
 
 
-def _kept_or_not(states: NDArray[np.uint8], language: Language) -> dict[str, Any]:
+def _kept_or_not(states: NDArray[np.uint8]) -> dict[str, Any]:
     """Cells of two colours, and none where nothing has been read yet."""
-    hover = say(language, "after reading {reading}<br>token {token}", reading="%{y}", token="%{x}")
+    hover = _("after reading {reading}<br>token {token}", reading="%{y}", token="%{x}")
     bands = enumerate((NOTHING, EVICTED, NOTHING, KEPT))
     return {
         "z": states,
@@ -67,17 +65,16 @@ def _kept_or_not(states: NDArray[np.uint8], language: Language) -> dict[str, Any
         "colorscale": [[edge / 4, colour] for band, colour in bands for edge in (band, band + 1)],
         "colorbar": {
             "tickvals": (HAS_EVICTED, KEEPS),
-            "ticktext": [say(language, "evicted"), say(language, "kept")],
+            "ticktext": [_("evicted"), _("kept")],
             "thickness": 12,
         },
         "hovertemplate": hover + "<extra></extra>",
     }
 
 
-def _attention(attention: Floats, language: Language) -> dict[str, Any]:
+def _attention(attention: Floats) -> dict[str, Any]:
     """Cells coloured by attention on a logarithmic scale, NaN where there is none."""
-    hover = say(
-        language,
+    hover = _(
         "query {query}<br>token {token}<br>log₁₀ attention {logarithm}",
         query="%{y}",
         token="%{x}",
@@ -89,7 +86,7 @@ def _attention(attention: Floats, language: Language) -> dict[str, Any]:
         "zmax": 0,
         "colorscale": [[0, kept(0.1)], [1, kept(1)]],
         "colorbar": {
-            "title": say(language, "attention"),
+            "title": _("attention"),
             "tickvals": [-5, -3, -1, 0],
             "ticktext": ["10⁻⁵", "10⁻³", "0.1", "1"],
         },
@@ -97,7 +94,7 @@ def _attention(attention: Floats, language: Language) -> dict[str, Any]:
     }
 
 
-def _add_limit_of_window(figure: go.Figure, trace: Trace, labels: list[str], every: int, language: Language) -> None:
+def _add_limit_of_window(figure: go.Figure, trace: Trace, labels: list[str], every: int) -> None:
     """The dotted line that Window's rows end at, if the text is longer than the budget."""
     budget = trace.policy.budget
     if budget is None or budget >= len(trace):
@@ -107,7 +104,7 @@ def _add_limit_of_window(figure: go.Figure, trace: Trace, labels: list[str], eve
         y=labels[budget // every :],
         mode="lines",
         line={"color": JUST_EVICTED, "width": 1.5, "dash": "dot"},
-        name=say(language, "{budget} tokens ago: the limit of Window", budget=budget),
+        name=_("{budget} tokens ago: the limit of Window", budget=budget),
     )
 
 
@@ -118,7 +115,7 @@ def _by_position(n: int, apart: int) -> dict[str, object]:
     return {"tickmode": "array", "tickvals": ticks, "ticktext": [str(tick * apart) for tick in ticks]}
 
 
-def token_figure(trace: Trace, position: int, language: Language = "en") -> go.Figure:
+def token_figure(trace: Trace, position: int) -> go.Figure:
     """One token's life: for how many steps each layer (and KV head) kept it."""
     evicted_at = trace.evicted_at[..., position].T
     groups, layers = evicted_at.shape
@@ -126,29 +123,30 @@ def token_figure(trace: Trace, position: int, language: Language = "en") -> go.F
 
     def fate(at: int) -> str:
         if at == NEVER:
-            return say(language, "kept to the end")
-        reading = token_name(trace, at, language)
-        return say(language, "evicted at step {step}, reading {token}", step=at, token=reading)
+            return _("kept to the end")
+        reading = token_name(trace, at)
+        return _("evicted at step {step}, reading {token}", step=at, token=reading)
 
-    of = "layer {layer} · KV head {group}" if groups > 1 else "layer {layer}"
     figure = go.Figure()
     for group in range(groups):
         forgotten = evicted_at[group] != NEVER
+        of_head = _("layer {layer} · KV head {group}", layer="%{x}", group=group)
+        decider = of_head if groups > 1 else _("layer {layer}", layer="%{x}")
+        kept = _("kept for {steps} steps", steps="%{y}")
         figure.add_bar(
             x=np.arange(layers),
             y=steps[group],
-            name=say(language, "KV head {group}", group=group),
+            name=_("KV head {group}", group=group),
             marker={
                 "color": np.where(forgotten, EVICTED, KEPT),
                 "line": {"color": np.where(forgotten, INK, KEPT), "width": 1},
             },
             customdata=[fate(at) for at in evicted_at[group].tolist()],
-            hovertemplate=say(language, of, layer="%{x}", group=group)
-            + f"<br>{say(language, 'kept for {steps} steps', steps='%{y}')}<br>%{{customdata}}<extra></extra>",
+            hovertemplate=f"{decider}<br>{kept}<br>%{{customdata}}<extra></extra>",
             showlegend=False,
         )
-    for name, colour in (("kept to the end", KEPT), ("evicted", EVICTED)):
-        figure.add_bar(x=[None], y=[None], name=say(language, name), marker={"color": colour})
-    token = token_name(trace, position, language)
-    life = say(language, "the life of token {position}, {token}", position=position, token=token)
-    return styled(figure, f"{run_name(trace, language)}<br>{life}", say(language, "layer"), say(language, "steps kept"))
+    for name, colour in ((_("kept to the end"), KEPT), (_("evicted"), EVICTED)):
+        figure.add_bar(x=[None], y=[None], name=name, marker={"color": colour})
+    token = token_name(trace, position)
+    life = _("the life of token {position}, {token}", position=position, token=token)
+    return styled(figure, f"{run_name(trace)}<br>{life}", _("layer"), _("steps kept"))

@@ -8,14 +8,14 @@ from plotly.subplots import make_subplots
 
 from core.experiments.haystack import NeedleResult
 from viz.figures.style import GREY_TO_BLUE, colour_bar, escaped, styled
-from viz.words.lesson_words import Language
-from viz.words.say import policy_name, say
+from viz.words.catalogue import _
+from viz.words.policies import policy_name
 
 SIDE_BY_SIDE = 3  # small pictures, one of each policy
 FOUND = {True: "✓", False: "✗"}
 
 
-def needle_figure(results: Sequence[NeedleResult], language: Language = "en") -> go.Figure:
+def needle_figure(results: Sequence[NeedleResult]) -> go.Figure:
     """Depth × length, one matrix per policy: ✓ found or ✗ not, the colour and the number the share kept.
 
     A test that has only begun has empty cells.
@@ -28,7 +28,7 @@ def needle_figure(results: Sequence[NeedleResult], language: Language = "en") ->
     figure = make_subplots(
         rows=rows,
         cols=columns,
-        subplot_titles=[escaped(policy_name(policy, language)) for policy in policies],
+        subplot_titles=[escaped(policy_name(policy)) for policy in policies],
         shared_xaxes="all",
         shared_yaxes="all",
         vertical_spacing=0.28 / rows,
@@ -52,8 +52,7 @@ def needle_figure(results: Sequence[NeedleResult], language: Language = "en") ->
             texttemplate="%{text}",
             textfont={"color": "white", "size": 13},
             customdata=answers,
-            hovertemplate=say(
-                language,
+            hovertemplate=_(
                 "{tokens} tokens, depth {depth}<br>{share} of the fact kept when the question came<br>answer: {answer}",
                 tokens="%{x}",
                 depth="%{y}",
@@ -67,11 +66,10 @@ def needle_figure(results: Sequence[NeedleResult], language: Language = "en") ->
             row=i // columns + 1,
             col=i % columns + 1,
         )
-    bar = colour_bar(say(language, "share kept"), ".0%")
+    bar = colour_bar(_("share kept"), ".0%")
     figure.update_layout(coloraxis={"colorscale": GREY_TO_BLUE, "cmin": 0, "cmax": 1, "colorbar": bar})
-    title = "Is the fact found? ✓ yes, ✗ no, and how much of it was kept when the question came"
-    styled(figure, say(language, title))
+    styled(figure, _("Is the fact found? ✓ yes, ✗ no, and how much of it was kept when the question came"))
     figure.update_xaxes(showgrid=False, type="category", showticklabels=True)
     figure.update_yaxes(showgrid=False, type="category", autorange="reversed")
-    figure.update_xaxes(title=say(language, "length of the text (tokens)"), row=rows)
-    return figure.update_yaxes(title=say(language, "depth of the fact"), col=1)
+    figure.update_xaxes(title=_("length of the text (tokens)"), row=rows)
+    return figure.update_yaxes(title=_("depth of the fact"), col=1)

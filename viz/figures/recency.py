@@ -8,17 +8,16 @@ import plotly.graph_objects as go
 from core.measures import paper, survival
 from core.trace import Trace
 from viz.figures.style import INK, kept, line_of_run, run_names, token_name, with_legend
-from viz.words.lesson_words import Language
-from viz.words.say import say
+from viz.words.catalogue import _
 
 
-def recency_figure(traces: Sequence[Trace], language: Language = "en") -> go.Figure:
+def recency_figure(traces: Sequence[Trace]) -> go.Figure:
     """The share of kept rows that are among the last `budget` tokens, after every step; the mean over layers.
 
     Of a single run also the span from its lowest to its highest layer. The paper's share is a band.
     """
-    figure, names = go.Figure(), run_names(traces, language)
-    recent = say(language, "{share} of the rows are recent", share="%{y:.0%}")
+    figure, names = go.Figure(), run_names(traces)
+    recent = _("{share} of the rows are recent", share="%{y:.0%}")
     for index, trace in enumerate(traces):
         if trace.policy.budget is None:
             continue
@@ -32,24 +31,24 @@ def recency_figure(traces: Sequence[Trace], language: Language = "en") -> go.Fig
                 fillcolor=kept(0.18),
                 line={"width": 0},
                 hoverinfo="skip",
-                name=say(language, "from the lowest layer to the highest"),
+                name=_("from the lowest layer to the highest"),
             )
         figure.add_scatter(
             x=steps,
             y=share.mean(axis=0),
-            customdata=[token_name(trace, step, language) for step in steps.tolist()],
-            hovertemplate=say(language, "step {step}, {token}", step="%{x}", token="%{customdata}") + f"<br>{recent}",
+            customdata=[token_name(trace, step) for step in steps.tolist()],
+            hovertemplate=_("step {step}, {token}", step="%{x}", token="%{customdata}") + f"<br>{recent}",
             **line_of_run(names, index),
         )
-    title = say(language, "Recency after every step")
-    return _shares(with_legend(figure, title, say(language, "step"), say(language, "recent rows")), language)
+    title = _("Recency after every step")
+    return _shares(with_legend(figure, title, _("step"), _("recent rows")))
 
 
-def recency_by_layer_figure(traces: Sequence[Trace], language: Language = "en") -> go.Figure:
+def recency_by_layer_figure(traces: Sequence[Trace]) -> go.Figure:
     """The recent share by layer, in the mean over the steps at which the policy is at work."""
-    figure, names = go.Figure(), run_names(traces, language)
-    recent = say(language, "{share} of the rows are recent", share="%{y:.0%}")
-    hover = f"{say(language, 'layer {layer}', layer='%{x}')}<br>{recent}"
+    figure, names = go.Figure(), run_names(traces)
+    recent = _("{share} of the rows are recent", share="%{y:.0%}")
+    hover = _("layer {layer}", layer="%{x}") + f"<br>{recent}"
     for index, trace in enumerate(traces):
         if trace.policy.budget is not None:
             share = survival.mean_recent_share(trace)
@@ -59,11 +58,11 @@ def recency_by_layer_figure(traces: Sequence[Trace], language: Language = "en") 
                 hovertemplate=hover,
                 **line_of_run(names, index) | {"mode": "lines+markers"},
             )
-    title = say(language, "Recency by layer")
-    return _shares(with_legend(figure, title, say(language, "layer"), say(language, "recent rows")), language)
+    title = _("Recency by layer")
+    return _shares(with_legend(figure, title, _("layer"), _("recent rows")))
 
 
-def _shares(figure: go.Figure, language: Language) -> go.Figure:
+def _shares(figure: go.Figure) -> go.Figure:
     """Shares of recent rows, with the paper's as a band."""
     low, high = paper.RECENT_PERCENT
     figure.add_hrect(low / 100, high / 100, fillcolor=INK, opacity=0.35, line_width=0, layer="below")
@@ -73,19 +72,18 @@ def _shares(figure: go.Figure, language: Language) -> go.Figure:
         y=[None],
         mode="markers",
         marker={"symbol": "square", "size": 13, "color": INK, "opacity": 0.5},
-        name=say(language, "the paper: {low:.0f}–{high:.0f} %", low=low, high=high),
+        name=_("the paper: {low:.0f}–{high:.0f} %", low=low, high=high),
     )
     return figure.update_yaxes(tickformat=".0%", range=[0, 1.03])
 
 
-def age_figure(traces: Sequence[Trace], language: Language = "en") -> go.Figure:
+def age_figure(traces: Sequence[Trace]) -> go.Figure:
     """The share of kept rows that are at most so old, in the mean over layers, against Window's.
 
     Ages are in multiples of the budget, which makes Window the same line for every budget.
     """
-    figure, oldest, names = go.Figure(), 1.5, run_names(traces, language)
-    younger = say(
-        language,
+    figure, oldest, names = go.Figure(), 1.5, run_names(traces)
+    younger = _(
         "{share} of the rows are younger than {age} steps,<br>{times} times the budget",
         share="%{y:.0%}",
         age="%{customdata}",
@@ -110,9 +108,9 @@ def age_figure(traces: Sequence[Trace], language: Language = "en") -> go.Figure:
         y=[0, 1, 1],
         mode="lines",
         line={"color": INK, "width": 1.5, "dash": "dot"},
-        name=say(language, "Window, any budget"),
+        name=_("Window, any budget"),
         hoverinfo="skip",
     )
-    title, age = say(language, "The ages of kept rows"), say(language, "younger than … times the budget")
-    figure = with_legend(figure, title, age, say(language, "share of kept rows"))
+    title, age = _("The ages of kept rows"), _("younger than … times the budget")
+    figure = with_legend(figure, title, age, _("share of kept rows"))
     return figure.update_xaxes(range=[0, oldest]).update_yaxes(tickformat=".0%", range=[0, 1.03])

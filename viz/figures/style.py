@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 
 from core.trace import Trace
 from viz.maps import colours
-from viz.words.lesson_words import Language
-from viz.words.say import policy_name, policy_parts, say
+from viz.words.catalogue import _
+from viz.words.policies import policy_name, policy_parts
 from viz.words.sentences import quoted
 
 KEPT_RGB, EVICTED_RGB, EVICTED_OPACITY = (31, 131, 184), (128, 128, 128), 0.3
@@ -96,30 +96,27 @@ def escaped(text: str) -> str:
     return html.escape(text, quote=False)
 
 
-def token_name(trace: Trace, position: int, language: Language) -> str:
+def token_name(trace: Trace, position: int) -> str:
     """A token in quotation marks, as markup."""
-    return escaped(quoted(trace, position, language))
+    return escaped(quoted(trace, position))
 
 
-def run_name(trace: Trace, language: Language) -> str:
+def run_name(trace: Trace) -> str:
     """What a run is called, as markup: its policy and budget."""
-    return escaped(policy_name(trace.policy, language))
+    return escaped(policy_name(trace.policy))
 
 
-def run_names(traces: Sequence[Trace], language: Language = "en", *, in_lines: bool = False) -> list[str]:
+def run_names(traces: Sequence[Trace], *, in_lines: bool = False) -> list[str]:
     """What each run is called, as markup; numbered if two would share a name.
 
     Args:
         traces: of the runs.
-        language: of the words.
         in_lines: the budget stands below the policy.
     """
     names = [
-        "<br>".join(escaped(part) for part in policy_parts(trace.policy, language))
-        if in_lines
-        else run_name(trace, language)
+        "<br>".join(escaped(part) for part in policy_parts(trace.policy)) if in_lines else run_name(trace)
         for trace in traces
     ]
     if len(set(names)) == len(names):
         return names
-    return [say(language, "{number}: {run}", number=number, run=name) for number, name in enumerate(names, 1)]
+    return [_("{number}: {run}", number=number, run=name) for number, name in enumerate(names, 1)]

@@ -8,15 +8,13 @@ import plotly.graph_objects as go
 from core.measures.survival import survival
 from core.trace import Trace
 from viz.figures.style import JUST_EVICTED, by_layer, in_blues, line_of_run, run_name, run_names, styled, with_legend
-from viz.words.lesson_words import Language
-from viz.words.say import say
+from viz.words.catalogue import _
 
 
-def survival_figure(traces: Sequence[Trace], language: Language = "en") -> go.Figure:
+def survival_figure(traces: Sequence[Trace]) -> go.Figure:
     """The probability that a token is still kept at an age, over all layers."""
-    figure, names = go.Figure(), run_names(traces, language)
-    hover = say(
-        language,
+    figure, names = go.Figure(), run_names(traces)
+    hover = _(
         "{share} of the tokens are still kept {age} steps after they were read<br>{cases} cases known to last as long",
         share="%{y:.1%}",
         age="%{x}",
@@ -32,26 +30,25 @@ def survival_figure(traces: Sequence[Trace], language: Language = "en") -> go.Fi
             line_shape="hv",
             **line_of_run(names, index),
         )
-    title, age = say(language, "Survival"), say(language, "age: steps since the token was read")
-    figure = with_legend(figure, title, age, say(language, "still kept"))
+    title, age = _("Survival"), _("age: steps since the token was read")
+    figure = with_legend(figure, title, age, _("still kept"))
     return figure.update_yaxes(tickformat=".0%", range=[0, 1.03])
 
 
-def survival_layers_figure(trace: Trace, language: Language = "en") -> go.Figure:
+def survival_layers_figure(trace: Trace) -> go.Figure:
     """The probability that a token is still kept at an age, for every layer."""
     kept = survival(trace).by_layer
     figure = go.Figure(
         go.Heatmap(
             z=kept.astype(np.float32),
-            hovertemplate=say(
-                language,
+            hovertemplate=_(
                 "layer {layer}<br>{share} still kept {age} steps after they were read",
                 layer="%{y}",
                 share="%{z:.0%}",
                 age="%{x}",
             )
             + "<extra></extra>",
-            **in_blues(1, say(language, "still kept"), ".0%"),
+            **in_blues(1, _("still kept"), ".0%"),
         )
     )
     if trace.policy.budget is not None and trace.policy.budget < len(trace):
@@ -59,10 +56,11 @@ def survival_layers_figure(trace: Trace, language: Language = "en") -> go.Figure
             trace.policy.budget - 0.5,
             line={"color": JUST_EVICTED, "width": 1.5, "dash": "dot"},
             annotation={
-                "text": say(language, "Window ends here"),
+                "text": _("Window ends here"),
                 "font": {"color": JUST_EVICTED, "size": 11},
                 "yanchor": "bottom",
             },
         )
-    title = f"{run_name(trace, language)}<br>{say(language, 'tokens still kept, by age and layer')}"
-    return by_layer(styled(figure, title, say(language, "age: steps since the token was read"), say(language, "layer")))
+    what = _("tokens still kept, by age and layer")
+    title = f"{run_name(trace)}<br>{what}"
+    return by_layer(styled(figure, title, _("age: steps since the token was read"), _("layer")))

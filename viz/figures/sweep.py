@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from core.experiments.records import BASELINE, FULL, LABELS, Point
+from core.experiments.records import BASELINE, FULL, Point
 from core.measures import paper
 from viz.figures.style import INK, JUST_EVICTED, KEPT, with_legend
-from viz.words.lesson_words import Language
-from viz.words.say import named, say
+from viz.words.catalogue import _
+from viz.words.policies import policy_label
 
 POLICY_COLOURS = {
     "tova": KEPT,
@@ -22,9 +22,9 @@ POLICY_COLOURS = {
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 
 
-def sweep_figure(points: Sequence[Point], title: str | None = None, language: Language = "en") -> go.Figure:
+def sweep_figure(points: Sequence[Point], title: str | None = None) -> go.Figure:
     """Perplexity against budget, one curve per policy, the full model as a line (Oren et al. 2024, figure 3)."""
-    title = title or say(language, "Perplexity against budget")
+    title = title or _("Perplexity against budget")
     figure = go.Figure()
     budgets = sorted({point.budget for point in points if point.budget is not None}) or [1]
     curves: dict[str, list[Point]] = {}
@@ -35,14 +35,14 @@ def sweep_figure(points: Sequence[Point], title: str | None = None, language: La
             figure.add_scatter(
                 x=[min(budgets), max(budgets)],
                 y=[curve[0].perplexity] * 2,
-                name=say(language, "Full model: {perplexity:.1f}", perplexity=curve[0].perplexity),
+                name=_("Full model: {perplexity:.1f}", perplexity=curve[0].perplexity),
                 mode="lines",
                 line={"color": INK, "dash": "dash"},
                 hoverinfo="skip",
             )
             continue
-        ordered, name = sorted(curve, key=lambda point: point.budget or 0), named(LABELS[policy], language)
-        hover = say(language, "budget {budget}<br>perplexity {perplexity}", budget="%{x}", perplexity="%{y:.2f}")
+        ordered, name = sorted(curve, key=lambda point: point.budget or 0), policy_label(policy)
+        hover = _("budget {budget}<br>perplexity {perplexity}", budget="%{x}", perplexity="%{y:.2f}")
         figure.add_scatter(
             x=[point.budget for point in ordered],
             y=[point.perplexity for point in ordered],
@@ -52,14 +52,14 @@ def sweep_figure(points: Sequence[Point], title: str | None = None, language: La
             marker={"symbol": symbol, "size": 9},
             hovertemplate=f"{name}<br>{hover}<extra></extra>",
         )
-    with_legend(figure, title, say(language, "budget (rows per layer)"), say(language, "perplexity"))
+    with_legend(figure, title, _("budget (rows per layer)"), _("perplexity"))
     figure.update_xaxes(type="log", tickmode="array", tickvals=budgets, ticktext=[f"{budget:,}" for budget in budgets])
     found = [point.perplexity for point in points] or [1]
     ticks = "D1" if max(found) < 30 * min(found) else 1  # all digits, or powers of ten alone
     return figure.update_yaxes(type="log", autorange=True, dtick=ticks, tickformat="~r")
 
 
-def paper_sweep_figure(language: Language = "en") -> go.Figure:
+def paper_sweep_figure() -> go.Figure:
     """The numbers of table 3, drawn as `sweep_figure` draws ours."""
     points = [Point(FULL, None, 0, paper.FULL_PERPLEXITY, 0.0)]
     points += [
@@ -67,4 +67,4 @@ def paper_sweep_figure(language: Language = "en") -> go.Figure:
         for policy, of_budget in paper.PERPLEXITIES.items()
         for budget, perplexity in of_budget.items()
     ]
-    return sweep_figure(points, say(language, "The paper: LLaMA-2-7B on PG-19 (table 3)"), language)
+    return sweep_figure(points, _("The paper: LLaMA-2-7B on PG-19 (table 3)"))

@@ -7,25 +7,25 @@ import plotly.graph_objects as go
 from core.experiments.records import LABELS
 from core.experiments.votes import Tally, Verdict
 from core.measures.paper import VERDICTS
+from core.messages import Message
 from viz.figures.style import EVICTED, JUST_EVICTED, KEPT, escaped, styled
-from viz.words.lesson_words import Language
-from viz.words.say import amount, say
+from viz.words.catalogue import _, ngettext, told
 
-VERDICT_NAMES: dict[Verdict, str] = {"win": "better", "tie": "tie", "loss": "worse"}
+VERDICT_NAMES: dict[Verdict, str] = {"win": Message("better"), "tie": Message("tie"), "loss": Message("worse")}
 VERDICT_COLOURS: dict[Verdict, str] = {"win": KEPT, "tie": EVICTED, "loss": JUST_EVICTED}
 ROW = 62  # pixels
 BAR = 0.42  # of a row: its name stands above it, so that the bars are as wide on a phone as they can be
 
 
-def tally_figure(tallies: Sequence[Tally], language: Language = "en") -> go.Figure:
+def tally_figure(tallies: Sequence[Tally]) -> go.Figure:
     """Stacked bars, one row for each policy, budget and judge, above the three of the paper.
 
     The intervals are those of `Tally.interval`: of the better stories around the end of their bar, of the worse ones
     around the beginning of theirs. The paper gives none.
     """
     several = len({tally.model for tally in tallies}) > 1
-    names = [_label(tally, several, language) for tally in tallies]
-    papers = [say(language, "<i>The paper: TOVA, budget {budget:,}</i>", budget=budget) for budget in VERDICTS]
+    names = [_label(tally, several) for tally in tallies]
+    papers = [_("<i>The paper: TOVA, budget {budget:,}</i>", budget=budget) for budget in VERDICTS]
     places = list(range(len(names) + len(papers)))
     figure = go.Figure()
     for i, (verdict, name) in enumerate(VERDICT_NAMES.items()):
@@ -34,25 +34,24 @@ def tally_figure(tallies: Sequence[Tally], language: Language = "en") -> go.Figu
             x=shares,
             y=places,
             orientation="h",
-            name=say(language, name),
+            name=told(name),
             marker={"color": VERDICT_COLOURS[verdict], "opacity": [1.0] * len(names) + [0.55] * len(papers)},
             text=[f"{share:.0f} %" if share >= 4 else "" for share in shares],
             textposition="inside",
             insidetextanchor="middle",
             textangle=0,
-            customdata=[_spoken(tally, verdict, language) for tally in tallies]
-            + [say(language, "the paper, section 6")] * len(papers),
-            hovertemplate=say(language, "{verdict}: {share} %", verdict=say(language, name), share="%{x:.0f}")
+            customdata=[_spoken(tally, verdict) for tally in tallies] + [_("the paper, section 6")] * len(papers),
+            hovertemplate=_("{verdict}: {share} %", verdict=told(name), share="%{x:.0f}")
             + "<br>%{customdata}<extra></extra>",
         )
     for verdict in ("win", "loss"):
-        figure.add_scatter(**_intervals(tallies, verdict, language))
+        figure.add_scatter(**_intervals(tallies, verdict))
     for place, name in zip(places, names + papers, strict=True):
         figure.add_annotation(
             text=name, x=0, y=place - 0.3, xanchor="left", yanchor="bottom", showarrow=False, align="left", xshift=-2
         )
-    title = "A policy's story, judged beside the full model's<br>Pale: the paper (13B model, GPT-4; section 6)"
-    styled(figure, say(language, title)).update_layout(
+    title = _("A policy's story, judged beside the full model's<br>Pale: the paper (13B model, GPT-4; section 6)")
+    styled(figure, title).update_layout(
         barmode="stack", bargap=1 - BAR, margin={"t": 100, "l": 24, "r": 24}, height=160 + ROW * len(places)
     )
     figure.update_layout(legend_traceorder="normal")
@@ -60,29 +59,33 @@ def tally_figure(tallies: Sequence[Tally], language: Language = "en") -> go.Figu
     return figure.update_yaxes(range=[len(places) - 0.6, -0.75], showticklabels=False, showgrid=False)
 
 
-def _label(tally: Tally, several_models: bool, language: Language) -> str:
+def _label(tally: Tally, several_models: bool) -> str:
     """The label of a row; plotly takes it for markup, so what users and endpoints have named is escaped."""
-    votes, pairs = amount(language, tally.votes, "vote"), amount(language, tally.pairs, "pair")
-    counted = "{judge}: {votes} on {pairs}" if tally.judge else "{votes} on {pairs}"
-    named = "{policy}, budget {budget:,}, {model}" if several_models else "{policy}, budget {budget:,}"
-    policy, model = LABELS.get(tally.policy, tally.policy), tally.model.rstrip("/").rsplit("/", 1)[-1]
-    parts = (
-        say(language, named, policy=policy, budget=tally.budget, model=model),
-        say(language, counted, judge=tally.judge, votes=votes, pairs=pairs),
+    votes, pairs = (
+        ngettext("{n:,} vote", "{n:,} votes", tally.votes),
+        ngettext("{n:,} pair", "{n:,} pairs", tally.pairs),
     )
-    return " · ".join(escaped(_short(part)) for part in parts)
+    policy, model = LABELS.get(tally.policy, tally.policy), tally.model.rstrip("/").rsplit("/", 1)[-1]
+    if several_models:
+        whose = _("{policy}, budget {budget:,}, {model}", policy=policy, budget=tally.budget, model=model)
+    else:
+        whose = _("{policy}, budget {budget:,}", policy=policy, budget=tally.budget)
+    counted = _("{votes} on {pairs}", votes=votes, pairs=pairs)
+    if tally.judge:
+        counted = _("{judge}: {votes} on {pairs}", judge=tally.judge, votes=votes, pairs=pairs)
+    return " · ".join(escaped(_short(part)) for part in (whose, counted))
 
 
 def _short(label: str) -> str:
     return label if len(label) <= 44 else label[:43] + "…"
 
 
-def _spoken(tally: Tally, verdict: Verdict, language: Language) -> str:
+def _spoken(tally: Tally, verdict: Verdict) -> str:
     low, high = tally.interval(verdict)
-    return say(language, "95 % interval: {low:.0%} to {high:.0%}, counting pairs rather than votes", low=low, high=high)
+    return _("95 % interval: {low:.0%} to {high:.0%}, counting pairs rather than votes", low=low, high=high)
 
 
-def _intervals(tallies: Sequence[Tally], verdict: Verdict, language: Language) -> dict[str, object]:
+def _intervals(tallies: Sequence[Tally], verdict: Verdict) -> dict[str, object]:
     """The interval of every row: that of the better stories above its bar, that of the worse ones below it."""
     ends = [tally.interval(verdict) for tally in tallies]
     shares = [tally.share(verdict) for tally in tallies]
@@ -95,7 +98,7 @@ def _intervals(tallies: Sequence[Tally], verdict: Verdict, language: Language) -
         "x": [100 * share for share in x],
         "y": [place + side for place in range(len(tallies))],
         "mode": "markers",
-        "name": say(language, "95 % intervals"),
+        "name": _("95 % intervals"),
         "marker": {"color": VERDICT_COLOURS[verdict], "size": 6},
         "error_x": {
             "type": "data",

@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from viz.maps.retention_map import SCRIPTS, static
+from viz.maps.retention_map import SCRIPTS, map_component, static
 from viz.maps.shared import shared_script, shared_style
 from viz.templates import fill
 
@@ -12,6 +12,7 @@ _JS = shared_script() + static(*SCRIPTS, "comparison_map.js")
 
 # The names of the events stand in quotes: gradio offers an event of a component if its script quotes the name.
 _ON_LOAD = """
+Words.speak(JSON.parse(props.label));
 const comparison = ComparisonMap.mount(element, {
   onEvent: (name, detail) => trigger({ cell: "cell", token: "token", window: "window" }[name], detail),
 });
@@ -28,4 +29,4 @@ def ComparisonMap() -> gr.HTML:  # noqa: N802 (a class would make gradio write a
     `window` asks for another part, as that of `RetentionMap` does. Its value is large: name it as an output only, never
     as an input.
     """
-    return gr.HTML(html_template=_HTML, css_template=_CSS, js_on_load=_JS + _ON_LOAD, apply_default_css=False)
+    return map_component(_HTML, _CSS, _JS + _ON_LOAD)

@@ -1,5 +1,6 @@
 """The scrubbing retention map: step control, text and map in one component, and the same as a file of its own."""
 
+import json
 from pathlib import Path
 
 import gradio as gr
@@ -9,6 +10,8 @@ from core.trace import Trace
 from viz.maps.payload import payload
 from viz.maps.shared import shared_script, shared_style
 from viz.templates import fill
+from viz.words.catalogue import script_words
+from viz.words.labels import later
 
 _STATIC = Path(__file__).parents[1] / "static"
 
@@ -37,6 +40,7 @@ _JS = shared_script() + static(*SCRIPTS, "retention_map.js")
 
 # The names of the events stand in quotes: gradio offers an event of a component if its script quotes the name.
 _ON_LOAD = """
+Words.speak(JSON.parse(props.label));
 const instrument = RetentionMap.mount(element, {
   onEvent: (name, detail) => trigger({ cell: "cell", token: "token", row: "row", window: "window" }[name], detail),
 });
@@ -54,7 +58,13 @@ def RetentionMap() -> gr.HTML:  # noqa: N802 (a class would make gradio write a 
     the `run` and a `position`, which the wanted part holds; answer with ``payload(…, run, window=window_at(len(trace),
     position))``. Its value is large: name it as an output only, never as an input.
     """
-    return gr.HTML(html_template=_HTML, css_template=_CSS, js_on_load=_JS + _ON_LOAD, apply_default_css=False)
+    return map_component(_HTML, _CSS, _JS + _ON_LOAD)
+
+
+def map_component(html: str, css: str, script: str) -> gr.HTML:
+    """A component of this template; the browser hands the script its words as a label, the one text it translates."""
+    words = later(lambda: json.dumps(script_words(), ensure_ascii=False))
+    return gr.HTML(label=words, html_template=html, css_template=css, js_on_load=script, apply_default_css=False)
 
 
 def standalone_html(trace: Trace) -> str:

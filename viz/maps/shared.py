@@ -3,17 +3,12 @@
 import json
 
 from viz.maps.colours import properties
-from viz.words.figure_words import FIGURE_WORDS
 from viz.words.sentences import NEWLINE, TAB
-
-WORDS = ("kept", "evicted", "kept to the end", "layer")
-"""What figures say, too; their Chinese is in `viz.words.figure_words`."""
 
 
 def shared_script() -> str:
     """JavaScript that stands before all scripts of a map."""
-    shared = {"newline": NEWLINE, "tab": TAB, "chinese": {word: FIGURE_WORDS[word] for word in WORDS}}
-    return f"const Shared = {json.dumps(shared, ensure_ascii=False)};\n"
+    return f"const Shared = {json.dumps({'newline': NEWLINE, 'tab': TAB}, ensure_ascii=False)};\n"
 
 
 def shared_style() -> str:

@@ -8,6 +8,7 @@ import gradio as gr
 
 from viz.cards.markup import status
 from viz.page.models import ALONE, QUIETLY
+from viz.words.catalogue import _
 
 
 def starting(
@@ -51,5 +52,8 @@ def starting(
 def stopping(start: gr.Button, stop: gr.Button, running: Any, place: gr.HTML, what_stays: str) -> None:
     """Let a button stop a run and say so in a place of its own: a late report would overwrite it in the run's."""
     start.click(lambda: "", None, place, queue=False, **QUIETLY)
-    message = status(["Stopped.", what_stays], "done")
-    stop.click(lambda: message, None, place, cancels=running, queue=False, **QUIETLY)
+
+    def stopped() -> str:
+        return status([_("Stopped."), what_stays], "done")
+
+    stop.click(stopped, None, place, cancels=running, queue=False, **QUIETLY)

@@ -7,6 +7,7 @@ import gradio as gr
 
 import core
 from core.errors import BadInput
+from core.messages import Message
 from core.policies import POLICIES, Oracle, Policy, make_policy, settings_of
 from core.trace import PolicySettings, Tokens
 from viz.page import limits
@@ -46,7 +47,7 @@ def contenders(name: str, chosen: Sequence[str], budget: int, *, oracle: bool = 
                     gr.Dropdown(
                         CHOICES + [ORACLE] * oracle,
                         value=chosen[i] if i < len(chosen) else NONE,
-                        label=f"Policy {i + 1}",
+                        label=Message("Policy {i}", i=i + 1),
                         elem_id=f"{name}-policy-{i + 1}",
                         min_width=110,
                     )
@@ -54,7 +55,7 @@ def contenders(name: str, chosen: Sequence[str], budget: int, *, oracle: bool = 
                 budgets.append(
                     gr.Number(
                         budget,
-                        label="Budget",
+                        label=Message("Budget"),
                         minimum=1,
                         precision=0,
                         elem_id=f"{name}-budget-{i + 1}",
@@ -68,10 +69,10 @@ def contenders(name: str, chosen: Sequence[str], budget: int, *, oracle: bool = 
                 most,
                 value=budget,
                 step=1,
-                label="One budget for all",
+                label=Message("One budget for all"),
                 elem_id=f"{name}-budget",
             )
-            more = gr.Button("Add a policy", size="sm", elem_id=f"{name}-more")
+            more = gr.Button(Message("Add a policy"), size="sm", elem_id=f"{name}-more")
     shown = gr.State(len(chosen))
 
     def one_more(n: int) -> list[Any]:
@@ -95,9 +96,16 @@ def pairs(values: Sequence[Any]) -> list[tuple[str, int]]:
             continue
         label = LABEL_OF_CHOICE[key]
         if budget is None:
-            raise BadInput(f"{label} has no budget. Give it a whole number from 1.")
+            raise BadInput(
+                "{policy} has no budget. Give it a whole number from 1.",
+                policy=label,
+            )
         if (key, int(budget)) in chosen:
-            raise BadInput(f"{label} with a budget of {int(budget):,} is chosen twice. Change one of the two.")
+            raise BadInput(
+                "{policy} with a budget of {budget:,} is chosen twice. Change one of the two.",
+                policy=label,
+                budget=int(budget),
+            )
         chosen.append((key, int(budget)))
     if not chosen:
         raise BadInput("Choose at least one policy.")

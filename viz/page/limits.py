@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import BadInput, TextTooLong
+from core.messages import Message
 from core.texts import without_mark
 from core.trace import Tokens
 from core.whole_numbers import whole
-from viz.words.lesson_words import Language
-from viz.words.say import say
+from viz.words.catalogue import _
 
 if TYPE_CHECKING:
     from core import LanguageModel
 
 
-def _limit(default: int, says: str) -> Any:
-    return field(default=default, metadata={"says": says})
+def _limit(default: int, what: Message) -> Any:
+    return field(default=default, metadata={"what": what})
 
 
 @dataclass(frozen=True)
@@ -29,24 +29,24 @@ class Limits:
     The defaults suit two cores and a class of thirty. A model's own context holds beside them.
     """
 
-    max_characters: int = _limit(100_000, "characters in a text")
-    max_tokens: int = _limit(8192, "tokens in a text")
-    max_new_tokens: int = _limit(1024, "new tokens to write")
-    max_budget: int = _limit(1024, "rows in a multi-state")
-    max_upload_mb: int = _limit(20, "MB in an uploaded file")
-    max_waiting: int = _limit(3, "runs of one person waiting in line")
-    max_seconds: int = _limit(600, "seconds for a run, after its model is loaded")
-    max_models: int = _limit(1, "models in memory at a time")
+    max_characters: int = _limit(100_000, Message("characters in a text"))
+    max_tokens: int = _limit(8192, Message("tokens in a text"))
+    max_new_tokens: int = _limit(1024, Message("new tokens to write"))
+    max_budget: int = _limit(1024, Message("rows in a multi-state"))
+    max_upload_mb: int = _limit(20, Message("MB in an uploaded file"))
+    max_waiting: int = _limit(3, Message("runs of one person waiting in line"))
+    max_seconds: int = _limit(600, Message("seconds for a run, after its model is loaded"))
+    max_models: int = _limit(1, Message("models in memory at a time"))
 
     @classmethod
     def chosen(cls, arguments: Namespace) -> "Limits":
         """The limits that the command line and the environment name, see `add_limits`."""
         return cls(**{limit.name: getattr(arguments, limit.name) for limit in fields(cls)})
 
-    def sentences(self, language: Language) -> list[str]:
+    def sentences(self) -> list[str]:
         """What the page says about them."""
         return [
-            say(language, f"At most {{n:,}} {limit.metadata['says']}", n=getattr(self, limit.name))
+            _("At most {n:,} {what}", n=getattr(self, limit.name), what=limit.metadata["what"])
             for limit in fields(self)
         ]
 
@@ -56,7 +56,7 @@ class Limits:
         Raises:
             TextTooLong: too many characters.
         """
-        self._check("max_characters", len(text), "Shorten the text", TextTooLong)
+        self._check("max_characters", len(text), Message("Shorten the text"), TextTooLong)
 
     def check_tokens(self, n: int) -> None:
         """Refuse a text of too many tokens.
@@ -64,7 +64,7 @@ class Limits:
         Raises:
             TextTooLong: these are too many.
         """
-        self._check("max_tokens", n, "Shorten the text", TextTooLong)
+        self._check("max_tokens", n, Message("Shorten the text"), TextTooLong)
 
     def encode(self, lm: "LanguageModel", text: str) -> Tokens:
         """The text as the model reads it, without a byte order mark in front, see `LanguageModel.encode`.
@@ -84,7 +84,7 @@ class Limits:
         Raises:
             BadInput: these are too many, or no number of tokens.
         """
-        self._check("max_new_tokens", whole("The number of new tokens", n, 0), "Ask for fewer")
+        self._check("max_new_tokens", whole(Message("The number of new tokens"), n, 0), Message("Ask for fewer"))
 
     def check_budgets(self, budgets: Iterable[int]) -> None:
         """Refuse a budget that is too large.
@@ -92,7 +92,7 @@ class Limits:
         Raises:
             BadInput: one of these is.
         """
-        self._check("max_budget", max(budgets, default=0), "Lower the budget")
+        self._check("max_budget", max(budgets, default=0), Message("Lower the budget"))
 
     def check_file(self, file: Path) -> None:
         """Refuse a file that is too large before it is read.
@@ -100,17 +100,23 @@ class Limits:
         Raises:
             BadInput: too many bytes.
         """
-        self._check("max_upload_mb", file.stat().st_size / 1e6, "Choose a smaller file")
+        self._check("max_upload_mb", file.stat().st_size / 1e6, Message("Choose a smaller file"))
 
-    def _check(self, name: str, amount: float, remedy: str, kind: type[BadInput] = BadInput) -> None:
+    def _check(self, name: str, amount: float, remedy: Message, kind: type[BadInput] = BadInput) -> None:
         most = getattr(self, name)
         if amount > most:
-            what = next(limit for limit in fields(self) if limit.name == name).metadata["says"]
+            what = next(limit for limit in fields(self) if limit.name == name).metadata["what"]
             digits = ",.1f" if isinstance(amount, float) else ","
-            raise kind(
-                f"These are {amount:{digits}} {what}; at most {most:,} are allowed here. {remedy}, or run the app "
-                f"yourself with {_flag(name)}."
+            message = Message(
+                "These are {amount} {what}; at most {most:,} are allowed here. {remedy}, or run the app yourself with "
+                "{flag}.",
+                amount=format(amount, digits),
+                what=what,
+                most=most,
+                remedy=remedy,
+                flag=_flag(name),
             )
+            raise kind(message)
 
 
 current = Limits()
@@ -127,7 +133,7 @@ def add_limits(parser: ArgumentParser) -> None:
             type=_whole_number,
             default=os.environ.get(variable, limit.default),
             metavar="N",
-            help=f"{limit.metadata['says']} (default: {_default(limit)}; environment: {variable})",
+            help=f"{limit.metadata['what']} (default: {_default(limit)}; environment: {variable})",
         )
 
 

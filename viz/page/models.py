@@ -44,8 +44,9 @@ class ResidentModels:
         """
         if not (self.any_model or name in MODELS or name in self.offered):
             raise UnknownModel(
-                f"{name[:80]!r} is not among the models of this app. Choose one from the menu; who runs the app can "
-                "offer another with --model, or any with --any-model."
+                "{model!r} is not among the models of this app. Choose one from the menu; who runs the app can offer "
+                "another with --model, or any with --any-model.",
+                model=name[:80],
             )
         with self._lock:
             if name not in self._loaded:

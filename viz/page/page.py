@@ -9,8 +9,8 @@ from core.errors import UserError
 from viz.page import limits
 from viz.page.models import ALONE
 from viz.page.runs import referred
-from viz.words.messages import message_in
-from viz.words.translations import language
+from viz.words.catalogue import _, preferred, speaking, told
+from viz.words.labels import PageWords
 
 
 class Page(gr.Blocks):
@@ -19,6 +19,15 @@ class Page(gr.Blocks):
     Gradio has no hook for either in all kinds of events, so this leans on two of its internals: every handler is called
     through `process_api`, and a `BlockFunction` has a `validator`, which decides before an event joins the line.
     """
+
+    @property
+    def config(self) -> Any:
+        """What the browser makes the page from, with the words of whoever asks for it; Gradio reads it each time."""
+        return self._config | {"i18n_translations": PageWords().translations_dict}
+
+    @config.setter
+    def config(self, config: Any) -> None:
+        self._config = config
 
     def __exit__(self, *exception: Any) -> None:
         """Close the page as `gr.Blocks` does; all events are there now, so those that use the model get their limit."""
@@ -41,8 +50,10 @@ class Page(gr.Blocks):
         except gr.Error:
             raise
         except Exception as e:
-            message = str(e) if isinstance(e, UserError) else referred(e)
-            raise gr.Error(message_in(language(options.get("request")), message), print_exception=False) from e
+            message = e.message if isinstance(e, UserError) else referred(e)
+            request = options.get("request")  # in whose event we are no more
+            with speaking(preferred(request.headers.get("accept-language", "") if request is not None else "")):
+                raise gr.Error(told(message), print_exception=False) from e
 
 
 def few_waiting(request: gr.Request, *inputs: Any) -> Any:
@@ -52,6 +63,10 @@ def few_waiting(request: gr.Request, *inputs: Any) -> Any:
     line = page._queue.event_queue_per_concurrency_id[ALONE["concurrency_id"]]
     waiting = sum(event.session_hash == request.session_hash for event in line.queue)
     most = limits.current.max_waiting
-    message = f"{waiting} of your runs are waiting in line; at most {most} may. Wait until one begins, or stop it."
-    verdict = gr.validate(waiting < most, message_in(language(request), message))
+    message = _(
+        "{waiting} of your runs are waiting in line; at most {most} may. Wait until one begins, or stop it.",
+        waiting=waiting,
+        most=most,
+    )
+    verdict = gr.validate(waiting < most, message)
     return verdict if len(inputs) == 1 else [verdict] * len(inputs)

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import gradio as gr
 
+from core.messages import Message
 from core.policies import POLICIES
 from viz.page import limits
 from viz.page.models import QUIETLY
@@ -23,7 +24,7 @@ def policy_controls() -> tuple[gr.Dropdown, gr.Slider, gr.Slider, list[gr.Slider
     policy = gr.Dropdown(
         [(policy.label, key) for key, policy in POLICIES.items()],
         value="tova",
-        label="Policy",
+        label=Message("Policy"),
         scale=2,
         min_width=140,
         elem_id="policy",
@@ -34,7 +35,7 @@ def policy_controls() -> tuple[gr.Dropdown, gr.Slider, gr.Slider, list[gr.Slider
         most,
         value=min(64, most),
         step=1,
-        label="Multi-state size (budget)",
+        label=Message("Multi-state size (budget)"),
         scale=4,
         min_width=190,
         elem_id="budget",
@@ -58,7 +59,7 @@ def policy_controls() -> tuple[gr.Dropdown, gr.Slider, gr.Slider, list[gr.Slider
         min(512, limits.current.max_new_tokens),
         value=0,
         step=1,
-        label="New tokens to write",
+        label=Message("New tokens to write"),
         scale=4,
         min_width=180,
         elem_id="new-tokens",

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import gradio as gr
 
 from core.errors import GpuUnavailable, NumericalError, OutOfMemory, UserError
+from core.messages import Message
 from core.policies import Policy
 from viz.cards.markup import status
 from viz.page import limits
 from viz.page.models import with_model
+from viz.words.catalogue import _
 
 if TYPE_CHECKING:
     from core import LanguageModel
@@ -120,13 +122,13 @@ def a_run(tab: str, *, outputs: int, line: int) -> Callable[[Handler], Handler]:
                     for step in steps:
                         yield step
                         if late:  # and was so a step before: it has not come to its end meanwhile
-                            yield said(too_late(), "What there is stays.")
+                            yield said(too_late(), _("What there is stays."))
                             return
                         late = record.is_late
                 record.outcome = "done"
             except Exception as e:
                 record.broke(e)
-                yield said(str(e) if isinstance(e, UserError) else referred(e))
+                yield said(e.message if isinstance(e, UserError) else referred(e))
             finally:
                 record.log()
 
@@ -139,25 +141,26 @@ def a_run(tab: str, *, outputs: int, line: int) -> Callable[[Handler], Handler]:
 def time_left(done: int, total: int, started: float) -> str:
     """The status line of a run that has read so many tokens since it started, by `time.monotonic`."""
     left = (time.monotonic() - started) / max(done, 1) * (total - done)
-    return status("{done:,} of {total:,} tokens; about {left:.0f} s left", done=done, total=total, left=left)
+    return status(_("{done:,} of {total:,} tokens; about {left:.0f} s left", done=done, total=total, left=left))
 
 
-def referred(error: Exception) -> str:
+def referred(error: BaseException) -> Message:
     """What to say about an error of ours; the log has its traceback under the same number."""
     reference = uuid.uuid4().hex[:6].upper()
     LOG.error("Reference %s", reference, exc_info=error)
-    return (
-        f"Something went wrong here, not in your text. Reference {reference}. Try again; if it happens again, tell "
-        "whoever runs this app the reference."
+    return Message(
+        "Something went wrong here, not in your text. Reference {reference}. Try again; if it happens again, tell "
+        "whoever runs this app the reference.",
+        reference=reference,
     )
 
 
-def too_late() -> str:
+def too_late() -> Message:
     """What to say of a run that has taken too long."""
-    most = limits.current.max_seconds
-    return (
-        f"Stopped after {most:,} seconds, the most a run may take here. Take a shorter text or fewer new tokens, or "
-        "run the app yourself with --max-seconds."
+    return Message(
+        "Stopped after {seconds:,} seconds, the most a run may take here. Take a shorter text or fewer new tokens, or "
+        "run the app yourself with --max-seconds.",
+        seconds=limits.current.max_seconds,
     )
 
 

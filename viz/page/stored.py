@@ -10,18 +10,19 @@ import gradio as gr
 import core
 from core.errors import UserError
 from core.measures.costs import perplexity
+from core.messages import Message
 from core.policies import make_policy, settings_of
 from core.store import Stored, TraceStore, key_of
 from core.trace import Tokens, Trace
 from viz.page import models
 from viz.page.runs import LoggedRun
+from viz.words.catalogue import _
 
 if TYPE_CHECKING:
     from core import LanguageModel
 
-BEFORE = "This was computed before and comes from the store."
-LOOKING = "Looking whether this was computed before …"
-GOING_ON = "The same run is going on already, for another page: its result will be shown here …"
+BEFORE = Message("This was computed before and comes from the store.")
+GOING_ON = Message("The same run is going on already, for another page: its result will be shown here …")
 
 
 class Request(Protocol):
@@ -56,13 +57,13 @@ async def look_up(
         shown: the outputs for what is stored under a key.
         line: the outputs if only the status changes.
     """
-    yield *line(LOOKING), gr.skip()
+    yield *line(_("Looking whether this was computed before …")), gr.skip()
     lm = models.resident.peek(model)
     if lm is not None:  # else only the loading can tell which model this name stands for now
         try:
             request = await asyncio.to_thread(asked, lm)
         except UserError as e:
-            yield *line(str(e), "error"), gr.skip()
+            yield *line(e.message, "error"), gr.skip()
             return
         while store.is_computing(request.key):
             yield *line(GOING_ON), gr.skip()
@@ -72,7 +73,7 @@ async def look_up(
             yield *await asyncio.to_thread(shown, stored, request.key), gr.skip()
             LoggedRun(tab, model, request.pairs, len(stored.traces[0]), from_store=True, outcome="done").log()
             return
-    yield *line("Waiting for the model …"), uuid.uuid4().hex
+    yield *line(_("Waiting for the model …")), uuid.uuid4().hex
 
 
 def in_turn(

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 import gradio as gr
 
 from viz.page.models import QUIETLY
-from viz.words.say import say
-from viz.words.translations import language
+from viz.words.catalogue import told
 
 
 def texts_to_try(label: str, texts: Mapping[str, str], box: gr.Textbox) -> None:
@@ -14,6 +13,6 @@ def texts_to_try(label: str, texts: Mapping[str, str], box: gr.Textbox) -> None:
     examples = gr.Examples([[text] for text in texts.values()], [box], example_labels=[*texts], label=label)
 
     def titles() -> gr.Dataset:
-        return gr.Dataset(sample_labels=[say(language(), title) for title in texts])
+        return gr.Dataset(sample_labels=[told(title) for title in texts])
 
     gr.on(fn=titles, outputs=examples.dataset, concurrency_limit=None, **QUIETLY)

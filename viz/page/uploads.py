@@ -41,16 +41,24 @@ def trace_of(path: str) -> Trace:
         most = limits.current.max_upload_mb
         if (unpacked := _unpacked(file) / 1e6) > UNPACKED * most:
             raise BadTraceFile(
-                f"{unpacked:,.1f} MB when unpacked; at most {UNPACKED * most:,} MB are opened here, {UNPACKED} times "
-                f"the {most:,} MB that a file may have. Export a shorter run, or run the app yourself with "
-                "--max-upload-mb."
+                "{unpacked:,.1f} MB when unpacked; at most {limit:,} MB are opened here, {times} times the "
+                "{most:,} MB that a file may have. Export a shorter run, or run the app yourself with "
+                "--max-upload-mb.",
+                unpacked=unpacked,
+                limit=UNPACKED * most,
+                times=UNPACKED,
+                most=most,
             )
         trace = Trace.load(file)
         if not _has_our_policy(trace):
             raise BadTraceFile("Its policy is none of this app; open it with the version that made it.")
         return trace
     except BadTraceFile as e:
-        raise BadTraceFile(f"{file.name}: {e}") from e
+        raise BadTraceFile(
+            "{file}: {why}",
+            file=file.name,
+            why=e.message,
+        ) from e
 
 
 def _unpacked(file: Path) -> int:
@@ -76,6 +84,10 @@ def _has_our_policy(trace: Trace) -> bool:
 def _uploaded(file: str, suffix: str) -> Path:
     path = Path(file)
     if path.suffix.lower() != suffix:
-        raise BadInput(f"{path.name} is not a {suffix} file, and no other is opened here.")
+        raise BadInput(
+            "{file} is not a {suffix} file, and no other is opened here.",
+            file=path.name,
+            suffix=suffix,
+        )
     limits.current.check_file(path)
     return path

@@ -50,8 +50,9 @@ def on_gpu(work: Callable[..., Iterator[Any]], *values: Any) -> Generator[Any]:
     except gr.Error as e:
         reason = str(e.message).strip().rstrip(".")
         raise GpuUnavailable(
-            f"The GPU of this Space is not to be had ({reason}). Take a shorter text, try again later, or run the app "
-            "yourself."
+            "The GPU of this Space is not to be had ({reason}). Take a shorter text, try again later, or run the app "
+            "yourself.",
+            reason=reason,
         ) from e
 
 

@@ -2,9 +2,9 @@
 const ComparisonMap = (() => {
   "use strict";
 
-  const { say, amount, translate } = Words;
+  const { say, counted, tokens, translate } = Words;
   const { decode, floats, noCounts, moveCounts, keepersIn, isKept, olderTotal, inText } = Traces;
-  const { percent, counted, capitalised, tokenName, placeName, deciderName, policyName, stepName } = Sentences;
+  const { percent, capitalised, tokenName, placeName, deciderName, policyName, stepName } = Sentences;
   const { cellHistory, shareStory, markStory, alternative, olderStory, olderLegend, unseenStory } = Sentences;
   const { canHide, unseenTotal } = Sight;
   const { mix, packed, readPalette, setTints, setTint } = Colours;
@@ -129,7 +129,7 @@ const ComparisonMap = (() => {
     const kept = counts.total / trace.rows + older;
     const hidden = unseenTotal(trace, own) / trace.rows;
     const told = {
-      rows: amount(mean(kept), "row"),
+      rows: counted("{n} row", "{n} rows", kept, mean(kept)),
       share: percent(kept, inText(trace, own) + 1),
       older: olderStory(trace, mean(older)) + unseenStory(hidden, mean(hidden)),
     };
@@ -483,11 +483,12 @@ const ComparisonMap = (() => {
       pane.setTrace(trace);
       const said = {
         policy: policyName(trace),
-        tokens: counted(trace.length, "token"),
+        tokens: tokens(trace.length),
         keys: say("Control and arrows move through it; Enter explains a token."),
       };
-      const whose = pane.policy === null ? "The text, {tokens}. {keys}" : "The text under {policy}, {tokens}. {keys}";
-      pane.box.setAttribute("aria-label", say(whose, said));
+      const isCommon = pane.policy === null;
+      const label = isCommon ? say("The text, {tokens}. {keys}", said) : say("The text under {policy}, {tokens}. {keys}", said);
+      pane.box.setAttribute("aria-label", label);
       if (pane.policy === null) return;
       pane.caption.textContent = continuationStory(trace, this.runs.traces[0]);
       pane.mark("diverging", "cm-diverging", trace.divergesAt === null ? null : pane.spans[trace.divergesAt]);

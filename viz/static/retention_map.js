@@ -3,9 +3,9 @@
 const RetentionMap = (() => {
   "use strict";
 
-  const { say, translate } = Words;
+  const { say, tokens, translate } = Words;
   const { decode, noCounts, moveCounts, olderIn, mostOlder, inText } = Traces;
-  const { number, counted, tokenName, deciderName, policyName, stepName, cellStory, tokenStory, stepStory } = Sentences;
+  const { number, tokenName, deciderName, policyName, stepName, cellStory, tokenStory, stepStory } = Sentences;
   const { markStory, alternative, olderLegend } = Sentences;
   const { canHide } = Sight;
   const { readPalette, setTints } = Colours;
@@ -162,7 +162,7 @@ const RetentionMap = (() => {
       this.olderKey.querySelector(".rm-older-from").textContent = olderLegend(trace);
       this.olderKey.querySelector(".rm-older-most").textContent = number(mostOlder(trace));
       const keys = say("Control and arrows move through it; Enter explains a token.");
-      const said = { tokens: counted(trace.length, "token"), keys };
+      const said = { tokens: tokens(trace.length), keys };
       text.box.setAttribute("aria-label", say("The text, {tokens}. {keys}", said));
       text.setTrace(trace);
     }

@@ -2,7 +2,7 @@
 const Sentences = (() => {
   "use strict";
 
-  const { say, amount } = Words;
+  const { say, tokens, steps, layers, heads } = Words;
   const { isolated } = Letters;
   const { FADE, isKept, isAttended, keepersIn, evictedDuring, markState, olderTotal, inText, goesOn } = Traces;
   const { hiddenBefore, isUnseen, unseen, unseenIn, unseenTotal } = Sight;
@@ -10,7 +10,6 @@ const Sentences = (() => {
   const number = (value) => value.toLocaleString("en");
   const inPercent = (share) => say("{share}\u00a0%", { share });
   const percent = (part, whole) => inPercent(Math.round((100 * part) / whole));
-  const counted = (count, noun) => amount(number(count), noun);
 
   const visible = (text) => text.replace(/\r?\n/g, Shared.newline).replace(/\t/g, Shared.tab);
 
@@ -55,13 +54,13 @@ const Sentences = (() => {
   function cellHistory(trace, step, layer, group, position) {
     if (position > step) return say("not read yet");
     if (group === null) {
-      const kept = keptBy(keepersIn(trace, step, layer, position), counted(trace.groups, "KV head"));
+      const kept = keptBy(keepersIn(trace, step, layer, position), heads(trace.groups));
       return kept + unseenStory(unseenIn(trace, step, layer, position));
     }
     const row = layer * trace.groups + group;
     const end = trace.evictedAt[row * trace.length + position];
     if (isUnseen(trace, step, row, position)) {
-      const back = counted(trace.slidingWindows[layer], "token");
+      const back = tokens(trace.slidingWindows[layer]);
       const story = fate(trace, step, row, position, end);
       return say("{story} · out of the model's sight: this layer looks back at most {back}", { story, back });
     }
@@ -82,7 +81,7 @@ const Sentences = (() => {
     if (end === position) return say("at once, at step {step}", { step: at });
     // At that very step the map says already what is being read.
     const reader = step === end ? "" : say(", reading {token}", { token: tokenName(trace, end) });
-    return say("after {steps}, at step {step}{reader}", { steps: counted(end - position, "step"), step: at, reader });
+    return say("after {steps}, at step {step}{reader}", { steps: steps(end - position), step: at, reader });
   }
 
   const keptBy = (count, all) => say("kept by {count} of {all}", { count: number(count), all });
@@ -90,7 +89,7 @@ const Sentences = (() => {
   // Of a token: by how many deciders it is kept after the step.
   function shareStory(trace, step, position, count) {
     if (position > step) return say("not read yet");
-    const kept = keptBy(count, trace.groups > 1 ? counted(trace.rows, "KV head") : counted(trace.layers, "layer"));
+    const kept = keptBy(count, trace.groups > 1 ? heads(trace.rows) : layers(trace.layers));
     return kept + unseenStory(unseen(trace, step).of[position]);
   }
 
@@ -135,8 +134,8 @@ const Sentences = (() => {
 
   function alternative(trace, step, counts) {
     const { groups } = trace;
-    const layers = counted(trace.layers, "layer");
-    const rows = groups > 1 ? say("{layers} of {groups} KV heads", { layers, groups }) : layers;
+    const all = layers(trace.layers);
+    const rows = groups > 1 ? say("{layers} of {groups} KV heads", { layers: all, groups }) : all;
     const story = stepStory(trace, step, counts);
     const told = say("{step}. {rows}. {story}", { step: capitalised(stepName(trace, step)), rows, story });
     const marks = trace.marks.map((mark) => capitalised(markStory(trace, mark, step, counts)));
@@ -160,7 +159,7 @@ const Sentences = (() => {
   }
 
   return {
-    ...{ number, percent, counted, capitalised, tokenName, shortName, placeName, deciderName, policyName, stepName },
+    ...{ number, percent, capitalised, tokenName, shortName, placeName, deciderName, policyName, stepName },
     ...{ windowName, cellStory, cellHistory, shareStory, tokenStory, stepStory, olderStory, olderLegend, markStory },
     ...{ unseenStory, alternative },
   };

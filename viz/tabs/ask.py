@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -12,11 +13,12 @@ import core
 from core.errors import UserError
 from core.experiments.haystack import FACT, QUESTION, Haystack, hide
 from core.measures.evidence import fate
+from core.messages import Message
 from core.policies import Policy, make_policy
 from core.trace import Trace
 from viz.cards.answer_cards import Given, answers_html
 from viz.cards.card import CSS
-from viz.cards.markup import in_both, paragraphs, said, status
+from viz.cards.markup import paragraphs, status
 from viz.examples.example_texts import EXAMPLES
 from viz.figures.evidence import evidence_figure, evidence_layers_figure
 from viz.maps.comparison_map import ComparisonMap
@@ -29,17 +31,18 @@ from viz.page.runs import LoggedRun, a_run
 from viz.page.uploads import text_of
 from viz.tabs.needle import needle_matrix
 from viz.words.answer_sentences import fate_sentence
-from viz.words.say import named, policy_name, say
-from viz.words.translations import language
+from viz.words.catalogue import _, told
+from viz.words.labels import later
+from viz.words.policies import policy_name
 
 if TYPE_CHECKING:
     from core import LanguageModel
     from core.experiments.ask import Answer, Prompt
 
 EVIDENCE = 'in smaller letters: "Buy more matches."'
-READING = "Reading: {done:,} of at most {total:,} tokens"
-ANSWERING = "Answering: {done:,} of at most {total:,} tokens"
-NOTHING_MARKED = "Nothing is marked yet: select a passage in the document with the mouse or with shift and the arrows."
+NOTHING_MARKED = Message(
+    "Nothing is marked yet: select a passage in the document with the mouse or with shift and the arrows."
+)
 
 
 @dataclass(frozen=True)
@@ -75,44 +78,52 @@ def ask_tab(model: gr.Dropdown) -> None:
     start = document_text.index(EVIDENCE)
     evidence = gr.State(Evidence(document_text, start, start + len(EVIDENCE)))
     gr.Markdown(
-        "### What does it still know when you ask?\n"
-        "The model reads the document once, then your question, and every policy answers from what it has kept, beside "
-        "the full model, which has kept everything. **Mark the evidence**: select the passage that has the answer, and "
-        "see when each policy loses it."
+        Message(
+            "### What does it still know when you ask?\n"
+            "The model reads the document once, then your question, and every policy answers from what it has kept, "
+            "beside the full model, which has kept everything. **Mark the evidence**: select the passage that has "
+            "the answer, and see when each policy loses it."
+        )
     )
     with gr.Row():
         with gr.Column(scale=3, min_width=320):
-            document = gr.Textbox(document_text, label="Document", lines=8, max_lines=14, elem_id="ask-document")
-            marked = gr.HTML(
-                in_both(lambda own: paragraphs([say(own, "Marked: {passage}", passage=EVIDENCE)])), elem_id="ask-marked"
+            document = gr.Textbox(
+                document_text, label=Message("Document"), lines=8, max_lines=14, elem_id="ask-document"
             )
+            marked = gr.HTML(later(partial(marked_html, EVIDENCE)), elem_id="ask-marked")
         with gr.Column(scale=2, min_width=300):
             question = gr.Textbox(
-                "What was written in smaller letters?", label="Question", lines=2, max_lines=4, elem_id="ask-question"
+                "What was written in smaller letters?",
+                label=Message("Question"),
+                lines=2,
+                max_lines=4,
+                elem_id="ask-question",
             )
             reference = gr.Textbox(
-                "Buy more matches.", label="The right answer, if you know it", elem_id="ask-reference"
+                "Buy more matches.", label=Message("The right answer, if you know it"), elem_id="ask-reference"
             )
-            upload = gr.UploadButton("Open a .txt as document", file_types=[".txt"], size="sm", elem_id="ask-upload")
+            upload = gr.UploadButton(
+                Message("Open a .txt as document"), file_types=[".txt"], size="sm", elem_id="ask-upload"
+            )
             with gr.Row():
                 depth = gr.Slider(
-                    0, 100, value=25, step=5, label="Depth of the fact (%)", min_width=120, elem_id="ask-depth"
+                    0, 100, value=25, step=5, label=Message("Depth of the fact (%)"), min_width=120, elem_id="ask-depth"
                 )
                 length = gr.Slider(
                     64,
                     min(2000, limits.current.max_tokens),
                     value=256,
                     step=8,
-                    label="Length (tokens)",
+                    label=Message("Length (tokens)"),
                     min_width=120,
                     elem_id="ask-length",
                 )
-            needle_button = gr.Button("Hide a fact in a text of this length", size="sm", elem_id="ask-needle")
+            needle_button = gr.Button(Message("Hide a fact in a text of this length"), size="sm", elem_id="ask-needle")
     chosen = contenders("ask", ["tova", "window+i", "window"], 64)
     with gr.Row():
-        run_button = gr.Button("Ask", variant="primary", elem_id="ask-run", min_width=120, scale=2)
-        stop_button = gr.Button("Stop", elem_id="ask-stop", min_width=120)
-    line = gr.HTML(status("Press Ask."), elem_id="ask-status")
+        run_button = gr.Button(Message("Ask"), variant="primary", elem_id="ask-run", min_width=120, scale=2)
+        stop_button = gr.Button(Message("Stop"), elem_id="ask-stop", min_width=120)
+    line = gr.HTML(later(lambda: status(_("Press Ask."))), elem_id="ask-status")
     halted = gr.HTML(elem_id="ask-stopped")
     cards = gr.HTML(css_template=CSS, elem_id="ask-answers")
     comparison_map = ComparisonMap()
@@ -120,7 +131,7 @@ def ask_tab(model: gr.Dropdown) -> None:
     with gr.Row():
         curve = gr.Plot(show_label=False, elem_id="ask-curve", min_width=320)
         layers = gr.Plot(show_label=False, elem_id="ask-layers", min_width=320)
-    whose = gr.Radio([], label="Layer by layer", visible=False, elem_id="ask-whose")
+    whose = gr.Radio([], label=Message("Layer by layer"), visible=False, elem_id="ask-whose")
     drawn = [cards, comparison_map, words, curve, layers, whose]
     running = starting(
         run_button,
@@ -129,7 +140,7 @@ def ask_tab(model: gr.Dropdown) -> None:
         [line, asked, *drawn],
         line,
     )
-    stopping(run_button, stop_button, running, halted, "What has been answered stays.")
+    stopping(run_button, stop_button, running, halted, Message("What has been answered stays."))
     document.select(mark, document, [evidence, marked], trigger_mode="always_last", **QUIETLY).success(
         show_asked, [asked, document, evidence, reference], drawn, **QUIETLY
     )
@@ -151,7 +162,7 @@ def run_ask(
     nothing = [skip] * 7
     limits.current.check_text(document + question)
     policies = [make_policy(key, budget) for key, budget in pairs(chosen)]
-    yield status("Loading the model …"), *nothing
+    yield status(_("Loading the model …")), *nothing
     run.under(policies)
     answering = run.using(model, answered, document, question, policies)
     prompt = next(answering)
@@ -160,14 +171,17 @@ def run_ask(
         run.tokens = report.done
         answers = report.answers
         is_reading = report.done < len(prompt.tokens)
-        line = status(READING if is_reading else ANSWERING, done=report.done, total=report.total)
         if is_reading:
-            yield line, *nothing
+            doing = _("Reading: {done:,} of at most {total:,} tokens", done=report.done, total=report.total)
+        else:
+            doing = _("Answering: {done:,} of at most {total:,} tokens", done=report.done, total=report.total)
+        if is_reading:
+            yield status(doing), *nothing
             continue
-        yield line, skip, _cards(answers, prompt, evidence, reference, over=False), *[skip] * 5
+        yield status(doing), skip, _cards(answers, prompt, evidence, reference, over=False), *[skip] * 5
     asked = Asked(run_id, document, prompt, answers)
     yield skip, asked, *show_asked(asked, document, evidence, reference)
-    yield status("Done in {seconds:.1f} s.", "done", seconds=time.monotonic() - started), *nothing
+    yield status(_("Done in {seconds:.1f} s.", seconds=time.monotonic() - started), "done"), *nothing
 
 
 def answered(lm: "LanguageModel", document: str, question: str, policies: list[Policy]) -> Iterator[Any]:
@@ -188,23 +202,22 @@ def show_asked(asked: Asked | None, document: str, evidence: Evidence | None, re
     prompt, answers = asked.prompt, asked.answers
     traces = _finite(answers)
     passage = _passage(prompt, evidence)
-    own = language()
-    marks = [Mark(prompt.question, named("question", own), "question")]
+    marks = [Mark(prompt.question, _("question"), "question")]
     if passage is not None:
-        marks.insert(0, Mark(passage, named("evidence", own), "evidence"))
+        marks.insert(0, Mark(passage, _("evidence"), "evidence"))
     picture = comparison_payload(traces, run=asked.run, marks=marks)
     given = _cards(answers, prompt, evidence, reference, over=True)
     if passage is None:
-        return [given, picture, said(NOTHING_MARKED), None, None, gr.update(visible=False)]
+        return [given, picture, paragraphs([told(NOTHING_MARKED)]), None, None, gr.update(visible=False)]
     question = prompt.question.start
-    sentences = [fate_sentence(trace, fate(trace, passage, question), own) for trace in traces]
-    names = [(policy_name(trace.policy, own), str(trace.policy)) for trace in traces]
+    sentences = [fate_sentence(trace, fate(trace, passage, question)) for trace in traces]
+    names = [(policy_name(trace.policy), str(trace.policy)) for trace in traces]
     return [
         given,
         picture,
         paragraphs(sentences),
-        evidence_figure(traces, passage, question, own),
-        evidence_layers_figure(traces[0], passage, question, own),
+        evidence_figure(traces, passage, question),
+        evidence_layers_figure(traces[0], passage, question),
         gr.update(choices=names, value=names[0][1], visible=True),
     ]
 
@@ -217,7 +230,7 @@ def show_layers(asked: Asked | None, document: str, evidence: Evidence | None, w
     trace = next((trace for trace in _finite(asked.answers) if str(trace.policy) == whose), None)
     if passage is None or trace is None:
         return gr.skip()
-    return evidence_layers_figure(trace, passage, asked.prompt.question.start, language())
+    return evidence_layers_figure(trace, passage, asked.prompt.question.start)
 
 
 def _fits(asked: Asked, document: str, evidence: Evidence | None) -> bool:
@@ -244,7 +257,7 @@ def _cards(answers: "list[Answer]", prompt: "Prompt", evidence: Evidence | None,
         )
         for answer in answers
     ]
-    return answers_html(given, reference, over, language())
+    return answers_html(given, reference, over)
 
 
 def mark(document: str, event: gr.SelectData) -> tuple[Any, Any]:
@@ -252,7 +265,12 @@ def mark(document: str, event: gr.SelectData) -> tuple[Any, Any]:
     start, stop = sorted(_characters(document, place) for place in event.index)
     if not document[start:stop].strip():
         return gr.skip(), gr.skip()
-    return Evidence(document, start, stop), said("Marked: {passage}", passage=document[start:stop])
+    return Evidence(document, start, stop), marked_html(document[start:stop])
+
+
+def marked_html(passage: str) -> str:
+    """Which passage is marked."""
+    return paragraphs([_("Marked: {passage}", passage=passage)])
 
 
 def _characters(text: str, place: int) -> int:
@@ -264,15 +282,15 @@ def still_marked(document: str, evidence: Evidence | None) -> tuple[Any, Any]:
     """Another document has no evidence yet."""
     if evidence is not None and evidence.document == document:
         return gr.skip(), gr.skip()
-    return None, said(NOTHING_MARKED)
+    return None, paragraphs([told(NOTHING_MARKED)])
 
 
 def open_document(file: str) -> tuple[Any, str]:
     """The text of an uploaded file as the document."""
     try:
-        return text_of(file), status("The file is the document now.")
+        return text_of(file), status(_("The file is the document now."))
     except UserError as e:
-        return gr.skip(), status(str(e), "error")
+        return gr.skip(), status(e.message, "error")
 
 
 def hidden(lm: "LanguageModel", depth: float, length: int) -> Iterator[Haystack]:
@@ -285,13 +303,13 @@ def hide_fact(model: str, depth: int, length: int) -> tuple[Any, ...]:
     try:
         (hay,) = with_model(model, hidden, depth / 100, int(length))
     except UserError as e:
-        return *[gr.skip()] * 5, status(str(e), "error")
-    told = status("A sentence with a number stands at {depth} % of the text. Press Ask.", depth=depth)
+        return *[gr.skip()] * 5, status(e.message, "error")
+    told = status(_("A sentence with a number stands at {depth} % of the text. Press Ask.", depth=depth))
     return (
         hay.document,
         QUESTION,
         FACT,
         Evidence(hay.document, hay.start, hay.stop),
-        said("Marked: {passage}", passage=hay.document[hay.start : hay.stop]),
+        marked_html(hay.document[hay.start : hay.stop]),
         told,
     )

@@ -9,6 +9,7 @@ import gradio as gr
 import core
 from core.errors import BadInput
 from core.experiments.records import POINT_COLUMNS, Point, budget_sentences, point_rows, points
+from core.messages import Message
 from core.policies import POLICIES
 from viz.cards.markup import paragraphs, status
 from viz.figures.sweep import paper_sweep_figure, sweep_figure
@@ -20,8 +21,8 @@ from viz.page.models import QUIETLY
 from viz.page.number_table import number_table
 from viz.page.runs import LoggedRun, a_run, time_left
 from viz.page.uploads import text_of
-from viz.words.messages import message_in
-from viz.words.translations import language
+from viz.words.catalogue import _, told
+from viz.words.labels import later
 
 if TYPE_CHECKING:
     from core import LanguageModel
@@ -32,35 +33,42 @@ POINT_DIGITS = {"tokens per second": 0}  # after the point
 def budget_tab(model: gr.Dropdown, text: gr.Textbox) -> None:
     """Perplexity against budget, one curve per policy, growing while it runs."""
     gr.Markdown(
-        "### How much memory does your text need?\n"
-        "Every chosen policy reads the text with every budget. Lower is better; the full model, which forgets nothing, "
-        "is the line to reach, and *short context* is a model that only ever sees that many tokens at a time. "
-        "Both axes are logarithmic. The paper's model and texts are others than yours: compare the order of the curves."
+        Message(
+            "### How much memory does your text need?\n"
+            "Every chosen policy reads the text with every budget. Lower is better; the full model, which forgets "
+            "nothing, is the line to reach, and *short context* is a model that only ever sees that many tokens at a "
+            "time. Both axes are logarithmic. The paper's model and texts are others than yours: compare the order "
+            "of the curves."
+        )
     )
     with gr.Row():
         keys = gr.CheckboxGroup(
             [(policy.label, key) for key, policy in POLICIES.items() if key != "full"],
             value=["tova", "h2o", "window+i", "window"],
-            label="Policies",
+            label=Message("Policies"),
             elem_id="sweep-policies",
         )
-        budgets = gr.Textbox("8, 16, 32, 64, 128", label="Budgets, with commas between", elem_id="sweep-budgets")
-        file = gr.File(label="Or a .txt of any length", file_types=[".txt"], height=120)
+        budgets = gr.Textbox(
+            "8, 16, 32, 64, 128", label=Message("Budgets, with commas between"), elem_id="sweep-budgets"
+        )
+        file = gr.File(label=Message("Or a .txt of any length"), file_types=[".txt"], height=120)
         with gr.Column(scale=0, min_width=140):
-            run_button = gr.Button("Run", variant="primary", elem_id="sweep-run")
-            stop_button = gr.Button("Stop", elem_id="sweep-stop")
-    progress = gr.HTML(status("Reads your text from the Explore tab, or a file."), elem_id="sweep-status")
+            run_button = gr.Button(Message("Run"), variant="primary", elem_id="sweep-run")
+            stop_button = gr.Button(Message("Stop"), elem_id="sweep-stop")
+    progress = gr.HTML(
+        later(lambda: status(_("Reads your text from the Explore tab, or a file."))), elem_id="sweep-status"
+    )
     halted = gr.HTML(elem_id="sweep-stopped")
     with gr.Row():
         plot = gr.Plot(show_label=False, elem_id="sweep-plot", min_width=320)
         papers = gr.Plot(show_label=False, elem_id="paper-sweep-plot", min_width=320)
     sentences = gr.HTML(elem_id="sweep-sentences")
     found = gr.State([])
-    gr.Markdown("### All points\nThe menu ⋮ in a heading sorts.")
+    gr.Markdown(Message("### All points\nThe menu ⋮ in a heading sorts."))
     table = number_table(POINT_COLUMNS, "sweep-table")
     gr.on(fn=at_first, outputs=[papers, table], concurrency_limit=None, **QUIETLY)
-    export_button = gr.Button("Export the points", elem_id="sweep-export", min_width=180, scale=0)
-    files = gr.Files(label="The points (.csv)", elem_id="sweep-files", visible=False, height=100)
+    export_button = gr.Button(Message("Export the points"), elem_id="sweep-export", min_width=180, scale=0)
+    files = gr.Files(label=Message("The points (.csv)"), elem_id="sweep-files", visible=False, height=100)
     running = starting(
         run_button,
         run_sweep,
@@ -68,14 +76,13 @@ def budget_tab(model: gr.Dropdown, text: gr.Textbox) -> None:
         [progress, plot, sentences, table, found],
         progress,
     )
-    stopping(run_button, stop_button, running, halted, "What is done stays.")
+    stopping(run_button, stop_button, running, halted, Message("What is done stays."))
     export_button.click(export, found, files, **QUIETLY)
 
 
 def at_first() -> tuple[Any, Any]:
     """The paper's figure, and our table with no rows yet."""
-    own = language()
-    return paper_sweep_figure(own), table_in(own, POINT_COLUMNS, [])
+    return paper_sweep_figure(), table_in(POINT_COLUMNS, [])
 
 
 @a_run("budget", outputs=5, line=0)
@@ -88,7 +95,7 @@ def run_sweep(
     limits.current.check_budgets(sizes)
     text = text_of(file) if file else text
     limits.current.check_text(text)
-    yield status("Loading the model …"), *skip
+    yield status(_("Loading the model …")), *skip
     run.policies = [(key, size) for key in keys for size in sizes]
     for report in run.using(model, swept, text, keys, sizes):
         run.tokens = report.done
@@ -97,16 +104,16 @@ def run_sweep(
             yield line, *skip
             continue
         drawn = len(report.records)
-        curves, own = points(report.records), language()
+        curves = points(report.records)
         yield (
             line,
-            sweep_figure(curves, language=own),
-            paragraphs([message_in(own, each) for each in budget_sentences(report.records) + report.left_out]),
-            table_of(point_rows(curves), [], own, POINT_DIGITS),
+            sweep_figure(curves),
+            paragraphs([told(each) for each in budget_sentences(report.records) + report.left_out]),
+            table_of(point_rows(curves), [], POINT_DIGITS),
             curves,
         )
     seconds = time.monotonic() - started
-    done = status("Done: {tokens:,} tokens in {seconds:.1f} s.", "done", tokens=report.total, seconds=seconds)
+    done = status(_("Done: {tokens:,} tokens in {seconds:.1f} s.", tokens=report.total, seconds=seconds), "done")
     yield done, *skip
 
 
@@ -128,5 +135,6 @@ def whole_numbers(text: str) -> list[int]:
         return [int(number) for number in text.replace(",", " ").split()]
     except ValueError:
         raise BadInput(
-            f"The budgets must be whole numbers with commas between, such as 16, 32, not {text!r}."
+            "The budgets must be whole numbers with commas between, such as 16, 32, not {text!r}.",
+            text=text,
         ) from None

@@ -13,10 +13,11 @@ import gradio as gr
 import core
 from core.measures.costs import ForgottenAttention, costs, delta_nll, forgotten_share, most_missed
 from core.measures.tables import COST_COLUMNS, Row, cost_rows
+from core.messages import Message
 from core.policies import Oracle
 from core.store import Stored, TraceStore, key_of
 from core.trace import Tokens, Trace
-from viz.cards.markup import paragraphs, said, status
+from viz.cards.markup import paragraphs, status
 from viz.figures.tables import table_in, table_of
 from viz.maps.comparison_map import ComparisonMap
 from viz.maps.payload import comparison_payload
@@ -28,19 +29,18 @@ from viz.page.models import ALONE, QUIETLY, with_model
 from viz.page.number_table import number_table
 from viz.page.runs import LoggedRun, a_run
 from viz.page.stored import BEFORE, GOING_ON, in_turn, look_up
-from viz.words.say import policy_name, say
+from viz.words.catalogue import _, told
+from viz.words.labels import later
+from viz.words.policies import policy_name
 from viz.words.sentences import quoted
-from viz.words.translations import language
 
 if TYPE_CHECKING:
     from core import LanguageModel
 
-APART = "Each has its own text now, so there is no common one whose cost could be told: set the new tokens to 0."
-TOGETHER = "Colour the text by ΔNLL and click a token: which forgotten tokens the full model looks at there."
-MISSED = (
-    "{policy}, predicting {token} (token {position}): {share:.0%} of the full model's attention falls on tokens that "
-    "this policy no longer has."
+APART = Message(
+    "Each has its own text now, so there is no common one whose cost could be told: set the new tokens to 0."
 )
+TOGETHER = Message("Colour the text by ΔNLL and click a token: which forgotten tokens the full model looks at there.")
 
 # after the point
 COST_DIGITS = {"perplexity": 2, "same top-1 (%)": 1, "KV memory (MB)": 2, "at 7B (MB)": 1, "tokens/s": 0}
@@ -50,10 +50,12 @@ def compare_tab(model: gr.Dropdown, text: gr.Textbox, store: TraceStore) -> gr.S
     """Several policies side by side: the same text read by all, or each one's own continuation. Returns the traces."""
     traces, found = gr.State(), gr.State([])
     gr.Markdown(
-        "### What does forgetting cost?\n"
-        "All chosen policies read your text from the Explore tab in lockstep beside the full model, or each writes on "
-        "from what it remembers. *Oracle* knows the future of the text and shows how much room a policy leaves; "
-        "*Random* is the floor."
+        Message(
+            "### What does forgetting cost?\n"
+            "All chosen policies read your text from the Explore tab in lockstep beside the full model, or each "
+            "writes on from what it remembers. *Oracle* knows the future of the text and shows how much room a "
+            "policy leaves; *Random* is the floor."
+        )
     )
     chosen = contenders("compare", ["tova", "window+i", "window"], 64, oracle=True)
     with gr.Row():
@@ -62,29 +64,31 @@ def compare_tab(model: gr.Dropdown, text: gr.Textbox, store: TraceStore) -> gr.S
             min(256, limits.current.max_new_tokens),
             value=0,
             step=1,
-            label="New tokens to write (0: read only)",
+            label=Message("New tokens to write (0: read only)"),
             elem_id="compare-new-tokens",
         )
         with gr.Column(min_width=240), gr.Row():
-            run_button = gr.Button("Run", variant="primary", elem_id="compare-run", min_width=100)
-            stop_button = gr.Button("Stop", elem_id="compare-stop", min_width=100)
-    progress = gr.HTML(status("Choose two or more policies and press Run."), elem_id="compare-status")
+            run_button = gr.Button(Message("Run"), variant="primary", elem_id="compare-run", min_width=100)
+            stop_button = gr.Button(Message("Stop"), elem_id="compare-stop", min_width=100)
+    progress = gr.HTML(later(lambda: status(_("Choose two or more policies and press Run."))), elem_id="compare-status")
     halted = gr.HTML(elem_id="compare-stopped")
     comparison_map = ComparisonMap()
     missed = gr.HTML(elem_id="compare-missed")
     gr.Markdown(
-        "### What it costs\n"
-        "Beside the full model on the same text: ΔNLL is how many nats a token costs more, KL how far the expected "
-        "next token is from the full model's, both in the mean over the tokens; the memory is that of the keys and "
-        "values held, for this model and for Llama 2 7B in 16 bits. The menu ⋮ in a heading sorts."
+        Message(
+            "### What it costs\n"
+            "Beside the full model on the same text: ΔNLL is how many nats a token costs more, KL how far the expected "
+            "next token is from the full model's, both in the mean over the tokens; the memory is that of the keys and "
+            "values held, for this model and for Llama 2 7B in 16 bits. The menu ⋮ in a heading sorts."
+        )
     )
     table = number_table(COST_COLUMNS, "compare-table")
-    gr.on(fn=lambda: table_in(language(), COST_COLUMNS, []), outputs=table, concurrency_limit=None, **QUIETLY)
-    export_button = gr.Button("Export the comparison", elem_id="compare-export", min_width=180, scale=0)
-    files = gr.Files(label="The table (.csv) and the traces (.npz)", elem_id="compare-files", visible=False)
+    gr.on(fn=lambda: table_in(COST_COLUMNS, []), outputs=table, concurrency_limit=None, **QUIETLY)
+    export_button = gr.Button(Message("Export the comparison"), elem_id="compare-export", min_width=180, scale=0)
+    files = gr.Files(label=Message("The table (.csv) and the traces (.npz)"), elem_id="compare-files", visible=False)
     inputs, shown = [model, text, new_tokens, *chosen], [comparison_map, progress, table, traces, found, missed]
     running = starting(run_button, partial(run_compare, store), inputs, shown, progress, partial(look, store))
-    stopping(run_button, stop_button, running, halted, "What has been read stays.")
+    stopping(run_button, stop_button, running, halted, Message("What has been read stays."))
     for clicked in (comparison_map.token, comparison_map.cell):
         clicked(show_missed, [model, traces], missed, **QUIETLY, **ALONE)
     export_button.click(export, [traces, found], files, **QUIETLY)
@@ -138,7 +142,7 @@ def run_compare(
     record: LoggedRun, store: TraceStore, model: str, text: str, new_tokens: int, *chosen: Any
 ) -> Generator[tuple[Any, ...]]:
     """Read or write under several policies in lockstep: maps, status, table, traces, costs, what was missed."""
-    yield line("Loading the model …")
+    yield line(_("Loading the model …"))
     with closing(record.using(model, read, text, new_tokens, *chosen)) as reading:
         request = next(reading)
         record.policies = request.pairs
@@ -159,24 +163,24 @@ def computed(
     """Let the reading that has told its request go on, and store the comparison."""
     started, run_id = time.monotonic(), uuid.uuid4().hex
     if any(key == Oracle.key for key, _ in request.pairs):
-        yield line("The oracle looks ahead: it reads the whole text first …")
+        yield line(_("The oracle looks ahead: it reads the whole text first …"))
     for done, total, stored in reading:
         record.tokens = done
         picture, *others = shown(stored, run_id, total)
-        yield picture, status("{done:,} of {total:,} tokens", done=done, total=total), *others
-    yield line("Done in {seconds:.1f} s.", "done", seconds=time.monotonic() - started)
+        yield picture, status(_("{done:,} of {total:,} tokens", done=done, total=total)), *others
+    yield line(_("Done in {seconds:.1f} s.", seconds=time.monotonic() - started), "done")
     store.put(request.key, stored)
 
 
-def line(message: str, kind: str = "", **values: Any) -> tuple[Any, ...]:
+def line(message: str, kind: str = "") -> tuple[Any, ...]:
     """The outputs if only the status changes."""
-    return gr.skip(), status(message, kind, **values), *[gr.skip()] * 4
+    return gr.skip(), status(message, kind), *[gr.skip()] * 4
 
 
 def from_store(stored: Stored) -> tuple[Any, ...]:
     """The outputs of a comparison that was computed before."""
     picture, *others = shown(stored, uuid.uuid4().hex)
-    return picture, status(["Done.", BEFORE, "The speed is that of then."], "done"), *others
+    return picture, status([_("Done."), BEFORE, _("The speed is that of then.")], "done"), *others
 
 
 def reports(lm: "LanguageModel", request: CompareRequest) -> Iterator[tuple[int, int, Stored]]:
@@ -192,16 +196,15 @@ def reports(lm: "LanguageModel", request: CompareRequest) -> Iterator[tuple[int,
 
 def shown(stored: Stored, run: str, total: int | None = None) -> tuple[Any, Any, list[Trace], list[Row], str]:
     """Map, table, traces, costs, hint. The total is that of a run that goes on."""
-    own = language()
     if not stored.arrays:
         picture = comparison_payload(stored.traces, run=run, total=total)
-        return picture, table_in(own, COST_COLUMNS, []), list(stored.traces), [], said(APART)
+        return picture, table_in(COST_COLUMNS, []), list(stored.traces), [], paragraphs([told(APART)])
     comparison = stored.comparison
     traces, found = list(comparison.traces), costs(comparison)
     picture, rows = comparison_payload(traces, delta_nll(comparison), run=run, total=total), cost_rows(found)
     ended = total in (None, len(comparison))
-    table = table_of(rows, [cost.policy for cost in found], own, COST_DIGITS) if ended else gr.skip()
-    return picture, table, traces, rows, said(TOGETHER)
+    table = table_of(rows, [cost.policy for cost in found], COST_DIGITS) if ended else gr.skip()
+    return picture, table, traces, rows, paragraphs([told(TOGETHER)])
 
 
 def export(traces: list[Trace] | None, found: list[Row]) -> Any:
@@ -222,13 +225,17 @@ def show_missed(model: str, traces: list[Trace] | None, event: gr.EventData) -> 
     trace = traces[index]
     (forgotten,) = with_model(model, forgotten_by, trace, query)
     share = float(forgotten_share(forgotten).mean())
-    own = language()
 
-    def told(template: str, position: int, **values: Any) -> str:
-        return say(own, template, token=quoted(trace, position, own), position=position, **values)
-
-    sentences = [told(MISSED, query + 1, policy=policy_name(trace.policy, own), share=share)]
-    one = "{token} (token {position}, {paid:.1%})"
-    if most := [told(one, position, paid=paid) for position, paid in most_missed(forgotten)]:
-        sentences.append(say(own, "Most of it on {tokens}.", tokens="; ".join(most)))
-    return paragraphs(sentences)
+    missed = _(
+        "{policy}, predicting {token} (token {position}): {share:.0%} of the full model's attention falls on tokens "
+        "that this policy no longer has.",
+        policy=policy_name(trace.policy),
+        token=quoted(trace, query + 1),
+        position=query + 1,
+        share=share,
+    )
+    most = [
+        _("{token} (token {position}, {paid:.1%})", token=quoted(trace, position), position=position, paid=paid)
+        for position, paid in most_missed(forgotten)
+    ]
+    return paragraphs([missed, _("Most of it on {tokens}.", tokens=_("; ").join(most))] if most else [missed])

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import core
+from core.messages import Message
 from core.policies import Policy, make_policy, settings_of
 from core.store import Stored, TraceStore, key_of
 from core.trace import Positions, Tokens, Trace
@@ -24,13 +25,12 @@ from viz.page.runs import LoggedRun, a_run
 from viz.page.stored import BEFORE, GOING_ON, full_perplexity, in_turn, look_up, read_in_full
 from viz.tabs.links import NEW_TOKENS
 from viz.tabs.panels import FULL_PERPLEXITY, what_to_see, whole
+from viz.words.catalogue import _
 
 if TYPE_CHECKING:
     from core import LanguageModel
 
-READING, WRITING = "Reading: {done:,} of {total:,} tokens", "Writing: {done:,} of {total:,} tokens"
-
-NOTHING_EVICTED = "The budget is not smaller than the text, so nothing had to be evicted."
+NOTHING_EVICTED = Message("The budget is not smaller than the text, so nothing had to be evicted.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,7 @@ def run(
 
     Yields the map's payload, the findings, the status, the trace, and the panels' contents.
     """
-    yield line("Loading the model …")
+    yield line(_("Loading the model …"))
     with closing(record.using(model, read, policy, budget, new_tokens, text, positions, *settings)) as reading:
         request = next(reading)
         record.under([request.policy])
@@ -132,19 +132,21 @@ def computed(
     for report in iter(partial(next, reading), None):
         trace = report.traces[0]
         record.tokens = len(trace)
-        doing = READING if report.done < len(request.tokens) else WRITING
-        progress = status(doing, done=report.done, total=report.total)
+        if report.done < len(request.tokens):
+            doing = _("Reading: {done:,} of {total:,} tokens", done=report.done, total=report.total)
+        else:
+            doing = _("Writing: {done:,} of {total:,} tokens", done=report.done, total=report.total)
         window = window_at(report.total, len(trace) - 1)
         picture = payload(trace, run=run_id, total=report.total, window=window)
-        yield picture, what_to_see(trace), progress, trace, skip, skip, skip
+        yield picture, what_to_see(trace), status(doing), trace, skip, skip, skip
     seconds = time.monotonic() - started
-    comparing = "{tokens:,} tokens in {seconds:.1f} s. Comparing with the full model …"
-    yield line(comparing, tokens=len(trace), seconds=seconds)
+    read = {"tokens": len(trace), "seconds": seconds}
+    yield line(_("{tokens:,} tokens in {seconds:.1f} s. Comparing with the full model …", **read))
     beside = full_perplexity(store, reading)
     stored = stored_run(trace, request, {} if beside is None else {FULL_PERPLEXITY: np.array(beside)})
     key = request.key if store.put(request.key, stored) else None
     picture, found, *rest = whole(stored, key, row, run_id)
-    yield picture, found, done(trace, "Done: {tokens:,} tokens in {seconds:.1f} s.", seconds=seconds), *rest
+    yield picture, found, done(trace, _("Done: {tokens:,} tokens in {seconds:.1f} s.", **read)), *rest
 
 
 def stored_run(trace: Trace, request: ExploreRequest, beside: Mapping[str, NDArray[Any]] | None = None) -> Stored:
@@ -160,19 +162,19 @@ def reports(lm: "LanguageModel", request: ExploreRequest) -> Iterator[Any]:
     return core.iter_replay(lm, tokens, policy, positions=positions)
 
 
-def line(message: str, kind: str = "", **values: Any) -> tuple[Any, ...]:
+def line(message: str, kind: str = "") -> tuple[Any, ...]:
     """The outputs of a run if only its status changes."""
-    return gr.skip(), gr.skip(), status(message, kind, **values), *[gr.skip()] * 4
+    return gr.skip(), gr.skip(), status(message, kind), *[gr.skip()] * 4
 
 
-def done(trace: Trace, first: str, *more: str, **values: Any) -> str:
+def done(trace: Trace, first: str, *more: str) -> str:
     """The status of a run that has come to its end; it also says if the policy had nothing to do."""
     idle = trace.policy.budget is not None and trace.policy.budget >= len(trace)
-    return status([first, *[NOTHING_EVICTED] * idle, *more], "done", tokens=len(trace), **values)
+    return status([first, *[NOTHING_EVICTED] * idle, *more], "done")
 
 
 def from_store(stored: Stored, key: str, row: tuple[int, int]) -> tuple[Any, ...]:
     """The outputs of a run that was computed before."""
     picture, found, *rest = whole(stored, key, row, uuid.uuid4().hex)
     trace = stored.traces[0]
-    return picture, found, done(trace, "Done: {tokens:,} tokens.", BEFORE), *rest
+    return picture, found, done(trace, _("Done: {tokens:,} tokens.", tokens=len(trace)), BEFORE), *rest

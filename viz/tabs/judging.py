@@ -9,6 +9,7 @@ import gradio as gr
 from core.errors import BadInput, UserError
 from core.experiments.judge import Judge
 from core.experiments.votes import Verdict, VoteStore, full_comes_first
+from core.messages import Message
 from viz.cards.card import CSS
 from viz.cards.markup import note, status
 from viz.cards.story_cards import pair_html
@@ -16,14 +17,19 @@ from viz.figures.tally import tally_figure
 from viz.page.buttons import stopping
 from viz.page.export import new_folder, table_file
 from viz.page.models import QUIETLY
-from viz.words.translations import language
+from viz.words.catalogue import _, told
+from viz.words.labels import later
 
-WAITING = "Press “Next pair” to read two stories without knowing who wrote them."
-NO_PAIR = (
+WAITING = Message("Press “Next pair” to read two stories without knowing who wrote them.")
+NO_PAIR = Message(
     "There is no pair that you have neither judged nor seen with its names. Write from several prompts at once, one "
     "per line: those stories are not shown above, so that you can judge them blind, too."
 )
-SAID = {"A": "You find A better.", "B": "You find B better.", "tie": "You find neither better."}
+SAID = {
+    "A": Message("You find A better."),
+    "B": Message("You find B better."),
+    "tie": Message("You find neither better."),
+}
 
 
 def judging(tab: gr.Tab, store: VoteStore, judge: Judge | None, voter: gr.BrowserState) -> None:
@@ -41,25 +47,27 @@ def judging(tab: gr.Tab, store: VoteStore, judge: Judge | None, voter: gr.Browse
     _export(store)
 
     def up_to_date(known: str) -> tuple[str, Any]:
-        return known or uuid.uuid4().hex, tally_figure(store.tallies(), language())
+        return known or uuid.uuid4().hex, tally_figure(store.tallies())
 
     tab.select(up_to_date, voter, [voter, plot], **QUIETLY)
 
 
 def _pairs(store: VoteStore, voter: gr.BrowserState) -> gr.Plot:
     gr.Markdown(
-        "### Blind judging\n"
-        "Two stories from the same prompt and seed: one by the full model, one by a policy. Which is better to read? "
-        "The names come after your vote, and your first vote counts."
+        Message(
+            "### Blind judging\n"
+            "Two stories from the same prompt and seed: one by the full model, one by a policy. Which is better to "
+            "read? The names come after your vote, and your first vote counts."
+        )
     )
     shown = gr.State()
-    stories = gr.HTML(note(WAITING), css_template=CSS, elem_id="judge-pair")
+    stories = gr.HTML(later(lambda: note(told(WAITING))), css_template=CSS, elem_id="judge-pair")
     with gr.Row():
         a, tie, b = (
             gr.Button(label, interactive=False, elem_id=f"judge-{name}", min_width=90)
-            for name, label in (("a", "A is better"), ("tie", "Tie"), ("b", "B is better"))
+            for name, label in (("a", Message("A is better")), ("tie", Message("Tie")), ("b", Message("B is better")))
         )
-        following = gr.Button("Next pair", variant="primary", elem_id="judge-next", min_width=110)
+        following = gr.Button(Message("Next pair"), variant="primary", elem_id="judge-next", min_width=110)
     line = gr.HTML(elem_id="judge-status")
     plot = gr.Plot(show_label=False, elem_id="judge-plot")
 
@@ -70,10 +78,10 @@ def _pairs(store: VoteStore, voter: gr.BrowserState) -> gr.Plot:
         known = known or uuid.uuid4().hex
         try:
             pair = store.next_for(known)
-            figure = tally_figure(store.tallies(), language())
+            figure = tally_figure(store.tallies())
         except UserError as e:
-            return [known, gr.skip(), gr.skip(), status(str(e), "error"), gr.skip(), *buttons(False)]
-        html = note(NO_PAIR) if pair is None else pair_html(pair, known, language=language())
+            return [known, gr.skip(), gr.skip(), status(e.message, "error"), gr.skip(), *buttons(False)]
+        html = note(told(NO_PAIR)) if pair is None else pair_html(pair, known)
         return [known, None if pair is None else pair.id, html, "", figure, *buttons(pair is not None)]
 
     def cast(answer: str, known: str, id_: str | None) -> list[Any]:
@@ -82,12 +90,12 @@ def _pairs(store: VoteStore, voter: gr.BrowserState) -> gr.Plot:
         try:
             pair = store.pair(id_)
             counted = store.vote(id_, known, verdict_of(answer, full_comes_first(id_, known)))
-            figure = tally_figure(store.tallies(), language())
+            figure = tally_figure(store.tallies())
         except UserError as e:
-            return [None, gr.skip(), status(str(e), "error"), gr.skip(), *buttons(False)]
-        again = ["You have judged this pair before: that counts."]
-        said = [SAID[answer], "Your vote is stored."] if counted else again
-        html = pair_html(pair, known, named=True, language=language())
+            return [None, gr.skip(), status(e.message, "error"), gr.skip(), *buttons(False)]
+        again = [_("You have judged this pair before: that counts.")]
+        said = [SAID[answer], _("Your vote is stored.")] if counted else again
+        html = pair_html(pair, known, named=True)
         return [None, html, status(said, "done"), figure, *buttons(False)]
 
     states = [a, tie, b]
@@ -112,8 +120,10 @@ def verdict_of(answer: str, full_is_a: bool) -> Verdict:
 def _asking(store: VoteStore, judge: Judge, plot: gr.Plot) -> None:
     """Let the language model judge all pairs that it has not judged."""
     with gr.Row():
-        ask = gr.Button(f"Ask the judge ({judge.model})", elem_id="judge-ask", min_width=240, scale=0)
-        halt = gr.Button("Stop the judge", elem_id="judge-stop", min_width=170, scale=0)
+        ask = gr.Button(
+            Message("Ask the judge ({model})", model=judge.model), elem_id="judge-ask", min_width=240, scale=0
+        )
+        halt = gr.Button(Message("Stop the judge"), elem_id="judge-stop", min_width=170, scale=0)
     line = gr.HTML(elem_id="judge-progress")
     halted = gr.HTML(elem_id="judge-stopped")
 
@@ -129,22 +139,22 @@ def _asking(store: VoteStore, judge: Judge, plot: gr.Plot) -> None:
         concurrency_id="judge",
         concurrency_limit=1,
     )
-    stopping(ask, halt, asking, halted, "The verdicts so far are stored.")
+    stopping(ask, halt, asking, halted, Message("The verdicts so far are stored."))
 
 
 def run_judge(store: VoteStore, judge: Judge) -> Iterator[tuple[Any, Any]]:
     """Status and figure, after each verdict."""
     silent, answers = 0, ""
 
-    def told(message: str, kind: str = "info", **values: Any) -> str:
-        unclear = ["{silent:,} without a verdict; the last answers: {answers}"] if silent else []
-        return status([message, *unclear], kind, silent=silent, answers=answers, **values)
+    def line(message: str, kind: str = "info") -> str:
+        unclear = _("{silent:,} without a verdict; the last answers: {answers}", silent=silent, answers=answers)
+        return status([message, unclear] if silent else message, kind)
 
     try:
         waiting = store.without_verdict_of(judge.model)
         for i, id_ in enumerate(waiting):
             yield (
-                told("The judge has read {done:,} of {all:,} pairs, each in both orders.", done=i, all=len(waiting)),
+                line(_("The judge has read {done:,} of {all:,} pairs, each in both orders.", done=i, all=len(waiting))),
                 gr.skip(),
             )
             try:
@@ -157,15 +167,15 @@ def run_judge(store: VoteStore, judge: Judge) -> Iterator[tuple[Any, Any]]:
                 answers = " · ".join(judgement.answers)
                 continue
             store.vote(id_, judge.model, judgement.verdict, judge=judge.model)
-            yield gr.skip(), tally_figure(store.tallies(), language())
-        yield told("Done: {done:,} pairs judged.", "done", done=len(waiting) - silent), gr.skip()
+            yield gr.skip(), tally_figure(store.tallies())
+        yield line(_("Done: {done:,} pairs judged.", done=len(waiting) - silent), "done"), gr.skip()
     except UserError as e:
-        yield status(str(e), "error"), gr.skip()
+        yield status(e.message, "error"), gr.skip()
 
 
 def _export(store: VoteStore) -> None:
-    button = gr.Button("Export the votes", elem_id="judge-export", min_width=180, scale=0)
-    files = gr.Files(label="All votes (.csv)", elem_id="judge-files", visible=False, height=110)
+    button = gr.Button(Message("Export the votes"), elem_id="judge-export", min_width=180, scale=0)
+    files = gr.Files(label=Message("All votes (.csv)"), elem_id="judge-files", visible=False, height=110)
 
     button.click(lambda: gr.update(value=[export_votes(store)], visible=True), None, files, **QUIETLY)
 

@@ -10,10 +10,7 @@ from viz.lesson.lesson import STEPS, picture, progress
 from viz.maps.colours import properties
 from viz.maps.retention_map import RetentionMap, static
 from viz.page.models import QUIETLY
-from viz.words.lesson_words import LESSON_LABELS, Language
-
-LANGUAGES = [("English", "en"), ("中文", "zh")]
-OF_BROWSER = "() => navigator.language.startsWith('zh') ? 'zh' : 'en'"
+from viz.words.catalogue import _, language, languages, own_name, speaking
 
 # The keys that presenters' remote controls send.
 ON_PAGE_KEYS = """() => document.addEventListener("keydown", (event) => {
@@ -37,32 +34,36 @@ def lesson_tab(page: gr.Blocks) -> None:
                 where = gr.HTML(elem_id="lesson-progress")
                 onwards = gr.Button(variant="primary", min_width=100, elem_id="lesson-next")
             words = gr.HTML(css_template=properties(".lesson") + static("lesson.css"), elem_id="lesson-words")
-            language = gr.Radio(LANGUAGES, value="en", show_label=False, container=False, elem_id="lesson-language")
+            speech = gr.Radio(
+                [(own_name(language), language) for language in languages()],
+                value="en",
+                show_label=False,
+                container=False,
+                elem_id="lesson-language",
+            )
         with gr.Column(scale=5, min_width=320):
             retention_map = RetentionMap()
     told = [words, where, back, onwards]
-    page.load(
-        lambda of_browser: [of_browser, *tell(0, of_browser)], language, [language, *told], js=OF_BROWSER, **ALWAYS
-    )
+    page.load(lambda: [language(), *tell(0, language())], None, [speech, *told], **ALWAYS)
     page.load(lambda: picture(0), None, retention_map, **ALWAYS)
     page.load(None, js=ON_PAGE_KEYS, **QUIETLY)
-    language.input(tell, [step, language], told, **ALWAYS)
-    back.click(lambda *at: go(-1, *at), [step, language], [step, retention_map, *told], **ALWAYS)
-    onwards.click(lambda *at: go(1, *at), [step, language], [step, retention_map, *told], **ALWAYS)
+    speech.input(tell, [step, speech], told, **ALWAYS)
+    back.click(lambda *at: go(-1, *at), [step, speech], [step, retention_map, *told], **ALWAYS)
+    onwards.click(lambda *at: go(1, *at), [step, speech], [step, retention_map, *told], **ALWAYS)
 
 
-def go(by: int, step: int, language: Language) -> list[Any]:
+def go(by: int, step: int, speech: str) -> list[Any]:
     """The step that is so many further: its number, its map, and what `tell` tells."""
     step = min(max(step + by, 0), len(STEPS) - 1)
-    return [step, picture(step), *tell(step, language)]
+    return [step, picture(step), *tell(step, speech)]
 
 
-def tell(step: int, language: Language) -> list[Any]:
+def tell(step: int, speech: str) -> list[Any]:
     """The words of a step, how far it is, and the two buttons."""
-    labels = LESSON_LABELS[language]
-    return [
-        lesson_html(step, language),
-        paragraphs([progress(step)]),
-        gr.update(value=labels["back"], interactive=step > 0),
-        gr.update(value=labels["next"], interactive=step < len(STEPS) - 1),
-    ]
+    with speaking(speech):
+        return [
+            lesson_html(step),
+            paragraphs([progress(step)]),
+            gr.update(value=_("← Back"), interactive=step > 0),
+            gr.update(value=_("Next →"), interactive=step < len(STEPS) - 1),
+        ]

@@ -1,6 +1,5 @@
 """Links to a run: the address names the run in the store, and the page opens with it."""
 
-import json
 import re
 import uuid
 from collections.abc import Mapping
@@ -8,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from core.messages import Message
 from core.model.registry import MODELS
 from core.policies import POLICIES
 from core.store import Stored, TraceStore
@@ -16,9 +16,9 @@ from viz.cards.markup import status
 from viz.examples.example_texts import first_trace
 from viz.page.policy_controls import SETTINGS
 from viz.tabs.panels import FIRST_ROW, whole
-from viz.words.status_words import STATUS_WORDS
+from viz.words.catalogue import _
 
-LOST = (
+LOST = Message(
     "The run of this link is not in the store of this app: the link is not whole, or the run has made room for newer "
     "ones. Choose its text and settings below and press Run, or ask for it as a file (.npz) and open that. "
     "What you see is the example."
@@ -28,27 +28,29 @@ LOST = (
 NEW_TOKENS = "new_tokens"
 """The name under which the store has how many were asked for, beside a trace, which may have ended before."""
 
-COPIED = (
-    "No link yet",
-    "Only a whole run has one: press Run and let it come to its end.",
-    "Copied: the link to this run at this step",
-    "Copy this link to this run at this step",
-)
-"""What is said by the script below."""
+
+def copied() -> dict[str, str]:
+    """What the script below says; the page hands it over as `window.told.link`, see `viz.page.spoken`."""
+    return {
+        "none": _("No link yet"),
+        "why": _("Only a whole run has one: press Run and let it come to its end."),
+        "copied": _("Copied: the link to this run at this step"),
+        "copy": _("Copy this link to this run at this step"),
+    }
+
 
 COPY_LINK = """async () => {
-  const chinese = document.documentElement.lang.startsWith("zh") ? CHINESE : {};
-  const say = (english) => chinese[english] ?? english;
+  const say = window.told.link;
   const { link } = document.querySelector(".rm[data-link]:not([data-link=''])")?.dataset ?? {};
-  const shown = (label, value) => ({ __type__: "update", label: say(label), value, visible: true });
-  if (!link) return shown("No link yet", say("Only a whole run has one: press Run and let it come to its end."));
+  const shown = (label, value) => ({ __type__: "update", label, value, visible: true });
+  if (!link) return shown(say.none, say.why);
   try {
     await navigator.clipboard.writeText(link);
-    return shown("Copied: the link to this run at this step", link);
+    return shown(say.copied, link);
   } catch {
-    return shown("Copy this link to this run at this step", link);
+    return shown(say.copy, link);
   }
-}""".replace("CHINESE", json.dumps({english: STATUS_WORDS[english] for english in COPIED}))
+}"""
 """Browsers let a page write to the clipboard only if it came from this machine or through https."""
 
 

@@ -23,6 +23,7 @@ from core.measures.tables import (
     recency_step_rows,
     survival_rows,
 )
+from core.messages import Message
 from core.trace import Trace
 from viz.cards.lives import Lives, lives_html
 from viz.cards.markup import paragraphs, status
@@ -36,19 +37,24 @@ from viz.figures.tables import table_of
 from viz.page.export import write_rows
 from viz.page.models import QUIETLY
 from viz.page.uploads import trace_of
-from viz.words.lesson_words import Language
-from viz.words.messages import message_in
+from viz.words.catalogue import _, told
+from viz.words.labels import fixed
+from viz.words.policies import policy_name
 from viz.words.run_sentence import run_sentence
-from viz.words.say import policy_name, say
-from viz.words.translations import language
 
-THIS, COMPARED, FILES = "the run in Explore", "the runs in Compare", "saved traces (.npz)"
+THIS, COMPARED = Message("the run in Explore"), Message("the runs in Compare")
+FILES = Message("saved traces (.npz)")
+NOTHING_YET: dict[str, Message] = {
+    THIS: Message("There is nothing to measure yet: press Run in Explore."),
+    COMPARED: Message("There is nothing to measure yet: press Run in Compare."),
+    FILES: Message("There is nothing to measure yet: choose some .npz files."),
+}
 MOST_FILES = 8
 LAYER = 12  # whose life is shown until another is clicked, as in the Explore tab
 SHOW_LARGE = "() => document.getElementById('measure-life').scrollIntoView({ block: 'nearest', behavior: 'smooth' })"
 LARGE = 600  # pixels; about as high as the small pictures beside it
 
-OF_ALL_RUNS: dict[str, Callable[[Sequence[Trace], Language], go.Figure]] = {
+OF_ALL_RUNS: dict[str, Callable[[Sequence[Trace]], go.Figure]] = {
     "recency": recency_figure,
     "recency-layers": recency_by_layer_figure,
     "ages": age_figure,
@@ -56,24 +62,24 @@ OF_ALL_RUNS: dict[str, Callable[[Sequence[Trace], Language], go.Figure]] = {
     "early": early_figure,
     "survival": survival_figure,
 }
-OF_ONE_RUN: dict[str, Callable[[Trace, Language], go.Figure]] = {
+OF_ONE_RUN: dict[str, Callable[[Trace], go.Figure]] = {
     "early-layers": early_layers_figure,
     "survival-layers": survival_layers_figure,
     "layer-overlap": layer_overlap_figure,
 }
 
-RUNS_OVERLAP, LIFE = "Agreement of the runs", "The life of one layer"
+RUNS_OVERLAP, LIFE = Message("Agreement of the runs"), Message("The life of one layer")
 TABLES: dict[str, Callable[[Trace], list[Row]]] = {
-    "Kinds of token": lambda trace: kind_rows([trace]),
-    "The longest-lived tokens": longest_lived_rows,
-    "Recency by layer": lambda trace: recency_rows([trace]),
-    "Recency by step": lambda trace: recency_step_rows([trace]),
-    "Ages of kept rows": lambda trace: age_rows([trace]),
-    "First tokens": lambda trace: early_rows([trace]),
-    "First tokens by layer": lambda trace: early_layer_rows([trace]),
-    "Survival": lambda trace: survival_rows([trace]),
-    "Agreement of layers": layer_overlap_rows,
-    "Agreement of KV heads": head_overlap_rows,
+    Message("Kinds of token"): lambda trace: kind_rows([trace]),
+    Message("The longest-lived tokens"): longest_lived_rows,
+    Message("Recency by layer"): lambda trace: recency_rows([trace]),
+    Message("Recency by step"): lambda trace: recency_step_rows([trace]),
+    Message("Ages of kept rows"): lambda trace: age_rows([trace]),
+    Message("First tokens"): lambda trace: early_rows([trace]),
+    Message("First tokens by layer"): lambda trace: early_layer_rows([trace]),
+    Message("Survival"): lambda trace: survival_rows([trace]),
+    Message("Agreement of layers"): layer_overlap_rows,
+    Message("Agreement of KV heads"): head_overlap_rows,
 }
 """What can be shown as a table, each made run by run; beside these there are `RUNS_OVERLAP` and `LIFE`."""
 
@@ -88,15 +94,19 @@ def measure_tab(tab: gr.Tab, trace: gr.State, traces: gr.State) -> None:
     """
     runs, layer = gr.State([]), gr.State(LAYER)
     gr.Markdown(
-        "### What kind of tokens survive?\n"
-        "Where the paper gives a number, it stands beside ours; its texts and models are others, so compare the order "
-        "rather than the size."
+        Message(
+            "### What kind of tokens survive?\n"
+            "Where the paper gives a number, it stands beside ours; its texts and models are others, so compare the "
+            "order rather than the size."
+        )
     )
     with gr.Row():
-        which = gr.Radio([THIS, COMPARED, FILES], value=THIS, label="Which runs", scale=2, elem_id="measure-which")
-        closer = gr.Dropdown(label="Layer by layer", elem_id="measure-closer", min_width=260)
+        which = gr.Radio(
+            [THIS, COMPARED, FILES], value=THIS, label=Message("Which runs"), scale=2, elem_id="measure-which"
+        )
+        closer = gr.Dropdown(label=Message("Layer by layer"), elem_id="measure-closer", min_width=260)
         files = gr.File(
-            label=f"Up to {MOST_FILES} traces, as exported by Explore or Compare",
+            label=Message("Up to {n} traces, as exported by Explore or Compare", n=MOST_FILES),
             file_count="multiple",
             file_types=[".npz"],
             height=120,
@@ -106,26 +116,34 @@ def measure_tab(tab: gr.Tab, trace: gr.State, traces: gr.State) -> None:
     line = gr.HTML(elem_id="measure-status")
     sentences = gr.HTML(elem_id="measure-sentences")
     plots = figures()
-    section(
-        "The life of every layer",
-        "Tokens across, steps downwards: blue is kept, grey is forgotten, and Window would end at the dotted line (the "
-        "paper's figures 8, 12 and 13). **Click a layer to see it large.**",
+    gr.Markdown(
+        Message(
+            "### The life of every layer\n"
+            "Tokens across, steps downwards: blue is kept, grey is forgotten, and Window would end at the dotted "
+            "line (the paper's figures 8, 12 and 13). **Click a layer to see it large.**",
+        )
     )
     with gr.Row():
         with gr.Column(min_width=320):
             lives = Lives()
         with gr.Column(min_width=320):
-            head = gr.Radio(label="KV head", visible=False, elem_id="measure-head")
+            head = gr.Radio(label=Message("KV head"), visible=False, elem_id="measure-head")
             life, head_overlap = plot("life"), plot("head-overlap")
-    section(
-        "The numbers",
-        "What the figures show; the file has all digits. The ⋮ in a heading sorts and filters. Shares are from 0 to 1.",
+    gr.Markdown(
+        Message(
+            "### The numbers\n"
+            "What the figures show; the file has all digits. The ⋮ in a heading sorts and filters. Shares are from 0 "
+            "to 1.",
+        )
     )
     with gr.Row():
         table = gr.Dropdown(
-            [*TABLES, RUNS_OVERLAP, LIFE], value=next(iter(TABLES)), label="Table", elem_id="measure-table-choice"
+            [*TABLES, RUNS_OVERLAP, LIFE],
+            value=next(iter(TABLES)),
+            label=Message("Table"),
+            elem_id="measure-table-choice",
         )
-        download = gr.DownloadButton("Download as CSV", elem_id="measure-csv", scale=0, min_width=180)
+        download = gr.DownloadButton(Message("Download as CSV"), elem_id="measure-csv", scale=0, min_width=180)
     table_line = gr.HTML(elem_id="measure-table-status")
     rows = gr.Dataframe(interactive=False, show_label=False, elem_id="measure-table")
 
@@ -158,46 +176,55 @@ def figures() -> dict[str, Any]:
                 plots[name] = plot(name)
 
     low, high = RECENT_PERCENT
-    section(
-        "Recency",
-        "How many of the rows kept are *recent*: among the last *budget* tokens. Window keeps nothing else. The paper "
-        f"reports {low}–{high} % for TOVA (section 7.3) without defining recent. Ages are in multiples of the budget: "
-        "at 1, a line has reached the share of recent rows.",
+    gr.Markdown(
+        fixed(
+            Message(
+                "### Recency\n"
+                "How many of the rows kept are *recent*: among the last *budget* tokens. Window keeps nothing else. The "
+                "paper reports {low}–{high} % for TOVA (section 7.3) without defining recent. Ages are in multiples of "
+                "the budget: at 1, a line has reached the share of recent rows.",
+                low=low,
+                high=high,
+            )
+        )
     )
     row("recency", "recency-layers")
     row("ages")
-    section(
-        "Which tokens live long",
-        "The mean number of steps for which tokens of a kind were kept; in brackets, how many of them there are. The "
-        "paper's numbers (tables 2 and 5) are of longer texts, at the budget that comes nearest; so they have an axis "
-        "of their own.",
+    gr.Markdown(
+        Message(
+            "### Which tokens live long\n"
+            "The mean number of steps for which tokens of a kind were kept; in brackets, how many of them there are. "
+            "The paper's numbers (tables 2 and 5) are of longer texts, at the budget that comes nearest; so they "
+            "have an axis of their own.",
+        )
     )
     row("kinds")
-    section(
-        "The first tokens",
-        "For how many steps each was kept. In the paper (figure 9) the very first is kept to the end at every "
-        "multi-state size, while the other early ones go far sooner.",
+    gr.Markdown(
+        Message(
+            "### The first tokens\n"
+            "For how many steps each was kept. In the paper (figure 9) the very first is kept to the end at every "
+            "multi-state size, while the other early ones go far sooner.",
+        )
     )
     row("early", "early-layers")
-    section(
-        "Survival",
-        "The probability that a token is still kept so many steps after it was read. Tokens that are there at the end "
-        "of the text count for as long as they were seen (Kaplan and Meier).",
+    gr.Markdown(
+        Message(
+            "### Survival\n"
+            "The probability that a token is still kept so many steps after it was read. Tokens that are there at "
+            "the end of the text count for as long as they were seen (Kaplan and Meier).",
+        )
     )
     row("survival", "survival-layers")
-    section(
-        "Agreement",
-        "How far two layers, or two runs, keep the same tokens: of all that either keeps, the share that both keep "
-        "(Jaccard), in the mean over the steps.",
+    gr.Markdown(
+        Message(
+            "### Agreement\n"
+            "How far two layers, or two runs, keep the same tokens: of all that either keeps, the share that both keep "
+            "(Jaccard), in the mean over the steps.",
+        )
     )
     row("layer-overlap", "runs-overlap")
     plots["why"] = gr.HTML(elem_id="measure-overlap-line")
     return plots
-
-
-def section(title: str, text: str) -> None:
-    """A heading and what the figures below it mean."""
-    gr.Markdown(f"### {title}\n{text}")
 
 
 def plot(name: str) -> gr.Plot:
@@ -219,12 +246,11 @@ def measure(
         runs = runs_of(which, trace, traces, files)
     except UserError as e:
         kind = "error" if isinstance(e, BadTraceFile) else "info"
-        stays = ["Below is what was measured before."] if measured else []
-        return [status([str(e), *stays], kind), *[gr.skip()] * 21]
-    own = language()
-    names = [(f"{number}: {policy_name(run.policy, own)}", number - 1) for number, run in enumerate(runs, 1)]
-    each = dict.fromkeys(say(own, "{tokens:,} tokens of {model}", tokens=len(run), model=run.model_id) for run in runs)
-    measured_runs = say(own, "Measured: {runs}", runs=", ".join(each))
+        stays = [_("Below is what was measured before.")] if measured else []
+        return [status([e.message, *stays], kind), *[gr.skip()] * 21]
+    names = [(f"{number}: {policy_name(run.policy)}", number - 1) for number, run in enumerate(runs, 1)]
+    each = dict.fromkeys(_("{tokens:,} tokens of {model}", tokens=len(run), model=run.model_id) for run in runs)
+    measured_runs = _("Measured: {runs}", runs=_(", ").join(each))
     return [
         status(measured_runs, "done"),
         runs,
@@ -242,14 +268,17 @@ def runs_of(which: str, trace: Trace | None, traces: list[Trace] | None, files: 
         BadInput: there are none yet, or one is too short to be measured, or there are too many files.
         BadTraceFile: a file is not a trace, or too large.
     """
-    runs = {THIS: [trace] if trace else [], COMPARED: list(traces or []), FILES: []}[which]
+    runs = list(traces or []) if which == COMPARED else [trace] if trace and which == THIS else []
     if which == FILES:
         if len(files or []) > MOST_FILES:
-            raise BadInput(f"These are {len(files or [])} files; at most {MOST_FILES} are measured at once.")
+            raise BadInput(
+                "These are {n} files; at most {most} are measured at once.",
+                n=len(files or []),
+                most=MOST_FILES,
+            )
         runs = [trace_of(file) for file in files or []]
     if not runs:
-        where = {THIS: "press Run in Explore", COMPARED: "press Run in Compare", FILES: "choose some .npz files"}[which]
-        raise BadInput(f"There is nothing to measure yet: {where}.")
+        raise BadInput(NOTHING_YET[which])
     if min(len(run) for run in runs) < 2:
         raise BadInput("A run is measured from its second token on; give the model a longer text.")
     return runs
@@ -257,13 +286,12 @@ def runs_of(which: str, trace: Trace | None, traces: list[Trace] | None, files: 
 
 def of_all_runs(runs: list[Trace]) -> list[Any]:
     """The runs in a sentence each, their figures, and how far they agree, or why that cannot be told."""
-    own = language()
-    drawn = [figure(runs, own) for figure in OF_ALL_RUNS.values()]
+    drawn = [figure(runs) for figure in OF_ALL_RUNS.values()]
     try:
-        agreement, why = gr.update(value=trace_overlap_figure(runs, own), visible=len(runs) > 1), ""
+        agreement, why = gr.update(value=trace_overlap_figure(runs), visible=len(runs) > 1), ""
     except BadInput as e:
-        agreement, why = gr.update(visible=False), paragraphs([message_in(own, str(e))])
-    return [paragraphs([run_sentence(run, own) for run in runs]), *drawn, agreement, why]
+        agreement, why = gr.update(visible=False), paragraphs([told(e.message)])
+    return [paragraphs([run_sentence(run) for run in runs]), *drawn, agreement, why]
 
 
 def look_closer(runs: list[Trace], index: int, layer: int, table: str) -> list[Any]:
@@ -271,10 +299,9 @@ def look_closer(runs: list[Trace], index: int, layer: int, table: str) -> list[A
     run = runs[index]
     layer, heads = min(layer, len(run.evicted_at) - 1), run.evicted_at.shape[1]
     choices = gr.update(choices=list(range(heads)), value=0, visible=heads > 1)
-    own = language()
-    drawn = [figure(run, own) for figure in OF_ONE_RUN.values()]
+    drawn = [figure(run) for figure in OF_ONE_RUN.values()]
     numbers = as_table(table, runs, index, layer) if table == LIFE else [gr.skip()] * 3
-    return [*drawn, lives_html(run, layer, own), choices, *of_a_layer(runs, index, layer, 0), *numbers]
+    return [*drawn, lives_html(run, layer), choices, *of_a_layer(runs, index, layer, 0), *numbers]
 
 
 def open_layer(runs: list[Trace], index: int, head: int, table: str, event: gr.EventData) -> list[Any]:
@@ -289,11 +316,10 @@ def of_a_layer(runs: list[Trace], index: int, layer: int, head: int | None) -> l
     run = runs[index]
     layers, heads, _ = run.evicted_at.shape
     layer = min(layer, layers - 1)
-    own = language()
     agreement = (
-        gr.update(value=head_overlap_figure(run, layer, own), visible=True) if heads > 1 else gr.update(visible=False)
+        gr.update(value=head_overlap_figure(run, layer), visible=True) if heads > 1 else gr.update(visible=False)
     )
-    life = head_figure(run, layer, min(head or 0, heads - 1), language=own).update_layout(height=LARGE)
+    life = head_figure(run, layer, min(head or 0, heads - 1)).update_layout(height=LARGE)
     return [life, agreement]
 
 
@@ -304,10 +330,10 @@ def as_table(name: str, runs: list[Trace], index: int, layer: int) -> list[Any]:
     try:
         rows = table_rows(name, runs, runs[index], layer)
     except BadInput as e:
-        return [gr.skip(), gr.skip(), status(str(e))]
+        return [gr.skip(), gr.skip(), status(e.message)]
     if not rows:
-        return [gr.skip(), gr.skip(), status("No two to be compared here; the table below is the one before.")]
-    shown = table_of(rows, [run.policy for run in runs], language())
+        return [gr.skip(), gr.skip(), status(_("No two to be compared here; the table below is the one before."))]
+    shown = table_of(rows, [run.policy for run in runs])
     return [shown, write_rows(rows, name.lower().replace(" ", "-")), ""]
 
 

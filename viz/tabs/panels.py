@@ -15,10 +15,9 @@ from viz.cards.markup import paragraphs
 from viz.figures.life import head_figure, token_figure
 from viz.maps.payload import payload, window_at
 from viz.page.models import with_model
+from viz.words.catalogue import _
 from viz.words.findings import findings
-from viz.words.lesson_words import Language
 from viz.words.sentences import life, why
-from viz.words.translations import language
 
 if TYPE_CHECKING:
     from core import LanguageModel
@@ -29,9 +28,6 @@ FULL_PERPLEXITY = "full_perplexity"
 
 FIRST_ROW = (12, 0)
 """The layer (and KV head) whose life is shown until another is clicked: one in the middle of the default model."""
-
-
-CLICK: dict[Language, str] = {"en": "Click any other token or cell.", "zh": "点击其他词元或格子，看看它们的历程。"}
 
 
 def whole(stored: Stored, key: str | None, row: tuple[int, int], run: str, step: int | None = None) -> tuple[Any, ...]:
@@ -49,17 +45,16 @@ def whole(stored: Stored, key: str | None, row: tuple[int, int], run: str, step:
 
 def what_to_see(trace: Trace, full_perplexity: float | None = None) -> str:
     """The findings, in the language of the page."""
-    return findings_html(findings(trace, full_perplexity, language()))
+    return findings_html(findings(trace, full_perplexity))
 
 
 def panels(trace: Trace, row: tuple[int, int]) -> tuple[Any, Any, str]:
     """The two panels below the map: the life of a row, and that of the longest-lived token in a figure and in words."""
-    own = language()
-    head = head_figure(trace, *row_in(trace, row), language=own)
+    head = head_figure(trace, *row_in(trace, row))
     longest = longest_lived(trace)
     position = longest.position if longest else 0
-    words = paragraphs([life(trace, position, own), CLICK[own]])
-    return head, token_figure(trace, position, own), words
+    words = paragraphs([life(trace, position), _("Click any other token or cell.")])
+    return head, token_figure(trace, position), words
 
 
 def row_in(trace: Trace, row: tuple[int, int]) -> tuple[int, int]:
@@ -72,11 +67,11 @@ def show_token(trace: Trace | None, event: gr.EventData) -> tuple[Any, Any]:
     """The life of the token that was clicked: a figure over all deciders, and in words."""
     if trace is None or not 0 <= int(event.position) < len(trace):
         return gr.skip(), gr.skip()
-    position, own = int(event.position), language()
-    told = [life(trace, position, own)]
+    position = int(event.position)
+    told = [life(trace, position)]
     if getattr(event, "group", None) is not None:
-        told.insert(0, why(trace, int(event.layer), int(event.group), position, own))
-    return token_figure(trace, position, own), paragraphs(told)
+        told.insert(0, why(trace, int(event.layer), int(event.group), position))
+    return token_figure(trace, position), paragraphs(told)
 
 
 def choose_row(trace: Trace | None, by_attention: bool, event: gr.EventData) -> Iterator[tuple[Any, Any]]:
@@ -91,10 +86,10 @@ def show_row(trace: Trace | None, row: tuple[int, int], by_attention: bool) -> I
     if trace is None:
         return
     row = row_in(trace, row)
-    yield head_figure(trace, *row, language=language())
+    yield head_figure(trace, *row)
     if by_attention:
         (attention,) = with_model(trace.model_id, attention_in, trace, row)
-        yield head_figure(trace, *row, attention, language())
+        yield head_figure(trace, *row, attention)
 
 
 def attention_in(lm: "LanguageModel", trace: Trace, row: tuple[int, int]) -> Iterator[Floats]:

@@ -13,6 +13,7 @@ from core.errors import BadInput
 from core.experiments.judge import judge_from
 from core.experiments.stories import Lengths, Telling, length_table
 from core.experiments.votes import LONGEST_PROMPT, VoteStore, pairs_of
+from core.messages import Message
 from core.policies import make_policy
 from core.texts import without_mark
 from viz.cards.card import CSS
@@ -27,15 +28,15 @@ from viz.page.number_table import number_table
 from viz.page.runs import LoggedRun, a_run
 from viz.page.to_try import texts_to_try
 from viz.tabs.judging import judging
-from viz.words.lesson_words import Language
-from viz.words.say import policy_name
-from viz.words.translations import language
+from viz.words.catalogue import _
+from viz.words.labels import later
+from viz.words.policies import policy_name
 
-PROMPTS = {
-    "The lighthouse": "Write a story about a lighthouse keeper who finds a letter in a bottle.",
-    "The baker": "Write a story about a baker whose bread makes people remember their childhood.",
-    "Two robots": "Write a story about two robots who are lost in a library at night.",
-    "The crow": "Write a story about a girl who teaches a crow to tell the time.",
+PROMPTS: dict[str, str] = {
+    Message("The lighthouse"): "Write a story about a lighthouse keeper who finds a letter in a bottle.",
+    Message("The baker"): "Write a story about a baker whose bread makes people remember their childhood.",
+    Message("Two robots"): "Write a story about two robots who are lost in a library at night.",
+    Message("The crow"): "Write a story about a girl who teaches a crow to tell the time.",
 }
 MOST_PROMPTS = 100  # as many as the paper has
 TOP_P = 0.95
@@ -66,21 +67,25 @@ def write_tab(tab: gr.Tab, model: gr.Dropdown, votes: str | PathLike[str]) -> No
 
 def _writing(model: gr.Dropdown, store: VoteStore, voter: gr.BrowserState) -> None:
     gr.Markdown(
-        "### What does it write when it forgets?\n"
-        "Every policy writes from what it remembers, beside the full model, which forgets nothing. At every token all "
-        "of them draw with the same random numbers, so what differs comes from forgetting alone."
+        Message(
+            "### What does it write when it forgets?\n"
+            "Every policy writes from what it remembers, beside the full model, which forgets nothing. At every "
+            "token all of them draw with the same random numbers, so what differs comes from forgetting alone."
+        )
     )
     with gr.Row():
         with gr.Column(scale=3, min_width=320):
             prompts = gr.Textbox(
                 PROMPTS["The lighthouse"],
-                label="Story prompt; several, one per line, give the table of lengths",
+                label=Message("Story prompt; several, one per line, give the table of lengths"),
                 lines=3,
                 max_lines=8,
                 elem_id="write-prompts",
             )
         with gr.Column(scale=2, min_width=300):
-            texts_to_try("Prompts to try", PROMPTS | {"All four": "\n".join(PROMPTS.values())}, prompts)
+            texts_to_try(
+                Message("Prompts to try"), PROMPTS | {Message("All four"): "\n".join(PROMPTS.values())}, prompts
+            )
     chosen = contenders("write", ["tova", "window+i", "window"], 64)
     most = limits.current.max_new_tokens
     with gr.Row():
@@ -89,27 +94,36 @@ def _writing(model: gr.Dropdown, store: VoteStore, voter: gr.BrowserState) -> No
             most,
             value=min(160, most),
             step=1,
-            label="Longest story, in tokens",
+            label=Message("Longest story, in tokens"),
             elem_id="write-length",
         )
         temperature = gr.Slider(
-            0, 1.5, value=0.8, step=0.05, label="Temperature (0: always the likeliest)", elem_id="write-temperature"
+            0,
+            1.5,
+            value=0.8,
+            step=0.05,
+            label=Message("Temperature (0: always the likeliest)"),
+            elem_id="write-temperature",
         )
-        seed = gr.Number(0, label="Seed", minimum=0, maximum=999_999, precision=0, elem_id="write-seed", min_width=90)
+        seed = gr.Number(
+            0, label=Message("Seed"), minimum=0, maximum=999_999, precision=0, elem_id="write-seed", min_width=90
+        )
         with gr.Column(min_width=220), gr.Row():
-            run_button = gr.Button("Run", variant="primary", elem_id="write-run", min_width=90)
-            stop_button = gr.Button("Stop", elem_id="write-stop", min_width=90)
-    line = gr.HTML(status("Choose policies and press Run."), elem_id="write-status")
+            run_button = gr.Button(Message("Run"), variant="primary", elem_id="write-run", min_width=90)
+            stop_button = gr.Button(Message("Stop"), elem_id="write-stop", min_width=90)
+    line = gr.HTML(later(lambda: status(_("Choose policies and press Run."))), elem_id="write-status")
     halted = gr.HTML(elem_id="write-stopped")
     cards = gr.HTML(css_template=CSS, elem_id="write-stories")
     gr.Markdown(
-        "### Lengths and repetition\n"
-        "Lengths are in tokens. *distinct-n* is the share of a story's runs of n tokens that are different ones: the "
-        "lower, the more it repeats itself; it falls with the length, so compare stories of about the same length. "
-        "The paper's lengths are of a 13B model and 100 prompts."
+        Message(
+            "### Lengths and repetition\n"
+            "Lengths are in tokens. *distinct-n* is the share of a story's runs of n tokens that are different ones: "
+            "the lower, the more it repeats itself; it falls with the length, so compare stories of about the same "
+            "length. The paper's lengths are of a 13B model and 100 prompts."
+        )
     )
     table = number_table(COLUMNS, "write-table")
-    gr.on(fn=lambda: table_in(language(), COLUMNS, []), outputs=table, concurrency_limit=None, **QUIETLY)
+    gr.on(fn=lambda: table_in(COLUMNS, []), outputs=table, concurrency_limit=None, **QUIETLY)
 
     @a_run("write", outputs=3, line=0)
     def run(record: LoggedRun, *inputs: Any) -> Generator[tuple[Any, Any, Any]]:
@@ -122,7 +136,7 @@ def _writing(model: gr.Dropdown, store: VoteStore, voter: gr.BrowserState) -> No
         [line, cards, table],
         line,
     )
-    stays = "What has been written stays; only finished stories can be judged."
+    stays = Message("What has been written stays; only finished stories can be judged.")
     stopping(run_button, stop_button, running, halted, stays)
 
 
@@ -145,31 +159,27 @@ def run_write(
     limits.current.check_new_tokens(int(length))
     lines = prompts_in(prompts)
     policies = [make_policy(key, budget) for key, budget in pairs(chosen)]
-    yield status("Loading the model …"), skip, skip
+    yield status(_("Loading the model …")), skip, skip
     run.under(policies)
     alone = len(lines) == 1
     if not alone:
-        yield skip, note("A batch of stories is not shown here, so that you can judge it blind, below."), skip
+        yield skip, note(_("A batch of stories is not shown here, so that you can judge it blind, below.")), skip
     writing = partial(core.experiments.writing.iter_stories, seed=int(seed or 0), **sampling)
     for report in run.using(model, writing, lines, policies):
         run.tokens = max(run.tokens, report.done)
-        doing = status(
-            "Writing: {done:,} of at most {most:,} tokens"
-            if alone
-            else "Prompt {prompt} of {prompts}: {done:,} of at most {most:,} tokens",
-            prompt=report.prompt + 1,
-            prompts=len(lines),
-            done=report.done,
-            most=report.max_new_tokens,
-        )
-        own = language()
-        yield doing, telling_html(report.telling, report.finished, own) if alone else skip, skip
+        done: dict[str, Any] = {"done": report.done, "most": report.max_new_tokens}
+        if alone:
+            doing = _("Writing: {done:,} of at most {most:,} tokens", **done)
+        else:
+            done |= {"prompt": report.prompt + 1, "prompts": len(lines)}
+            doing = _("Prompt {prompt} of {prompts}: {done:,} of at most {most:,} tokens", **done)
+        yield status(doing), telling_html(report.telling, report.finished) if alone else skip, skip
         if report.finished:
             finished.append(report.telling)
-            yield skip, skip, table_in(own, COLUMNS, length_rows(length_table(finished), own))
+            yield skip, skip, table_in(COLUMNS, length_rows(length_table(finished)))
             store.add(pairs_of(report.telling, model, **sampling), seen_by=voter if alone else None)
-    blind = "Others can judge these blind, below." if alone else "They can be judged blind, below."
-    yield status(["Done in {seconds:.1f} s.", blind], "done", seconds=time.monotonic() - started), skip, skip
+    blind = _("Others can judge these blind, below.") if alone else _("They can be judged blind, below.")
+    yield status([_("Done in {seconds:.1f} s.", seconds=time.monotonic() - started), blind], "done"), skip, skip
 
 
 def prompts_in(text: str) -> list[str]:
@@ -182,17 +192,25 @@ def prompts_in(text: str) -> list[str]:
     if not lines:
         raise BadInput("Write a story prompt first.")
     if len(lines) > MOST_PROMPTS:
-        raise BadInput(f"These are {len(lines):,} prompts; a batch takes {MOST_PROMPTS}. Every line is a prompt.")
+        raise BadInput(
+            "These are {n:,} prompts; a batch takes {most}. Every line is a prompt.",
+            n=len(lines),
+            most=MOST_PROMPTS,
+        )
     if len(longest := max(lines, key=len)) > LONGEST_PROMPT:
-        raise BadInput(f"A prompt has {len(longest):,} characters; shorten it to {LONGEST_PROMPT:,}.")
+        raise BadInput(
+            "A prompt has {n:,} characters; shorten it to {most:,}.",
+            n=len(longest),
+            most=LONGEST_PROMPT,
+        )
     return lines
 
 
-def length_rows(table: list[Lengths], language: Language = "en") -> list[list[Any]]:
+def length_rows(table: list[Lengths]) -> list[list[Any]]:
     """The table's rows, the full model's first."""
     return [
         [
-            policy_name(row.policy, language),
+            policy_name(row.policy),
             row.stories,
             round(row.mean, 1),
             row.ended,

@@ -2,49 +2,48 @@
 
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Any
 
 from core.experiments.haystack import NeedleResult
 from core.measures.evidence import Fate
 from core.trace import Trace
-from viz.words.lesson_words import Language
-from viz.words.say import amount, policy_name, say
+from viz.words.catalogue import _, ngettext
+from viz.words.policies import policy_name
 from viz.words.sentences import quoted
 
 
-def fate_sentence(trace: Trace, fate: Fate, language: Language = "en") -> str:
+def fate_sentence(trace: Trace, fate: Fate) -> str:
     """When a policy lost a passage, and what was left of it when the question came."""
-
-    def told(template: str, step: int) -> str:
-        return say(language, template, step=step, token=quoted(trace, step, language))
-
     if fate.half_lost_at is None:
-        lost = say(language, "At least half of it is kept to the end")
+        lost = _("At least half of it is kept to the end")
     else:
-        lost = told("Less than half of it is kept from step {step} on, reading {token}", fate.half_lost_at)
+        lost = _("Less than half of it is kept from step {step} on, reading {token}", **_at(trace, fate.half_lost_at))
     if fate.lost_at is not None:
-        lost += told(", nothing from step {step} on, reading {token}", fate.lost_at)
-    return say(
-        language,
+        lost += _(", nothing from step {step} on, reading {token}", **_at(trace, fate.lost_at))
+    return _(
         "{policy}: {share:.0%} of the passage was kept when the question came. {lost}.",
-        policy=policy_name(trace.policy, language),
+        policy=policy_name(trace.policy),
         share=fate.at_question,
         lost=lost,
     )
 
 
-def needle_sentences(results: Sequence[NeedleResult], language: Language = "en") -> list[str]:
+def _at(trace: Trace, step: int) -> dict[str, Any]:
+    return {"step": step, "token": quoted(trace, step)}
+
+
+def needle_sentences(results: Sequence[NeedleResult]) -> list[str]:
     """How often each policy found the fact, and how much of it was kept, one sentence per policy."""
     sentences = []
     for policy in {str(result.policy): result.policy for result in results}.values():
         own = [result for result in results if str(result.policy) == str(policy)]
         sentences.append(
-            say(
-                language,
+            _(
                 "{policy}: finds the fact in {found} of {texts}; on average {kept:.0%} of it was kept when the "
                 "question came.",
-                policy=policy_name(policy, language),
+                policy=policy_name(policy),
                 found=sum(result.found for result in own),
-                texts=amount(language, len(own), "text"),
+                texts=ngettext("{n:,} text", "{n:,} texts", len(own)),
                 kept=fmean(result.fate.at_question for result in own),
             )
         )

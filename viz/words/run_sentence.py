@@ -2,30 +2,30 @@
 
 from core.measures import survival
 from core.trace import Trace
-from viz.words.lesson_words import Language
-from viz.words.say import policy_name, say
+from viz.words.catalogue import _
+from viz.words.policies import policy_name
 
 
-def first_token_kept(trace: Trace, language: Language = "en") -> str:
+def first_token_kept(trace: Trace) -> str:
     """Where the first token is kept to the end, such as “28 of 30 layers”."""
     kept = survival.kept_to_the_end(trace)[:, :, 0]
-    held = "{kept} of {all} KV heads" if trace.policy.scope == "kv_head" else "{kept} of {all} layers"
-    return say(language, held, kept=int(kept.sum()), all=kept.size)
+    if trace.policy.scope == "kv_head":
+        return _("{kept} of {all} KV heads", kept=int(kept.sum()), all=kept.size)
+    return _("{kept} of {all} layers", kept=int(kept.sum()), all=kept.size)
 
 
-def run_sentence(trace: Trace, language: Language = "en") -> str:
+def run_sentence(trace: Trace) -> str:
     """A run in a sentence, as plain text."""
-    policy = policy_name(trace.policy, language)
+    policy = policy_name(trace.policy)
     if trace.policy.budget is None or trace.policy.budget >= len(trace):
-        return say(language, "{policy}: nothing had to be evicted.", policy=policy)
+        return _("{policy}: nothing had to be evicted.", policy=policy)
     half = survival.median_age(survival.survival(trace).overall)
-    return say(
-        language,
+    return _(
         "{policy}: first token kept to the end in {first}; {recent:.0%} of the rows kept are recent; {evicted}.",
         policy=policy,
-        first=first_token_kept(trace, language),
+        first=first_token_kept(trace),
         recent=float(survival.mean_recent_share(trace).mean()),
-        evicted=say(language, "fewer than half of the tokens are evicted")
+        evicted=_("fewer than half of the tokens are evicted")
         if half is None
-        else say(language, "half of the tokens are gone after {steps} steps", steps=half),
+        else _("half of the tokens are gone after {steps} steps", steps=half),
     )

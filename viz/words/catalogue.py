@@ -1,0 +1,144 @@
+"""The catalogue of our words: which language a page is in, and every text of ours in it.
+
+English stands in the code and is the key; each other language is one file, ``locales/…/LC_MESSAGES/messages.po``, which
+`make words` brings up to date.
+"""
+
+import gettext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache, reduce
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from babel import Locale
+from babel.messages.catalog import Catalog
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from gradio.context import LocalContext
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from core.messages import Message
+from viz.words.letters import isolated
+
+LOCALES = Path(__file__).parent / "locales"
+ENGLISH = "en"
+
+_spoken: ContextVar[str | None] = ContextVar("_spoken", default=None)
+_of_request: ContextVar[str] = ContextVar("_of_request", default=ENGLISH)
+
+
+def languages() -> tuple[str, ...]:
+    """The languages that there are, by their names in the catalogue: "en", "zh_CN"."""
+    return ENGLISH, *sorted(folder.name for folder in LOCALES.iterdir() if folder.is_dir())
+
+
+def own_name(language: str) -> str:
+    """What a language calls itself."""
+    return str(Locale(language.partition("_")[0]).get_display_name() or language)
+
+
+def language() -> str:
+    """The language to speak now: that of `speaking`, else what the browser prefers whose request is being answered."""
+    if (spoken := _spoken.get()) is not None:
+        return spoken
+    event = LocalContext.request.get(None)
+    return _of_request.get() if event is None else preferred(event.headers.get("accept-language", ""))
+
+
+def preferred(header: str) -> str:
+    """The language of ours that an Accept-Language header likes best, in whatever region or script; else English."""
+    ours = {name.partition("_")[0]: name for name in languages()}
+    wanted = [part.strip().partition(";q=") for part in header.lower().split(",")]
+    wanted.sort(key=lambda part: part[2] or "1", reverse=True)  # weights are from 0 to 1, and so in order as texts
+    found = (ours.get(tag.partition("-")[0]) for tag, _, _ in wanted)
+    return next(filter(None, found), ENGLISH)
+
+
+@contextmanager
+def speaking(language: str) -> Iterator[None]:
+    """Whatever is told meanwhile is told in this language."""
+    before = _spoken.set(language)
+    try:
+        yield
+    finally:
+        _spoken.reset(before)
+
+
+class SpeakingMiddleware:
+    """Lets what Gradio does outside of events, such as giving out the page itself, speak the browser's language."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        header = Headers(scope=scope).get("accept-language", "") if scope["type"] == "http" else ""
+        _of_request.set(preferred(header))
+        await self._app(scope, receive, send)
+
+
+@cache
+def _messages(language: str) -> Catalog:
+    with (LOCALES / language / "LC_MESSAGES" / "messages.po").open("rb") as file:
+        return read_po(file, locale=language)
+
+
+@cache
+def _words(language: str) -> gettext.NullTranslations:
+    """The words of a language; those of English are its keys."""
+    if language == ENGLISH:
+        return gettext.NullTranslations()
+    compiled = BytesIO()
+    write_mo(compiled, _messages(language))
+    compiled.seek(0)
+    return gettext.GNUTranslations(compiled)
+
+
+def script_words() -> dict[str, Any]:
+    """What the scripts of the maps say, in the language to speak now, for `speak` in static/words.js.
+
+    Returns:
+        The `messages` by their English, those for numbers with all their forms; and `plural`, an expression in n that
+        tells which of the forms a number takes. English has none.
+    """
+    own = language()
+    if own == ENGLISH:
+        return {"messages": {}}
+    of_scripts = (message for message in _messages(own) if any("/static/" in file for file, _ in message.locations))
+    messages = {message.id[0] if message.pluralizable else message.id: message.string for message in of_scripts}
+    return {"messages": messages, "plural": _messages(own).plural_expr}
+
+
+def told(text: str) -> str:
+    """A message in the language to speak now; a text that is no message stays as it is.
+
+    Texts in its holes are `isolated`, so that what reads from right to left does not turn round what stands beside it.
+    """
+    if not isinstance(text, Message):
+        return text
+    words = _words(language())
+    if text.plural is None:
+        template = words.gettext(text.template)
+    else:
+        template = words.ngettext(text.template, text.plural, text.values["n"])
+    values = {name: isolated(told(value)) if isinstance(value, str) else value for name, value in text.values.items()}
+    return template.format(**values) if values else template
+
+
+def _(template: str, /, **values: Any) -> str:
+    """A text of ours in the language to speak now, with these values in its holes."""
+    return told(Message(template, **values))
+
+
+def ngettext(one: str, many: str, n: int, /, **values: Any) -> str:
+    """As `_`, for a number, which is the value n: English takes the first text for 1 and the second for others."""
+    return told(Message.counted(one, many, n=n, **values))
+
+
+def joined(sentences: Iterable[str]) -> str:
+    """Sentences one after another."""
+    return reduce(lambda one, other: _("{sentence} {next}", sentence=one, next=other), sentences)

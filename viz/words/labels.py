@@ -1,0 +1,73 @@
+"""The fixed texts of a page: labels, headings, buttons, and what stands there before anything has happened.
+
+A page is made once, before it is known who opens it, so each text is a name under which the browser finds the words
+that come with the page. Gradio has words of its own for some thirty languages, and shows ours in English to everybody
+else; to whoever speaks a language of ours, what it takes for English is in that language.
+"""
+
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import gradio as gr
+from gradio.blocks import Block
+from gradio.i18n import I18nData
+
+from core.messages import Message
+from viz.words.catalogue import ENGLISH, language, languages, speaking, told
+
+_texts: dict[str, Callable[[], str]] = {}
+
+
+def later(text: Callable[[], str]) -> I18nData:
+    """A text of a page, told in the language of each browser that opens it.
+
+    Args:
+        text: tells it.
+    """
+    with speaking(ENGLISH):
+        name = hashlib.sha1(text().encode()).hexdigest()  # of letters and digits alone, and of no value of a choice
+    _texts[name] = text
+    return I18nData(name)
+
+
+class PageWords(gr.I18n):
+    """The words that come with a page, for Gradio: in English for each language, see above, or in the page's."""
+
+    @property
+    def translations_dict(self) -> dict[str, dict[str, str]]:
+        """By Gradio's names of languages."""
+        gradios = {name: name.replace("_", "-") for name in languages()}
+        return {gradio: _words(name) for name, gradio in gradios.items()} | {"en": _words(language())}
+
+
+def _words(own: str) -> dict[str, str]:
+    with speaking(own):
+        return {name: str(text()) for name, text in _texts.items()}
+
+
+def translate(page: gr.Blocks) -> None:
+    """Let the browser show the messages on a page in its language: labels, infos, buttons, headings, choices."""
+    for block in page.blocks.values():
+        for name, text in fixed_texts(block):
+            setattr(block, name, fixed(text))
+        if choices := getattr(block, "choices", None):
+            setattr(block, "choices", [(fixed(shown), value) for shown, value in choices])  # noqa: B010 (not all have it)
+
+
+def fixed_texts(block: Block) -> list[tuple[str, Any]]:
+    """The attributes of a component that are texts for people, each with its text; not what it holds as a value.
+
+    Of what a button or a heading says, Gradio makes another string, which is a message no more.
+    """
+    names = ["label", "info"] + ["value"] * isinstance(block, gr.Button | gr.Markdown)
+    texts = [(name, getattr(block, name, None)) for name in names]
+    return [
+        (name, Message(text) if name == "value" else text) for name, text in texts if isinstance(text, str) and text
+    ]
+
+
+def fixed(text: str) -> str | I18nData:
+    """A message as a text of the page, see `later`; any other text stays as it is."""
+    return later(partial(told, text)) if isinstance(text, Message) else text
