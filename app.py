@@ -34,7 +34,7 @@ from viz.maps.retention_map import static
 from viz.page import limits, models
 from viz.page.limits import Limits, add_limits
 from viz.page.models import ResidentModels
-from viz.page.page import Page
+from viz.page.page import Page, SpeakingMiddleware
 from viz.page.spoken import spoken
 from viz.page.zero_gpu import ZERO_GPU
 from viz.tabs.ask import ask_tab
@@ -45,7 +45,7 @@ from viz.tabs.lesson import lesson_tab
 from viz.tabs.links import copied
 from viz.tabs.measure import measure_tab
 from viz.tabs.write import write_tab
-from viz.words.catalogue import SpeakingMiddleware, _
+from viz.words.catalogue import _
 from viz.words.labels import PageWords, later, translate
 
 if TYPE_CHECKING:

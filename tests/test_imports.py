@@ -10,16 +10,29 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CORE = (
-    *("errors", "trace", "whole_numbers", "texts", "policies", "measures", "model", "engine", "loading", "store"),
-    *("experiments", "__main__"),
+    *(
+        "messages",
+        "errors",
+        "trace",
+        "whole_numbers",
+        "texts",
+        "policies",
+        "measures",
+        "model",
+        "engine",
+        "loading",
+        "store",
+    ),
+    *("store", "experiments", "__main__"),
 )
 """The rooms of core from the ground up: each imports only from those before it."""
 
-VIZ = ("templates", "words", "maps", "figures", "lesson", "cards", "examples", "page", "tabs", "api")
+VIZ = ("words", "templates", "maps", "figures", "lesson", "cards", "examples", "page", "tabs", "api")
 """Those of viz."""
 
-LIGHT = {f"core.{room}" for room in ("errors", "trace", "whole_numbers", "texts", "policies", "measures")}
+LIGHT = {f"core.{room}" for room in ("messages", "errors", "trace", "whole_numbers", "texts", "policies", "measures")}
 FOR_PICTURES = {
+    "core.messages",
     "core.errors",
     "core.trace",
     "core.measures",

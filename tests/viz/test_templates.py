@@ -11,18 +11,17 @@ from jinja2 import UndefinedError
 from tests.traces import HOSTILE
 from viz import templates
 from viz.cards.card import Card, cards_html
-from viz.cards.markup import bullets, in_both, paragraphs
+from viz.cards.markup import bullets, note, paragraphs
 from viz.templates import fill
 
 VIZ = Path(templates.__file__).parent
 TAG = re.compile(r"</?[a-z][a-z0-9]*(\s[^>]*)?>")
 FOR_PLOTLY = {"figures"}  # which takes titles and labels for HTML of its own kind
-SAID_TO_PLOTLY = {"figure_words.py"}
 
 
 def made_of_python() -> list[Path]:
     modules = [file for file in VIZ.rglob("*.py") if file.parent.name not in FOR_PLOTLY]
-    return [*(file for file in modules if file.name not in SAID_TO_PLOTLY), VIZ.parent / "app.py"]
+    return [*modules, VIZ.parent / "app.py"]
 
 
 @pytest.mark.parametrize("module", made_of_python(), ids=lambda module: module.name)
@@ -40,7 +39,7 @@ def test_no_module_writes_or_escapes_html(module: Path) -> None:
 @pytest.mark.parametrize("text", [*filter(None, HOSTILE), "<img src=x onerror=alert(1)>", "\"'>", "{{ 7 * 7 }}"])
 def test_whatever_fills_a_template_is_text(text: str) -> None:
     card = Card(text, [text, text], text, (text, text), text)
-    pages = (paragraphs([text]), bullets([text]), in_both(lambda own: text), cards_html([card]))
+    pages = (paragraphs([text]), bullets([text]), note(text), cards_html([card]))
     for page in pages:
         assert "<img" not in page and "<b>" not in page and "</script" not in page and "49" not in page
         assert text in html.unescape(page)

@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.trace import PolicySettings
-from viz.words.catalogue import told
 from viz.words.names import named
 from viz.words.policies import policy_name
 
 
 def table_in(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
     """Rows under these columns, whose names are those of the code."""
-    return {"headers": [told(column) for column in columns], "data": rows}
+    return {"headers": [named(column) for column in columns], "data": rows}
 
 
 def table_of(

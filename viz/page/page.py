@@ -1,9 +1,11 @@
-"""The page itself: how it explains errors, and how many runs of one person may wait."""
+"""The page itself: its language, how it explains errors, and how many runs of one person may wait."""
 
 from typing import Any
 
 import gradio as gr
 from gradio.context import LocalContext
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.errors import UserError
 from viz.page import limits
@@ -14,7 +16,9 @@ from viz.words.labels import PageWords
 
 
 class Page(gr.Blocks):
-    """Explains every error, a `UserError` by its own words and any other by a reference number, and bounds the line.
+    """Speaks the language of whoever uses it, explains every error, and bounds the line.
+
+    A `UserError` is explained by its own words and any other by a reference number.
 
     Gradio has no hook for either in all kinds of events, so this leans on two of its internals: every handler is called
     through `process_api`, and a `BlockFunction` has a `validator`, which decides before an event joins the line.
@@ -45,15 +49,28 @@ class Page(gr.Blocks):
         event = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
         if event.is_validator_function:
             event.preprocess = False  # wrong inputs are for the run to refuse: what it says reaches every client
-        try:
-            return await super().process_api(event, inputs, *args, **options)
-        except gr.Error:
-            raise
-        except Exception as e:
-            message = e.message if isinstance(e, UserError) else referred(e)
-            request = options.get("request")  # in whose event we are no more
-            with speaking(preferred(request.headers.get("accept-language", "") if request is not None else "")):
+        request = options.get("request")
+        with speaking(preferred(request.headers.get("accept-language", "") if request is not None else "")):
+            try:
+                return await super().process_api(event, inputs, *args, **options)
+            except gr.Error:
+                raise
+            except Exception as e:
+                message = e.message if isinstance(e, UserError) else referred(e)
                 raise gr.Error(told(message), print_exception=False) from e
+
+
+class SpeakingMiddleware:
+    """Lets what Gradio does outside of events, such as giving out the page itself, speak the browser's language."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        header = Headers(scope=scope).get("accept-language", "") if scope["type"] == "http" else ""
+        with speaking(preferred(header)):
+            await self._app(scope, receive, send)
 
 
 def few_waiting(request: gr.Request, *inputs: Any) -> Any:

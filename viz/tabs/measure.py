@@ -180,9 +180,9 @@ def figures() -> dict[str, Any]:
         fixed(
             Message(
                 "### Recency\n"
-                "How many of the rows kept are *recent*: among the last *budget* tokens. Window keeps nothing else. The "
-                "paper reports {low}–{high} % for TOVA (section 7.3) without defining recent. Ages are in multiples of "
-                "the budget: at 1, a line has reached the share of recent rows.",
+                "How many of the rows kept are *recent*: among the last *budget* tokens. Window keeps nothing else. "
+                "The paper reports {low}–{high} % for TOVA (section 7.3) without defining recent. Ages are in "
+                "multiples of the budget: at 1, a line has reached the share of recent rows.",
                 low=low,
                 high=high,
             )

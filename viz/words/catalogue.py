@@ -17,9 +17,6 @@ from babel import Locale
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
-from gradio.context import LocalContext
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.messages import Message
 from viz.words.letters import isolated
@@ -27,8 +24,7 @@ from viz.words.letters import isolated
 LOCALES = Path(__file__).parent / "locales"
 ENGLISH = "en"
 
-_spoken: ContextVar[str | None] = ContextVar("_spoken", default=None)
-_of_request: ContextVar[str] = ContextVar("_of_request", default=ENGLISH)
+_spoken: ContextVar[str] = ContextVar("_spoken", default=ENGLISH)
 
 
 def languages() -> tuple[str, ...]:
@@ -42,11 +38,8 @@ def own_name(language: str) -> str:
 
 
 def language() -> str:
-    """The language to speak now: that of `speaking`, else what the browser prefers whose request is being answered."""
-    if (spoken := _spoken.get()) is not None:
-        return spoken
-    event = LocalContext.request.get(None)
-    return _of_request.get() if event is None else preferred(event.headers.get("accept-language", ""))
+    """The language to speak now: on a page that of the browser whose request is answered, elsewhere English."""
+    return _spoken.get()
 
 
 def preferred(header: str) -> str:
@@ -66,19 +59,6 @@ def speaking(language: str) -> Iterator[None]:
         yield
     finally:
         _spoken.reset(before)
-
-
-class SpeakingMiddleware:
-    """Lets what Gradio does outside of events, such as giving out the page itself, speak the browser's language."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request."""
-        header = Headers(scope=scope).get("accept-language", "") if scope["type"] == "http" else ""
-        _of_request.set(preferred(header))
-        await self._app(scope, receive, send)
 
 
 @cache

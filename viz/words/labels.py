@@ -17,6 +17,9 @@ from gradio.i18n import I18nData
 from core.messages import Message
 from viz.words.catalogue import ENGLISH, language, languages, speaking, told
 
+MARK = "__i18n__"
+"""How Gradio begins a text that the browser looks up."""
+
 _texts: dict[str, Callable[[], str]] = {}
 
 
@@ -59,13 +62,13 @@ def translate(page: gr.Blocks) -> None:
 def fixed_texts(block: Block) -> list[tuple[str, Any]]:
     """The attributes of a component that are texts for people, each with its text; not what it holds as a value.
 
-    Of what a button or a heading says, Gradio makes another string, which is a message no more.
+    Of what a button or a heading says, Gradio makes another string: a message no more, or the mark of a text that is
+    `fixed` already.
     """
     names = ["label", "info"] + ["value"] * isinstance(block, gr.Button | gr.Markdown)
     texts = [(name, getattr(block, name, None)) for name in names]
-    return [
-        (name, Message(text) if name == "value" else text) for name, text in texts if isinstance(text, str) and text
-    ]
+    said = [(name, text) for name, text in texts if isinstance(text, str) and text and not text.startswith(MARK)]
+    return [(name, Message(text) if name == "value" else text) for name, text in said]
 
 
 def fixed(text: str) -> str | I18nData:

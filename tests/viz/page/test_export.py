@@ -15,13 +15,13 @@ from core.measures.costs import Cost, costs
 from core.measures.tables import COST_COLUMNS
 from core.store import Stored, TraceStore
 from tests.traces import random_trace
-from tests.visitors import asked_from
 from tests.writers import pair_of, writer_model
 from viz.page import models
 from viz.page.export import write_files, write_rows
 from viz.page.models import ResidentModels
 from viz.tabs import budget, compare
 from viz.tabs.judging import export_votes
+from viz.words.catalogue import speaking
 
 RUN = random_trace(3)
 MODEL = "模型 🦊"
@@ -56,7 +56,7 @@ def test_a_table_begins_with_a_mark_and_is_read_back(write, tmp_path):
 
 # What Compare and Budget export is what was computed, not what the page shows of it.
 
-LANGUAGES = pytest.mark.parametrize("locale", ["en", "zh-CN"])
+LANGUAGES = pytest.mark.parametrize("locale", ["en", "zh_CN"])
 TEXT = "The keeper lit the lamp, and the lamp lit the sea, and the sea kept what it was told. " * 2
 
 
@@ -76,7 +76,7 @@ def rows_of(path: str) -> list[dict[str, str]]:
 def test_a_comparison_is_exported_with_all_digits(model: str, tmp_path: Path, locale: str) -> None:
     store = TraceStore(tmp_path / "runs")
     chosen = ["tova", 8, "window+i", 8, *["", None] * 4]
-    with asked_from(locale):
+    with speaking(locale):
         *_, read, _ = compare.run_compare(store, model, TEXT, 0, *chosen)
         _, _, shown, traces, found, _ = read
         files = compare.export(traces, found)["value"]
@@ -96,13 +96,13 @@ def test_a_comparison_is_exported_with_all_digits(model: str, tmp_path: Path, lo
             *(cost.perplexity, cost.mean_delta_nll, cost.mean_kl, 100 * cost.agreement),
             *(cost.memory / 1e6, cost.memory_llama_2_7b / 1e6, cost.tokens_per_second),
         ]
-    assert shown["data"][0][0] == ("完整模型" if locale == "zh-CN" else "Full")
+    assert shown["data"][0][0] == ("完整模型" if locale == "zh_CN" else "Full")
     assert shown["data"][1][1] == round(costed[1].perplexity, 2) != costed[1].perplexity
 
 
 @LANGUAGES
 def test_a_sweep_is_exported_with_all_digits(model: str, locale: str) -> None:
-    with asked_from(locale):
+    with speaking(locale):
         *_, read, _ = budget.run_sweep(model, TEXT, None, ["tova", "window"], "4, 8")
         _, _, _, shown, points = read
         (file,) = budget.export(points)["value"]
@@ -116,7 +116,7 @@ def test_a_sweep_is_exported_with_all_digits(model: str, locale: str) -> None:
         assert float(row["perplexity"]) == point.perplexity and int(row["tokens"]) == point.tokens
         assert float(row["tokens per second"]) == point.tokens_per_second
     assert {row["policy"] for row in rows} == {"Full", "Short context", "TOVA", "Window"}
-    assert ("短上下文" in {row[0] for row in shown["data"]}) == (locale == "zh-CN")
+    assert ("短上下文" in {row[0] for row in shown["data"]}) == (locale == "zh_CN")
     assert shown["data"][0][2] == round(points[0].perplexity, 3) != points[0].perplexity
 
 

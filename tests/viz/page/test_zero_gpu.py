@@ -19,7 +19,7 @@ from core import errors
 from core.errors import GpuUnavailable, UserError
 from viz.page import zero_gpu
 from viz.page.zero_gpu import on_gpu
-from viz.words.messages import message_in
+from viz.words.catalogue import speaking, told
 
 STAND_IN = Path(__file__).parents[2] / "stand_in"
 
@@ -95,8 +95,8 @@ def test_it_works_in_another_process_which_is_kept() -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in kinds() if kind.__module__ == errors.__name__])
 def test_what_a_user_is_told_comes_back_as_it_was(kind: type[UserError]) -> None:
-    for told in (pickle.loads(pickle.dumps(kind("Shorten “it”."))), *raised(breaking, kind("Shorten “it”."))):
-        assert type(told) is kind and str(told) == "Shorten “it”."
+    for back in (pickle.loads(pickle.dumps(kind("Shorten “it”."))), *raised(breaking, kind("Shorten “it”."))):
+        assert type(back) is kind and str(back) == "Shorten “it”."
     assert list(on_gpu(pids, 1)) == list(on_gpu(pids, 1))  # one that has refused is lent again
 
 
@@ -129,7 +129,8 @@ def test_a_gpu_that_is_not_lent_is_told_in_both_languages(
     monkeypatch.setenv("STAND_IN_REFUSAL", str(tmp_path / "no"))
     with pytest.raises(GpuUnavailable, match=r"The GPU of this Space .*try again later") as refused:
         next(on_gpu(pids, 1))
-    chinese = message_in("zh", str(refused.value))
+    with speaking("zh_CN"):
+        chinese = told(refused.value.message)
     assert said.strip().rstrip(".") in str(refused.value) and chinese != str(refused.value) and "GPU" in chinese
 
 

@@ -1,20 +1,17 @@
-"""Errors and other plain English that reaches the page is shown in Chinese to whoever reads Chinese."""
+"""Errors, and what a sweep finds, are told in Chinese to whoever reads Chinese."""
 
-import ast
-import html
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from string import Formatter
 from typing import Any
 
 import numpy as np
 import pytest
 
 import core
-import viz
-from core.errors import UserError
+from core.errors import BadInput, UserError
+from core.experiments import budget_sweep
 from core.experiments.records import FULL, Record, budget_sentences
 from core.policies import make_policy
 from tests.traces import HOSTILE, random_trace
@@ -26,46 +23,13 @@ from viz.page.runs import referred, too_late
 from viz.page.uploads import trace_of
 from viz.tabs import measure
 from viz.tabs.write import prompts_in
-from viz.words.messages import MESSAGES, message_in
+from viz.words.catalogue import speaking, told
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
-VIZ = Path(viz.__file__).parent
-
-
-def raised_in(module: Path) -> Iterator[str]:
-    """The messages of the errors that a module raises, with a 7 for every value."""
-    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
-        if not (isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and len(node.exc.args) == 1):
-            continue
-        match node.exc.args[0]:
-            case ast.Constant(value):
-                yield value
-            case ast.JoinedStr(parts):
-                yield "".join(part.value if isinstance(part, ast.Constant) else "7" for part in parts)
-
-
-def is_known(message: str) -> bool:
-    return message_in("zh", message) != message
 
 
 def numbers(text: str) -> list[str]:
     return sorted(re.findall(r"\d+", text))
-
-
-def test_templates_have_the_same_holes() -> None:
-    for english, chinese in MESSAGES.items():
-        each = [{name for _, name, _, _ in Formatter().parse(template) if name} for template in (english, chinese)]
-        assert each[0] == each[1], english
-        assert CHINESE.search(chinese) and not CHINESE.search(english)
-
-
-def test_whatever_a_tab_refuses_has_chinese() -> None:
-    """Not the endpoints and the command line's flags, which are for programs and for whoever runs the app."""
-    for module in [*VIZ.glob("tabs/*.py"), *VIZ.glob("page/*.py")]:
-        if module.stem == "limits":
-            continue
-        for message in set(raised_in(module)) - {"7: 7"}:  # the name of a file, and what is wrong with it
-            assert is_known(message) or is_known(f"run.npz: {message}"), f"{module.name}: {message}"
 
 
 def refused(tiny: Callable[[str], Any], tmp_path: Path) -> Iterator[Callable[[], Any]]:
@@ -113,33 +77,35 @@ def refused(tiny: Callable[[str], Any], tmp_path: Path) -> Iterator[Callable[[],
     yield lambda: ResidentModels().get("../etc")
 
 
-def test_what_is_refused_is_told_in_both(tiny: Callable[[str], Any], tmp_path: Path) -> None:
+def in_chinese(text: str) -> str:
+    with speaking("zh_CN"):
+        return told(text)
+
+
+def test_what_is_refused_is_told_in_chinese(tiny: Callable[[str], Any], tmp_path: Path) -> None:
     for call in refused(tiny, tmp_path):
         with pytest.raises(UserError) as error:
             call()
-        english = str(error.value)
-        chinese = message_in("zh", english)
+        english, chinese = str(error.value), in_chinese(error.value.message)
         assert CHINESE.search(chinese) and "{" not in chinese, english
         assert numbers(chinese) == numbers(english), (english, chinese)
-        assert f'lang="zh-CN">{chinese}<' in html.unescape(status(english, "error"))
 
 
-def test_what_a_run_says_at_its_end_is_told_in_both() -> None:
+def test_what_a_run_says_at_its_end_is_told_in_chinese() -> None:
     for english in (too_late(), referred(ValueError("of ours"))):
-        assert numbers(message_in("zh", english)) == numbers(english)
-        assert CHINESE.search(message_in("zh", english))
+        assert numbers(in_chinese(english)) == numbers(english)
+        assert CHINESE.search(in_chinese(english))
 
 
-def test_what_a_sweep_finds_is_told_in_both() -> None:
+def test_what_a_sweep_finds_is_told_in_chinese() -> None:
     def record(policy: str, budget: int | None, nll: float) -> Record:
         return Record(
             "m", "float32", "text", 0, "0", policy, budget, tokens=10, nll_sum=nll, perplexity=1.0, seconds=1.0
         )
 
     found = budget_sentences([record(FULL, None, 20), record("tova", 8, 20.1), record("h2o", 8, 40)])
-    left_out = "Window+i is left out with budget 3: 4 sink tokens leave no room for recent ones in a budget of 3: "
-    left_out += "raise the budget above 4, or spare fewer."
-    assert [message_in("zh", sentence) for sentence in [*found, left_out]] == [
+    *_curves, left_out = budget_sweep._curves(["tova", "window+i"], [3, 8])
+    assert [in_chinese(sentence) for sentence in [*found, *left_out]] == [
         "TOVA：在试过的预算中，8 是与完整模型的困惑度相差 5% 以内的最小预算。",
         "H2O：试过的预算都达不到与完整模型的困惑度相差 5% 以内。",
         "Window+i 没有用预算 3：预算 3 放下 4 个汇点词元后，没有余地留给新近的词元：请把预算提高到 4 以上，"
@@ -147,8 +113,9 @@ def test_what_a_sweep_finds_is_told_in_both() -> None:
     ]
 
 
-def test_what_is_not_known_stays_and_nothing_is_markup() -> None:
-    assert message_in("zh", "Nobody has said this.") == message_in("en", "Nobody has said this.")
+def test_nothing_that_users_say_is_markup() -> None:
     for text in filter(None, HOSTILE):
-        said = status(f"{text} is not a .txt file, and no other is opened here.", "error")
+        refusal = BadInput("{file} is not a {suffix} file, and no other is opened here.", file=text, suffix=".txt")
+        with speaking("zh_CN"):
+            said = status(refusal.message, "error")
         assert "不是 .txt 文件" in said and "<img" not in said and "<script" not in said

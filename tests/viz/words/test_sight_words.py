@@ -12,8 +12,8 @@ from tests.traces import trace_of
 from tests.viz.maps.test_payload import decoded
 from viz.maps.payload import payload
 from viz.page.export import write_csv
+from viz.words.catalogue import speaking
 from viz.words.findings import findings
-from viz.words.lesson_words import Language
 from viz.words.sentences import life, why
 
 N = 12
@@ -25,8 +25,8 @@ def sinks(windows: tuple[int, ...] = (0, 4), **more: Any) -> Trace:
     return trace_of([[ends], [ends]], tuple("abcdefghijkl"), budget=5, sliding_windows=windows, **more)
 
 
-def meanings(trace: Trace, language: Language = "en") -> dict[str, str]:
-    return {found.value: found.meaning for found in findings(trace, language=language)}
+def meanings(trace: Trace) -> dict[str, str]:
+    return {found.value: found.meaning for found in findings(trace)}
 
 
 def test_the_findings_say_how_far_the_model_looks_and_how_much_of_what_is_held_it_does_not_see() -> None:
@@ -34,7 +34,8 @@ def test_the_findings_say_how_far_the_model_looks_and_how_much_of_what_is_held_i
         "is how far back 1 of 2 layers of this model look by themselves: 2 of the rows kept at the end are out of the "
         "model's sight."
     )
-    assert "有 4 行模型看不到" in meanings(sinks((4, 4)), "zh")["4 个词元"]
+    with speaking("zh_CN"):
+        assert "有 4 行模型看不到" in meanings(sinks((4, 4)))["4 个词元"]
 
 
 @pytest.mark.parametrize("windows", [(), (0, 0), (12, 12), (64, 64)])
@@ -52,8 +53,9 @@ def test_a_row_that_is_held_unseen_is_told_as_that() -> None:
     assert "looks back" not in why(sinks(), 1, 0, 3)  # evicted before it left the window
     assert why(sinks((3, 3)), 1, 0, 3).endswith(": at that step it no longer saw it.")
     assert life(sinks(), 0).endswith("In 1 of those it is out of sight: the model itself looks back at most 4 tokens.")
-    assert why(sinks(), 1, 0, 0, "zh").endswith("模型自身在这里最多回看 4 个词元：在那一步，模型已经看不到它。")
-    assert life(sinks(), 0, "zh").endswith("其中 1 个虽保留着它，模型却看不到：模型自身最多回看 4 个词元。")
+    with speaking("zh_CN"):
+        assert why(sinks(), 1, 0, 0).endswith("模型自身在这里最多回看 4 个词元：在那一步，模型已经看不到它。")
+        assert life(sinks(), 0).endswith("其中 1 个虽保留着它，模型却看不到：模型自身最多回看 4 个词元。")
 
 
 def test_the_window_counts_the_distances_that_the_model_is_told() -> None:
