@@ -15,6 +15,7 @@ from core.measures.costs import perplexity
 from core.measures.survival import N_BEGINNING, lifespan, not_recent_share
 from core.trace import NEVER, Trace
 from viz.maps.payload import Moment, Payload, payload
+from viz.words.policies import policy_label
 from viz.words.sentences import quoted
 
 FOLDER = Path(__file__).parent / "traces"
@@ -191,7 +192,7 @@ def bars(step: int) -> list[Bar]:
 
 def _name(policy: str) -> str:
     """What the lesson calls a policy: Window+4, not Window+i."""
-    return trace(policy).policy.label.replace("+i", f"+{N_SINK}")
+    return policy_label(policy).replace("+i", f"+{N_SINK}")
 
 
 def progress(step: int) -> str:

@@ -1,6 +1,6 @@
 """Measure: what kind of tokens survive."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import gradio as gr
@@ -102,7 +102,11 @@ def measure_tab(tab: gr.Tab, trace: gr.State, traces: gr.State) -> None:
     )
     with gr.Row():
         which = gr.Radio(
-            [THIS, COMPARED, FILES], value=THIS, label=Message("Which runs"), scale=2, elem_id="measure-which"
+            each_by_itself([THIS, COMPARED, FILES]),
+            value=THIS,
+            label=Message("Which runs"),
+            scale=2,
+            elem_id="measure-which",
         )
         closer = gr.Dropdown(label=Message("Layer by layer"), elem_id="measure-closer", min_width=260)
         files = gr.File(
@@ -138,7 +142,7 @@ def measure_tab(tab: gr.Tab, trace: gr.State, traces: gr.State) -> None:
     )
     with gr.Row():
         table = gr.Dropdown(
-            [*TABLES, RUNS_OVERLAP, LIFE],
+            each_by_itself([*TABLES, RUNS_OVERLAP, LIFE]),
             value=next(iter(TABLES)),
             label=Message("Table"),
             elem_id="measure-table-choice",
@@ -164,6 +168,11 @@ def measure_tab(tab: gr.Tab, trace: gr.State, traces: gr.State) -> None:
     lives.panel(open_layer, [runs, closer, head, table], [layer, *of_layer, *numbers], **QUIETLY)
     head.input(of_a_layer, [runs, closer, layer, head], of_layer, **QUIETLY)
     table.input(as_table, [table, runs, closer, layer], numbers, **QUIETLY)
+
+
+def each_by_itself(choices: Iterable[str]) -> list[tuple[str, str]]:
+    """Choices that are shown in the language of the page and handed on in English: Gradio takes pairs as they are."""
+    return [(choice, str(choice)) for choice in choices]
 
 
 def figures() -> dict[str, Any]:
