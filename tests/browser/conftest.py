@@ -6,6 +6,13 @@ from typing import Any
 import gradio as gr
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect, sync_playwright
+from starlette.middleware import Middleware
+
+import app
+from core.store import TraceStore
+from viz.maps.retention_map import static
+from viz.page.page import SpeakingMiddleware
+from viz.words.labels import PageWords
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
@@ -30,17 +37,26 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def serve() -> Iterator[Callable[[gr.Blocks], str]]:
-    """`serve(blocks)` starts a server and gives its address."""
+def serve() -> Iterator[Callable[..., str]]:
+    """`serve(blocks)` starts a server that speaks the languages of browsers, and gives its address."""
     started = []
+    speaking = {"app_kwargs": {"middleware": [Middleware(SpeakingMiddleware)]}, "i18n": PageWords()}
 
     def start(blocks: gr.Blocks, **launch: Any) -> str:
         started.append(blocks)
-        return blocks.launch(prevent_thread_lock=True, quiet=True, **launch)[1]
+        return blocks.launch(prevent_thread_lock=True, quiet=True, **speaking, **launch)[1]
 
     yield start
     for blocks in started:
         blocks.close(verbose=False)
+
+
+@pytest.fixture(scope="module")
+def whole_page(serve: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of all that there is, in this process, without any model."""
+    folder = tmp_path_factory.mktemp("page")
+    page = app.build(TraceStore(folder / "runs", 10), votes=folder / "votes.db")
+    return serve(page, theme=app.THEME, css=static("page.css"))
 
 
 @pytest.fixture

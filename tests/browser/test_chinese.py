@@ -1,37 +1,26 @@
-"""A Chinese browser: what is computed is Chinese there, says the same as in English, and leaves no English over."""
+"""A Chinese browser: what is shown is Chinese there, says the same as in English, and leaves no English over."""
 
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
-from string import Formatter
 
 import gradio as gr
 import pytest
 from playwright.sync_api import Page, expect
 
-import app
-from core.store import TraceStore
+from tests.browser.maps import blank_page_with
 from tests.traces import random_trace
-from viz.maps import comparison_map, retention_map
 from viz.maps.comparison_map import ComparisonMap
 from viz.maps.payload import Mark, comparison_payload, payload
-from viz.maps.retention_map import SCRIPTS, standalone_html, static
-from viz.maps.shared import shared_script
-from viz.words.lesson_words import LESSON
-from viz.words.translations import I18N
+from viz.maps.retention_map import _JS, standalone_html
+from viz.words.catalogue import script_words, speaking
 
 ENGLISH = re.compile("[A-Za-z]{2,}")
-NAMES = re.compile(r"TOVA|Window(\+i)?|H2O|KV|SVG|PNG|NLL|nat\b|Ctrl|Shift|Alt|Enter|Home|End|smollm2-135m-instruct")
+NAMES = re.compile(
+    r"TOVA( per head)?|Window(\+i)?|H2O|KV|SVG|PNG|NLL|nat\b|Ctrl|Shift|Alt|Enter|Home|End|smollm2-135m-instruct"
+)
 TOKENS = re.compile("“[^”]*”")  # and the user's they are, in any language
 MARKS = (Mark(range(3, 9), "«1»"), Mark(range(25, 28), "«2»", "question"))
-
-
-@pytest.fixture(scope="module")
-def address(serve: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("page")
-    page: gr.Blocks = app.build(TraceStore(folder / "runs", 10), votes=folder / "votes.db")
-    return serve(page, theme=app.THEME, css=static("page.css"), i18n=I18N)
 
 
 def left_in_english(text: str) -> list[str]:
@@ -44,18 +33,34 @@ def words_of(page: Page, of: str) -> str:
         """map => {
             const said = [map, ...map.querySelectorAll("*")].flatMap(element => [
                 element.title, element.ariaLabel, element.ariaValueText,
-                ...Array.from(element.childNodes, node => node.nodeType === Node.TEXT_NODE ? node.data : ""),
+                ...Array.from(element.childNodes, node => node.nodeType === Node.TEXT_NODE ? node.data.trim() : ""),
             ].filter(words => words && !element.closest(".rm-text > *, .rm-token, style")));
             return said.join("\\n");
         }"""
     )
 
 
-@pytest.mark.parametrize(("locale", "chinese"), [("zh-CN", True), ("zh-TW", True), ("en-US", False), ("de-DE", False)])
-def test_a_page_shows_what_is_computed_in_its_language(
-    open_page: Callable[..., Page], address: str, locale: str, chinese: bool
+@pytest.mark.parametrize("locale", ["zh-HK", "zh-Hans-CN", "zh-TW", "fr-FR"])
+def test_every_chinese_browser_finds_a_chinese_page(
+    open_page: Callable[..., Page], whole_page: str, locale: str
 ) -> None:
-    page = open_page(address, locale=locale)
+    page = open_page(whole_page, locale=locale)
+    chinese = locale != "fr-FR"  # whose speakers find English
+    for place, english, translated in (
+        ("#title h1", "What does a Transformer keep?", "Transformer 保留了什么？"),
+        ("#run", "Run", "运行"),
+        ("[role=tab] >> nth=0", "Explore", "探索"),
+        (".rm-key-fresh >> nth=0", "just evicted", "刚被淘汰"),
+    ):
+        expect(page.locator(place)).to_have_text(translated if chinese else english, use_inner_text=True)
+    assert page.evaluate("document.documentElement.lang") == ("zh-CN" if chinese else "en")
+
+
+@pytest.mark.parametrize(("locale", "chinese"), [("zh-CN", True), ("en-US", False)])
+def test_a_page_shows_what_is_computed_in_its_language(
+    open_page: Callable[..., Page], whole_page: str, locale: str, chinese: bool
+) -> None:
+    page = open_page(whole_page, locale=locale)
     expect(page.locator(".rm-number").first).to_have_text("325 / 325")
     page.locator("#stop").click()
     for place, english, translated in (
@@ -82,9 +87,9 @@ def test_a_page_shows_what_is_computed_in_its_language(
     ("locale", "words"), [("zh-CN", "预算应是用逗号分开的整数"), ("en-US", "must be whole numbers")]
 )
 def test_an_error_is_told_in_the_pages_language_and_can_be_read(
-    open_page: Callable[..., Page], address: str, locale: str, words: str
+    open_page: Callable[..., Page], whole_page: str, locale: str, words: str
 ) -> None:
-    page = open_page(address, locale=locale)
+    page = open_page(whole_page, locale=locale)
     page.get_by_role("tab").nth(3).click()
     page.locator("#sweep-budgets").locator("textarea, input").fill("many")
     page.locator("#sweep-run").click()
@@ -93,8 +98,8 @@ def test_an_error_is_told_in_the_pages_language_and_can_be_read(
     assert said.evaluate("line => getComputedStyle(line).color") == "rgb(255, 255, 255)"
 
 
-def test_a_map_leaves_no_english_over(open_page: Callable[..., Page], address: str) -> None:
-    page = open_page(address, locale="zh-CN")
+def test_a_map_leaves_no_english_over(open_page: Callable[..., Page], whole_page: str) -> None:
+    page = open_page(whole_page, locale="zh-CN")
     expect(page.locator(".rm-number").first).to_have_text("325 / 325")
     expect(page.locator(".rm-alternative").first).to_contain_text("第 325 / 325 步")
     page.locator(".rm-tools [data-do=help]").first.click()
@@ -122,44 +127,35 @@ def test_several_maps_leave_no_english_over(open_page: Callable[..., Page], serv
     said = words_of(page, ".cm")
 
     assert {"差异", "仅 A 保留：", "都不保留", "各策略保留了什么 · «3»"} <= set(said.split("\n"))
-    assert left_in_english(said.replace("TOVA per head", "")) == []
-
-
-def test_the_lesson_keeps_its_own_choice_of_language(open_page: Callable[..., Page], address: str) -> None:
-    page = open_page(address, locale="zh-CN")
-    page.get_by_role("tab", name="课程").click()
-    expect(page.locator(".lesson h2")).to_have_text(LESSON["zh"][0].title)
-    page.get_by_label("English").check()
-    expect(page.locator(".lesson h2")).to_have_text(LESSON["en"][0].title)
-    expect(page.locator(".lesson h2")).to_be_visible()
+    assert left_in_english(said) == []
 
 
 # What the scripts say
 
 
-def page_in(language: str, script: str, open_page: Callable[..., Page]) -> Page:
-    page = open_page("about:blank")
-    page.evaluate("language => { document.documentElement.lang = language; }", language)
-    page.add_script_tag(content=script)
+def speaks(language: str, open_page: Callable[..., Page]) -> Page:
+    """An empty page with the scripts of the map, which speak this language."""
+    page = blank_page_with(_JS, open_page)
+    with speaking(language):
+        page.evaluate("words => Words.speak(words)", script_words())
     return page
 
 
 STORIES = """payload => {
     const trace = Traces.decode(payload);
     const counts = Traces.noCounts(trace);
-    const said = [[Sentences.policyName(trace)], [Sentences.windowName(trace)]];
+    const said = [Sentences.policyName(trace), Sentences.windowName(trace)];
     for (let step = 0; step < trace.length; step += 3) {
         Traces.moveCounts(trace, counts, step);
-        said.push([Sentences.alternative(trace, step, counts)], [Sentences.stepStory(trace, step, counts)]);
+        said.push(Sentences.alternative(trace, step, counts), Sentences.stepStory(trace, step, counts));
         trace.pieces.forEach((_, position) => {
-            said.push([Sentences.tokenStory(trace, step, position, counts.keepers[position])]);
-            for (let group = 0; group < trace.groups; group++) {
-                said.push([Sentences.cellStory(trace, step, 1, group, position), step, position]);
+            said.push(Sentences.tokenStory(trace, step, position, counts.keepers[position]));
+            for (const group of [...Array(trace.groups).keys(), null]) {
+                said.push(Sentences.cellStory(trace, step, 1, group, position));
             }
-            said.push([Sentences.cellStory(trace, step, 1, null, position)]);
         });
     }
-    return said.map(([words]) => words);
+    return said;
 }"""
 
 
@@ -169,50 +165,19 @@ def test_the_stories_of_a_map_have_the_same_numbers(
     open_page: Callable[..., Page], groups: int, window: range | None
 ) -> None:
     sent = payload(random_trace(3, groups=groups), marks=MARKS, window=window)
-    said = [page_in(of, retention_map._JS, open_page).evaluate(STORIES, sent) for of in ("en", "zh-CN")]
+    said = [speaks(language, open_page).evaluate(STORIES, sent) for language in ("en", "zh_CN")]
 
     assert len(said[0]) == len(said[1]) > 100
     for english, chinese in zip(*said, strict=True):
         without = [TOKENS.sub("", words) for words in (english, chinese)]
         assert sorted(re.findall(r"[\d,.]*\d", without[0])) == sorted(re.findall(r"[\d,.]*\d", without[1]))
-        assert left_in_english(chinese.replace("TOVA per head", "")) == []
+        assert left_in_english(chinese) == []
     assert len({TOKENS.sub("", re.sub(r"\d+", "", words)) for words in said[1]}) > 8
-
-
-class Texts(HTMLParser):
-    """The fixed texts of a template."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.found: set[str] = set()
-        self.feed(html)
-
-    def handle_data(self, data: str) -> None:
-        self.found.add(data.strip())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found |= {value for name, value in attrs if name in ("title", "aria-label") and value}
-
-
-def test_every_word_of_the_maps_has_a_translation_and_none_is_left_over(open_page: Callable[..., Page]) -> None:
-    chinese = page_in("en", shared_script() + static("words.js"), open_page).evaluate("Words.CHINESE")
-    scripts = static(*({*SCRIPTS} - {"words.js"}), "retention_map.js", "comparison_map.js")
-    in_templates = Texts(retention_map._HTML).found | Texts(comparison_map._HTML).found
-    literals = {text.replace("\\u00a0", "\u00a0") for text in re.findall(r'"((?:[^"\\\n]|\\.)*)"', scripts)}
-    said = {text.replace("\\u00a0", "\u00a0") for text in re.findall(r'\bsay\(\s*"((?:[^"\\\n]|\\.)*)"', scripts)}
-
-    assert len(said) > 60 and len(in_templates) > 60
-    assert said <= chinese.keys()
-    assert {text for text in in_templates if ENGLISH.search(text)} - {"SVG"} <= chinese.keys()
-    assert chinese.keys() <= literals | in_templates
-    for english, translated in chinese.items():
-        holes = [sorted(name for _, name, *_ in Formatter().parse(text) if name) for text in (english, translated)]
-        assert holes[0] == holes[1] and translated, english
 
 
 def test_long_lines_of_a_picture_end_where_chinese_allows_it(open_page: Callable[..., Page]) -> None:
     text = "任一方保留的词元中，双方共有的并不多；在 TOVA 下，这一步淘汰的行，都是当前查询关注最少的。"
-    lines, widest = page_in("zh-CN", retention_map._JS, open_page).evaluate(
+    lines, widest = speaks("zh_CN", open_page).evaluate(
         """text => {
             const look = { palette: { font: "sans-serif" }, font: 13, ratio: 1 };
             const picture = new Pictures.Picture({ cssWidth: 168, ...look });

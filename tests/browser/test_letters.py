@@ -24,7 +24,7 @@ from viz.cards.story_cards import telling_html
 from viz.maps.comparison_map import ComparisonMap
 from viz.maps.payload import comparison_payload, payload
 from viz.maps.retention_map import _JS, RetentionMap, static
-from viz.words.say import isolated
+from viz.words.letters import isolated
 from viz.words.sentences import quoted
 
 # As byte-level tokenizers cut them: an empty piece continues the character before it.

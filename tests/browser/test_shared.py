@@ -14,9 +14,7 @@ from tests.traces import random_trace, trace_of
 from viz import templates
 from viz.maps.colours import EVICTED, JUST_EVICTED, KEPT
 from viz.maps.payload import payload
-from viz.maps.retention_map import _JS, standalone_html, static
-from viz.maps.shared import WORDS, shared_script
-from viz.words.figure_words import FIGURE_WORDS
+from viz.maps.retention_map import _JS, standalone_html
 from viz.words.sentences import NEWLINE, TAB, quoted
 
 VIZ = Path(templates.__file__).parent
@@ -27,13 +25,6 @@ SOURCES = [*VIZ.parent.glob("app.py"), *(file for file in VIZ.rglob("*.*") if fi
 def test_a_colour_or_sign_is_written_down_once(sign: str) -> None:
     found = [file.name for file in SOURCES if sign in file.read_text(encoding="utf-8").lower()]
     assert found == {"⏎": [], NEWLINE: ["sentences.py"], TAB: ["sentences.py"]}.get(sign, ["colours.py"])
-
-
-def test_the_maps_have_the_words_of_the_figures(open_page: Callable[..., Page]) -> None:
-    own = blank_page_with("const Shared = { chinese: {} };" + static("words.js"), open_page).evaluate("Words.CHINESE")
-    both = blank_page_with(shared_script() + static("words.js"), open_page).evaluate("Words.CHINESE")
-    assert own.keys() & FIGURE_WORDS.keys() == set(), "say it in Python alone, and name it in viz/maps/shared.py"
-    assert both == own | {word: FIGURE_WORDS[word] for word in WORDS}
 
 
 def test_a_map_names_tokens_as_sentences_do(open_page: Callable[..., Page]) -> None:

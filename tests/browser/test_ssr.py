@@ -29,8 +29,8 @@ def app(tmp_path_factory: pytest.TempPathFactory, model: str) -> Iterator[App]:
     if shutil.which("node") is None:
         pytest.skip("node is not installed (apt-get install nodejs)")
     with running(tmp_path_factory.mktemp("ssr"), "--model", model, GRADIO_SSR_MODE="True") as app:
-        by_node = "data-sveltekit-preload-data"
-        assert by_node in httpx.get(app.address).text, f"Gradio has fallen back to Python: {app.log.read_text()}"
+        page, by_node = httpx.get(app.address, timeout=60).text, "data-sveltekit-preload-data"
+        assert by_node in page, f"Gradio has fallen back to Python: {app.log.read_text()}"
         yield app
 
 

@@ -15,7 +15,7 @@ from viz.page import models
 from viz.page.models import ResidentModels
 from viz.page.page import Page
 from viz.tabs.budget import budget_tab
-from viz.words.translations import translate
+from viz.words.labels import translate
 
 TEXT = "The keeper lit the lamp, and the lamp lit the sea, and the sea kept what it was told. " * 2
 
@@ -24,7 +24,7 @@ def test_a_sweep_in_chinese_is_exported_in_english(
     tiny: Callable,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    serve: Callable[[gr.Blocks], str],
+    serve: Callable[..., str],
     open_page: Callable[..., Window],
 ) -> None:
     directory = writer_model(tiny("llama-gqa").directory, tmp_path / "model")
