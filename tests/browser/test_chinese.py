@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import gradio as gr
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -13,6 +12,7 @@ from tests.traces import random_trace
 from viz.maps.comparison_map import ComparisonMap
 from viz.maps.payload import Mark, comparison_payload, payload
 from viz.maps.retention_map import _JS, standalone_html
+from viz.page.page import Page as OurPage
 from viz.words.catalogue import script_words, speaking
 
 ENGLISH = re.compile("[A-Za-z]{2,}")
@@ -113,7 +113,7 @@ def test_a_map_leaves_no_english_over(open_page: Callable[..., Page], whole_page
 
 
 def test_several_maps_leave_no_english_over(open_page: Callable[..., Page], serve: Callable[..., str]) -> None:
-    with gr.Blocks(analytics_enabled=False) as blocks:
+    with OurPage(analytics_enabled=False) as blocks:
         comparison = ComparisonMap()
         traces = [random_trace(3), random_trace(4, groups=2)]
         sent = comparison_payload(traces, run="x", marks=MARKS) | {"model": "«3»"}

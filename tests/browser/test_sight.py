@@ -16,6 +16,7 @@ from tests.traces import random_trace, trace_of
 from viz.maps.comparison_map import ComparisonMap
 from viz.maps.payload import comparison_payload, payload
 from viz.maps.retention_map import _JS, RetentionMap
+from viz.page.page import Page as OurPage
 
 N = 40
 SVG = "{http://www.w3.org/2000/svg}"
@@ -31,7 +32,7 @@ def sinks(windows: tuple[int, ...], n: int = N) -> Trace:
 
 @pytest.fixture(scope="module")
 def address(serve: Callable[..., str]) -> str:
-    with gr.Blocks(analytics_enabled=False) as blocks:
+    with OurPage(analytics_enabled=False) as blocks:
         retention_map, comparison = RetentionMap(), ComparisonMap()
         quiet = {"outputs": [retention_map, comparison], "show_progress": "hidden"}
 
