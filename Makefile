@@ -29,7 +29,7 @@ picture: .venv/tests-installed tools
 	$(BIN)/python -m tests.make_picture
 
 words: .venv/tests-installed
-	$(BIN)/python -m tests.make_words
+	$(BIN)/python -m tests.make_words $(ARGS)
 
 .venv/app-installed: requirements.txt
 	$(PYTHON) -c "import ensurepip" 2>/dev/null || { $(SUDO) apt-get update && $(SUDO) apt-get install -y python3-venv; }

@@ -112,11 +112,7 @@ def _trace(options: argparse.Namespace) -> None:
         with open(options.out, "wb") as file:
             trace.save(file)
     except OSError as e:
-        raise BadInput(
-            "{file} cannot be written: {why}.",
-            file=options.out,
-            why=e.strerror,
-        ) from e
+        raise BadInput("{file} cannot be written: {why}.", file=options.out, why=e.strerror) from e
     written = len(trace) - trace.prompt_length
     outcome = f"{written:,} of them written" if written else f"perplexity {perplexity(trace):.2f}"
     print(f"{trace.policy}: {len(trace):,} tokens, {outcome}, saved as {options.out}")
@@ -186,8 +182,7 @@ def _number(text: str) -> int:
         return int(text)
     except ValueError:
         raise BadInput(
-            "The budgets must be whole numbers with commas between, such as 32,64, not {text!r}.",
-            text=text,
+            "The budgets must be whole numbers with commas between, such as 32,64, not {text!r}.", text=text
         ) from None
 
 

@@ -144,9 +144,7 @@ class TraceStore:
         """
         if not 1 <= megabytes <= MOST_MEGABYTES:
             raise BadInput(
-                "The store may take from 1 to {most:,} MB, not {megabytes:g}.",
-                most=MOST_MEGABYTES,
-                megabytes=megabytes,
+                "The store may take from 1 to {most:,} MB, not {megabytes:g}.", most=MOST_MEGABYTES, megabytes=megabytes
             )
         self.directory = Path(directory)
         self._limit = int(megabytes * 1e6)

@@ -34,16 +34,9 @@ def read_text(path: str | PathLike[str]) -> str:
     try:
         return decoded(path)
     except OSError as e:
-        raise BadInput(
-            "{file} cannot be read: {why}.",
-            file=path,
-            why=e.strerror,
-        ) from e
+        raise BadInput("{file} cannot be read: {why}.", file=path, why=e.strerror) from e
     except UnicodeError as e:
-        raise BadInput(
-            "{file} cannot be read: it is not UTF-8. Save it as UTF-8.",
-            file=path,
-        ) from e
+        raise BadInput("{file} cannot be read: it is not UTF-8. Save it as UTF-8.", file=path) from e
 
 
 def decoded(path: str | PathLike[str]) -> str:

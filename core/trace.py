@@ -167,9 +167,7 @@ class Trace:
     def _check(self, step: int) -> None:
         if not 0 <= step < len(self):
             raise BadInput(
-                "Step {step} is outside this trace: it has the steps 0 to {last}.",
-                step=step,
-                last=len(self) - 1,
+                "Step {step} is outside this trace: it has the steps 0 to {last}.", step=step, last=len(self) - 1
             )
 
     def save(self, file: str | PathLike[str] | BinaryIO) -> None:

@@ -27,10 +27,5 @@ def whole(name: str, value: Any, least: int, most: int = MOST_TOKENS) -> int:
         BadInput: it is no whole number, or out of this range.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
-        raise BadInput(
-            "{name} must be a whole number from {least:,} to {most:,}.",
-            name=name,
-            least=least,
-            most=most,
-        )
+        raise BadInput("{name} must be a whole number from {least:,} to {most:,}.", name=name, least=least, most=most)
     return int(value)

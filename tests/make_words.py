@@ -1,8 +1,9 @@
-"""Bring the catalogues of words up to date with the code: `make words`.
+"""Bring the catalogues of words up to date with the code: `make words`, or `make words ARGS=es` to begin another one.
 
 New texts come without a translation, changed ones are marked as fuzzy, and those that nobody says any more go.
 """
 
+import sys
 from pathlib import Path
 
 from babel.messages.catalog import Catalog
@@ -39,6 +40,10 @@ def files() -> list[Path]:
 
 
 if __name__ == "__main__":
+    for language in sys.argv[1:]:
+        folder = LOCALES / language / "LC_MESSAGES"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "messages.po").touch()
     for file in files():
         with file.open("rb") as old:
             words = read_po(old, locale=file.parts[-3])

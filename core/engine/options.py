@@ -48,10 +48,7 @@ class ReadOptions:
             value = getattr(self, name)
             if value not in known:
                 raise BadInput(
-                    "{name} must be one of {known}, not {given!r}.",
-                    name=name,
-                    known=", ".join(known),
-                    given=value,
+                    "{name} must be one of {known}, not {given!r}.", name=name, known=", ".join(known), given=value
                 )
         if self.chunk is not None:
             whole("chunk", self.chunk, 1)

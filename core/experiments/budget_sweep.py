@@ -204,10 +204,7 @@ def _curves(policies: Sequence[str], budgets: Sequence[int]) -> tuple[list[tuple
 
 def _windows(lm: LanguageModel, name: str, tokens: Tokens, window: int | None) -> list[Tokens]:
     if len(tokens) < 2:
-        raise BadInput(
-            "{text} has fewer than two tokens: there is nothing to predict.",
-            text=name,
-        )
+        raise BadInput("{text} has fewer than two tokens: there is nothing to predict.", text=name)
     length = lm.context_length or len(tokens)
     if window is not None:
         window = whole("window", window, 2)

@@ -165,11 +165,7 @@ def _plan(
 ) -> list[tuple[Asking, Tokens]]:
     """Everything that is to be answered, in order."""
     if task not in TASKS:
-        raise BadInput(
-            "The task must be one of {known}, not {task!r}.",
-            known=", ".join(TASKS),
-            task=task,
-        )
+        raise BadInput("The task must be one of {known}, not {task!r}.", known=", ".join(TASKS), task=task)
     if not examples or not budgets:
         raise BadInput("Choose at least one example and one budget.")
     finite = [key for key in dict.fromkeys(policies) if key != FULL]

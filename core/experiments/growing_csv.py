@@ -46,11 +46,7 @@ class GrowingCsv(Generic[R]):
         try:
             self._file: BinaryIO = open(path, "ab+")  # noqa: SIM115 (closed by `close`)
         except OSError as e:
-            raise BadInput(
-                "{file} cannot be written: {why}.",
-                file=path,
-                why=e.strerror,
-            ) from e
+            raise BadInput("{file} cannot be written: {why}.", file=path, why=e.strerror) from e
         try:
             self.records = self._repaired(path)
         except BaseException:
@@ -66,10 +62,7 @@ class GrowingCsv(Generic[R]):
             lines = io.StringIO(whole[len(header) :].decode(), newline="")
             records = [self._parsed(values) for values in csv.reader(lines)]
         except (ValueError, csv.Error) as e:
-            raise BadInput(
-                "{file} is a file of another kind. Choose another file.",
-                file=path,
-            ) from e
+            raise BadInput("{file} is a file of another kind. Choose another file.", file=path) from e
         self._file.truncate(len(whole))
         if not whole:
             self._write(self._header)
@@ -108,8 +101,7 @@ def check_continues(records: Sequence[object], plan: Sequence[object], what: str
     """
     if len(records) > len(plan):
         raise BadInput(
-            "There are more records than this {what} has: they are another's. Choose another file.",
-            what=what,
+            "There are more records than this {what} has: they are another's. Choose another file.", what=what
         )
     for record, planned in zip(records, plan, strict=False):
         for setting in fields(planned):  # type: ignore[arg-type]

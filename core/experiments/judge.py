@@ -117,10 +117,7 @@ class Judge:
                 continue
             except (httpx.InvalidURL, UnicodeError) as e:
                 raise JudgeUnavailable(
-                    "{url} or {api_key} cannot be used: {why}.",
-                    url=BASE_URL,
-                    api_key=API_KEY,
-                    why=str(e),
+                    "{url} or {api_key} cannot be used: {why}.", url=BASE_URL, api_key=API_KEY, why=str(e)
                 ) from e
             if response.status_code in MISCONFIGURED:
                 raise JudgeUnavailable(

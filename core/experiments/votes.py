@@ -180,9 +180,7 @@ class VoteStore:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as e:
             raise VotesUnavailable(
-                "{folder} cannot be made: {why}. Choose another folder.",
-                folder=self.path.parent,
-                why=e.strerror,
+                "{folder} cannot be made: {why}. Choose another folder.", folder=self.path.parent, why=e.strerror
             ) from e
         with self._open() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -276,16 +274,9 @@ class VoteStore:
             BadInput: no such pair or verdict, or a name that is empty or too long.
         """
         if verdict not in VERDICTS:
-            raise BadInput(
-                "A verdict is one of {known}, not {verdict!r}.",
-                known=", ".join(VERDICTS),
-                verdict=verdict,
-            )
+            raise BadInput("A verdict is one of {known}, not {verdict!r}.", known=", ".join(VERDICTS), verdict=verdict)
         if not 0 < len(voter) <= LONGEST_NAME or len(judge) > LONGEST_NAME:
-            raise BadInput(
-                "The name of a voter has 1 to {most} characters.",
-                most=LONGEST_NAME,
-            )
+            raise BadInput("The name of a voter has 1 to {most} characters.", most=LONGEST_NAME)
         self.pair(pair)
         with self._open() as connection:
             done = connection.execute(

@@ -76,10 +76,7 @@ def read_examples(path: str | PathLike[str]) -> list[Example]:
         if line.strip():
             _add(examples, line, f"{path}, line {number}")
     if not examples:
-        raise BadInput(
-            "{file} is empty: it must have one JSON record a line, with id, input and output.",
-            file=path,
-        )
+        raise BadInput("{file} is empty: it must have one JSON record a line, with id, input and output.", file=path)
     return list(examples.values())
 
 
@@ -96,9 +93,7 @@ def _add(examples: dict[str, Example], line: str, where: str) -> None:
     if known is not example:
         if known != replace(example, references=known.references):
             raise BadInput(
-                "{where} has the id {id!r} of an earlier record, but another input.",
-                where=where,
-                id=example.id,
+                "{where} has the id {id!r} of an earlier record, but another input.", where=where, id=example.id
             )
         examples[example.id] = replace(known, references=known.references + example.references)
 

@@ -56,10 +56,7 @@ def check_metadata(file: Path) -> None:
         metadata, _ = read_gguf_metadata(str(file))
         GGUFReader(file)  # finds every tensor in the file, without reading its numbers
     except Exception as e:  # of many kinds: they read what should be there
-        raise DamagedModel(
-            "The file {name} is not a whole GGUF file. Download it again.",
-            name=file.name,
-        ) from e
+        raise DamagedModel("The file {name} is not a whole GGUF file. Download it again.", name=file.name) from e
     architecture = metadata["general.architecture"]
     own = {key.partition(".")[2]: value for key, value in metadata.items() if key.startswith(f"{architecture}.")}
     read = next((known for name, known in GGUF_CONFIG_MAPPING.items() if _plain(name) == _plain(architecture)), None)

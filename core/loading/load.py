@@ -70,11 +70,7 @@ def load_model(model: str = DEFAULT_MODEL, *, dtype: str = "auto", device: str =
             model=model,
         )
     if dtype not in ("auto", *DTYPES):
-        raise BadInput(
-            "dtype must be one of auto, {known}, not {dtype!r}.",
-            known=", ".join(DTYPES),
-            dtype=dtype,
-        )
+        raise BadInput("dtype must be one of auto, {known}, not {dtype!r}.", known=", ".join(DTYPES), dtype=dtype)
     device = _device(device)
     *others, last = _to_try(dtype, device)
     for kind in others:
@@ -146,10 +142,7 @@ def _source(model: str, spec: ModelSpec | None) -> str:
     if path.is_dir() or is_gguf(path):
         return model
     if path.is_file():
-        raise UnknownModel(
-            "{file} is a file. Give the directory that it lies in, or a GGUF file.",
-            file=model,
-        )
+        raise UnknownModel("{file} is a file. Give the directory that it lies in, or a GGUF file.", file=model)
     if "/" not in model or path.is_absolute():
         raise UnknownModel(
             "There is no model {model!r}: choose one of {models}, or give a directory or a hub id such as owner/name.",
@@ -255,8 +248,7 @@ def _load_tokenizer(source: str) -> Any:
         ) from e
     if not tokenizer.is_fast:
         raise UnsupportedModel(
-            "{model} has no fast tokenizer, so its tokens cannot be found in the text.",
-            model=source,
+            "{model} has no fast tokenizer, so its tokens cannot be found in the text.", model=source
         )
     if gguf is not None:
         mend_tokenizer(gguf, tokenizer.backend_tokenizer)
@@ -302,10 +294,7 @@ def _explained(model: str, error: BaseException) -> UserError:
     """What a failure of transformers or of the hub means for the user."""
     causes = list(_chain(error))
     if any(_is_out_of_memory(cause) for cause in causes):
-        return OutOfMemory(
-            "{model} does not fit the memory of this machine. Choose a smaller model.",
-            model=model,
-        )
+        return OutOfMemory("{model} does not fit the memory of this machine. Choose a smaller model.", model=model)
     if any(isinstance(cause, GatedRepoError) for cause in causes):
         return GatedModel(
             "{model} is gated: accept its terms on its hub page, create an access token there, and set it as HF_TOKEN.",
@@ -313,8 +302,7 @@ def _explained(model: str, error: BaseException) -> UserError:
         )
     if any(isinstance(cause, RepositoryNotFoundError | HFValidationError) for cause in causes):
         return UnknownModel(
-            "The hub has no model {model!r}: check its spelling, or set HF_TOKEN if it is private.",
-            model=model,
+            "The hub has no model {model!r}: check its spelling, or set HF_TOKEN if it is private.", model=model
         )
     if refused := [cause for cause in causes if isinstance(cause, PermissionError)]:
         return UnknownModel(

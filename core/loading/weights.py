@@ -37,9 +37,7 @@ def check_files(directory: Path) -> None:
         file = directory / name
         if not file.is_file():
             raise DamagedModel(
-                "The file {file} is missing, which {index} names. Download the model again.",
-                file=name,
-                index=INDEX,
+                "The file {file} is missing, which {index} names. Download the model again.", file=name, index=INDEX
             )
         try:
             with safe_open(file, "pt"):
@@ -66,8 +64,7 @@ def _shards(directory: Path) -> list[str]:
         return sorted({str(name) for name in names})
     except (ValueError, LookupError, TypeError, AttributeError) as e:
         raise DamagedModel(
-            "The file {file} does not say which file holds which tensor. Download it again.",
-            file=INDEX,
+            "The file {file} does not say which file holds which tensor. Download it again.", file=INDEX
         ) from e
 
 

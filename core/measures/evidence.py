@@ -79,10 +79,7 @@ def fate(trace: Trace, passage: range, question: int) -> Fate:
     """
     _check(trace, passage)
     if not passage.stop <= question <= len(trace):
-        raise BadInput(
-            "The question at position {question} does not come after the passage.",
-            question=question,
-        )
+        raise BadInput("The question at position {question} does not come after the passage.", question=question)
     share = mean_share_kept(trace, passage)
     return Fate(
         half_lost_at=_first(share < HALF, passage.stop - 1),

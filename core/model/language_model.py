@@ -106,14 +106,10 @@ class LanguageModel:
             text.encode()
         except UnicodeEncodeError as e:
             raise BadInput(
-                "There is half a character at place {place:,} of the text. Take it out.",
-                place=e.start,
+                "There is half a character at place {place:,} of the text. Take it out.", place=e.start
             ) from e
         if self.tokenizer is None:
-            raise BadInput(
-                "{model} has no tokenizer: pass token ids, or add its tokenizer files.",
-                model=self.model_id,
-            )
+            raise BadInput("{model} has no tokenizer: pass token ids, or add its tokenizer files.", model=self.model_id)
         return self.located(text, *self.tokenized(text))
 
     def tokenized(self, text: str, *, add_special_tokens: bool = True) -> tuple[list[int], list[tuple[int, int]]]:
@@ -178,9 +174,7 @@ class LanguageModel:
         """
         if ids.size and not 0 <= ids.min() <= ids.max() < self.vocabulary_size:
             raise BadInput(
-                "Token ids must be from 0 to {last} for {model}.",
-                last=self.vocabulary_size - 1,
-                model=self.model_id,
+                "Token ids must be from 0 to {last} for {model}.", last=self.vocabulary_size - 1, model=self.model_id
             )
 
     def continued(self, tokens: Tokens, ids: Sequence[int]) -> Tokens:

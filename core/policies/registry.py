@@ -22,11 +22,7 @@ def make_policy(key: str, budget: int | None = None, **settings: Any) -> Policy:
         BadInput: a budget or setting that is missing, unknown, not a whole number, or out of its range.
     """
     if key not in POLICIES:
-        raise UnknownPolicy(
-            "There is no policy {key!r}; choose one of {known}.",
-            key=key,
-            known=", ".join(POLICIES),
-        )
+        raise UnknownPolicy("There is no policy {key!r}; choose one of {known}.", key=key, known=", ".join(POLICIES))
     policy = POLICIES[key]
     if policy is Full:
         if budget is not None:

@@ -3,7 +3,6 @@
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from babel.messages.catalog import Catalog
@@ -17,7 +16,7 @@ LANGUAGE = "eo"  # of none that Gradio has words of its own for
 
 # Names, and the user's tokens, are the same in every language.
 NAMES = re.compile(
-    r"TOVA( per head)?|Window(\+i)?|Random|Oracle|smollm2-135m-instruct|SmolLM2( \w+ Instruct)?|Esperanto|English|esperanto"
+    r"TOVA( per head)?|Window(\+i)?|Random|Oracle|smollm2-135m-instruct|SmolLM2( \w+ Instruct)?|English|Esperanto"
     r"|original|in-cache|log-gap|distinct|“[^”]*”|⟦Márkéd: [^⟧]*⟧",
     re.IGNORECASE,
 )
@@ -26,7 +25,7 @@ WORD = re.compile("(?=[a-z]*[aeiouy])[a-z]{2,}", re.ASCII | re.IGNORECASE)
 
 # All texts that the page shows, and what the maps say when the pointer rests on something and to those who cannot see.
 SHOWN = """() => {
-    const others = ".rm-text > *, .rm-token, style, script, textarea, .modebar, footer, .progress-text, .stories .text, .prompt";
+    const others = ".rm-text > *, .rm-token, style, script, textarea, .modebar, footer, .progress-text";
     const of = (element) => [
         ...(element.closest(".rm") ? [element.title, element.ariaLabel, element.ariaValueText] : []),
         ...Array.from(element.childNodes, node => node.nodeType === Node.TEXT_NODE ? node.data : ""),

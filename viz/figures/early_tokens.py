@@ -44,10 +44,7 @@ def early_layers_figure(trace: Trace) -> go.Figure:
             z=early_steps_kept(trace).astype(np.float32),
             x=_early(trace),
             hovertemplate=_(
-                "layer {layer}<br>token {token}<br>kept for {steps} steps",
-                layer="%{y}",
-                token="%{x}",
-                steps="%{z:.0f}",
+                "layer {layer}<br>token {token}<br>kept for {steps} steps", layer="%{y}", token="%{x}", steps="%{z:.0f}"
             )
             + "<extra></extra>",
             **in_blues(len(trace), _("steps kept")),

@@ -65,10 +65,7 @@ def evidence_layers_figure(trace: Trace, passage: range, question: int) -> go.Fi
             z=share_kept(trace, passage)[:, passage.start :],
             x=np.arange(passage.start, len(trace)),
             hovertemplate=_(
-                "layer {layer}, step {step}<br>{share} of the passage kept",
-                layer="%{y}",
-                step="%{x}",
-                share="%{z:.0%}",
+                "layer {layer}, step {step}<br>{share} of the passage kept", layer="%{y}", step="%{x}", share="%{z:.0%}"
             )
             + "<extra></extra>",
             **in_blues(1, _("share kept"), ".0%"),

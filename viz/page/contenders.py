@@ -96,10 +96,7 @@ def pairs(values: Sequence[Any]) -> list[tuple[str, int]]:
             continue
         label = LABEL_OF_CHOICE[key]
         if budget is None:
-            raise BadInput(
-                "{policy} has no budget. Give it a whole number from 1.",
-                policy=label,
-            )
+            raise BadInput("{policy} has no budget. Give it a whole number from 1.", policy=label)
         if (key, int(budget)) in chosen:
             raise BadInput(
                 "{policy} with a budget of {budget:,} is chosen twice. Change one of the two.",

@@ -54,11 +54,7 @@ def trace_of(path: str) -> Trace:
             raise BadTraceFile("Its policy is none of this app; open it with the version that made it.")
         return trace
     except BadTraceFile as e:
-        raise BadTraceFile(
-            "{file}: {why}",
-            file=file.name,
-            why=e.message,
-        ) from e
+        raise BadTraceFile("{file}: {why}", file=file.name, why=e.message) from e
 
 
 def _unpacked(file: Path) -> int:
@@ -84,10 +80,6 @@ def _has_our_policy(trace: Trace) -> bool:
 def _uploaded(file: str, suffix: str) -> Path:
     path = Path(file)
     if path.suffix.lower() != suffix:
-        raise BadInput(
-            "{file} is not a {suffix} file, and no other is opened here.",
-            file=path.name,
-            suffix=suffix,
-        )
+        raise BadInput("{file} is not a {suffix} file, and no other is opened here.", file=path.name, suffix=suffix)
     limits.current.check_file(path)
     return path

@@ -135,6 +135,5 @@ def whole_numbers(text: str) -> list[int]:
         return [int(number) for number in text.replace(",", " ").split()]
     except ValueError:
         raise BadInput(
-            "The budgets must be whole numbers with commas between, such as 16, 32, not {text!r}.",
-            text=text,
+            "The budgets must be whole numbers with commas between, such as 16, 32, not {text!r}.", text=text
         ) from None

@@ -34,17 +34,16 @@ def lesson_tab(page: gr.Blocks) -> None:
                 where = gr.HTML(elem_id="lesson-progress")
                 onwards = gr.Button(variant="primary", min_width=100, elem_id="lesson-next")
             words = gr.HTML(css_template=properties(".lesson") + static("lesson.css"), elem_id="lesson-words")
-            speech = gr.Radio(
-                [(own_name(language), language) for language in languages()],
-                value="en",
-                show_label=False,
-                container=False,
-                elem_id="lesson-language",
-            )
+            speech = gr.Radio([], show_label=False, container=False, elem_id="lesson-language")
         with gr.Column(scale=5, min_width=320):
             retention_map = RetentionMap()
     told = [words, where, back, onwards]
-    page.load(lambda: [language(), *tell(0, language())], None, [speech, *told], **ALWAYS)
+
+    def begin() -> list[Any]:
+        names = [(own_name(each), each) for each in languages()]
+        return [gr.update(choices=names, value=language()), *tell(0, language())]
+
+    page.load(begin, None, [speech, *told], **ALWAYS)
     page.load(lambda: picture(0), None, retention_map, **ALWAYS)
     page.load(None, js=ON_PAGE_KEYS, **QUIETLY)
     speech.input(tell, [step, speech], told, **ALWAYS)

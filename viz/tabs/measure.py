@@ -124,7 +124,7 @@ def measure_tab(tab: gr.Tab, trace: gr.State, traces: gr.State) -> None:
         Message(
             "### The life of every layer\n"
             "Tokens across, steps downwards: blue is kept, grey is forgotten, and Window would end at the dotted "
-            "line (the paper's figures 8, 12 and 13). **Click a layer to see it large.**",
+            "line (the paper's figures 8, 12 and 13). **Click a layer to see it large.**"
         )
     )
     with gr.Row():
@@ -137,7 +137,7 @@ def measure_tab(tab: gr.Tab, trace: gr.State, traces: gr.State) -> None:
         Message(
             "### The numbers\n"
             "What the figures show; the file has all digits. The ⋮ in a heading sorts and filters. Shares are from 0 "
-            "to 1.",
+            "to 1."
         )
     )
     with gr.Row():
@@ -204,7 +204,7 @@ def figures() -> dict[str, Any]:
             "### Which tokens live long\n"
             "The mean number of steps for which tokens of a kind were kept; in brackets, how many of them there are. "
             "The paper's numbers (tables 2 and 5) are of longer texts, at the budget that comes nearest; so they "
-            "have an axis of their own.",
+            "have an axis of their own."
         )
     )
     row("kinds")
@@ -212,7 +212,7 @@ def figures() -> dict[str, Any]:
         Message(
             "### The first tokens\n"
             "For how many steps each was kept. In the paper (figure 9) the very first is kept to the end at every "
-            "multi-state size, while the other early ones go far sooner.",
+            "multi-state size, while the other early ones go far sooner."
         )
     )
     row("early", "early-layers")
@@ -220,7 +220,7 @@ def figures() -> dict[str, Any]:
         Message(
             "### Survival\n"
             "The probability that a token is still kept so many steps after it was read. Tokens that are there at "
-            "the end of the text count for as long as they were seen (Kaplan and Meier).",
+            "the end of the text count for as long as they were seen (Kaplan and Meier)."
         )
     )
     row("survival", "survival-layers")
@@ -228,7 +228,7 @@ def figures() -> dict[str, Any]:
         Message(
             "### Agreement\n"
             "How far two layers, or two runs, keep the same tokens: of all that either keeps, the share that both keep "
-            "(Jaccard), in the mean over the steps.",
+            "(Jaccard), in the mean over the steps."
         )
     )
     row("layer-overlap", "runs-overlap")
@@ -281,9 +281,7 @@ def runs_of(which: str, trace: Trace | None, traces: list[Trace] | None, files: 
     if which == FILES:
         if len(files or []) > MOST_FILES:
             raise BadInput(
-                "These are {n} files; at most {most} are measured at once.",
-                n=len(files or []),
-                most=MOST_FILES,
+                "These are {n} files; at most {most} are measured at once.", n=len(files or []), most=MOST_FILES
             )
         runs = [trace_of(file) for file in files or []]
     if not runs:

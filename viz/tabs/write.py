@@ -193,16 +193,10 @@ def prompts_in(text: str) -> list[str]:
         raise BadInput("Write a story prompt first.")
     if len(lines) > MOST_PROMPTS:
         raise BadInput(
-            "These are {n:,} prompts; a batch takes {most}. Every line is a prompt.",
-            n=len(lines),
-            most=MOST_PROMPTS,
+            "These are {n:,} prompts; a batch takes {most}. Every line is a prompt.", n=len(lines), most=MOST_PROMPTS
         )
     if len(longest := max(lines, key=len)) > LONGEST_PROMPT:
-        raise BadInput(
-            "A prompt has {n:,} characters; shorten it to {most:,}.",
-            n=len(longest),
-            most=LONGEST_PROMPT,
-        )
+        raise BadInput("A prompt has {n:,} characters; shorten it to {most:,}.", n=len(longest), most=LONGEST_PROMPT)
     return lines
 
 

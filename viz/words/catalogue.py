@@ -11,15 +11,13 @@ from contextvars import ContextVar
 from functools import cache, reduce
 from io import BytesIO
 from pathlib import Path
-from typing import Any
-
-from babel import Locale
-from babel.messages.catalog import Catalog
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
+from typing import TYPE_CHECKING, Any
 
 from core.messages import Message
 from viz.words.letters import isolated
+
+if TYPE_CHECKING:
+    from babel.messages.catalog import Catalog
 
 LOCALES = Path(__file__).parent / "locales"
 ENGLISH = "en"
@@ -34,6 +32,8 @@ def languages() -> tuple[str, ...]:
 
 def own_name(language: str) -> str:
     """What a language calls itself."""
+    from babel import Locale  # noqa: PLC0415 (it would delay the first page)
+
     return str(Locale(language.partition("_")[0]).get_display_name() or language)
 
 
@@ -62,7 +62,9 @@ def speaking(language: str) -> Iterator[None]:
 
 
 @cache
-def _messages(language: str) -> Catalog:
+def _messages(language: str) -> "Catalog":
+    from babel.messages.pofile import read_po  # noqa: PLC0415 (it would delay the first page)
+
     with (LOCALES / language / "LC_MESSAGES" / "messages.po").open("rb") as file:
         return read_po(file, locale=language)
 
@@ -72,6 +74,8 @@ def _words(language: str) -> gettext.NullTranslations:
     """The words of a language; those of English are its keys."""
     if language == ENGLISH:
         return gettext.NullTranslations()
+    from babel.messages.mofile import write_mo  # noqa: PLC0415 (it would delay the first page)
+
     compiled = BytesIO()
     write_mo(compiled, _messages(language))
     compiled.seek(0)
@@ -89,7 +93,8 @@ def script_words() -> dict[str, Any]:
     if own == ENGLISH:
         return {"messages": {}}
     of_scripts = (message for message in _messages(own) if any("/static/" in file for file, _ in message.locations))
-    messages = {message.id[0] if message.pluralizable else message.id: message.string for message in of_scripts}
+    told = (message for message in of_scripts if all(message.string))  # in a file that is still being translated
+    messages = {message.id if isinstance(message.id, str) else message.id[0]: message.string for message in told}
     return {"messages": messages, "plural": _messages(own).plural_expr}
 
 

@@ -1,8 +1,8 @@
 """The fixed texts of a page: labels, headings, buttons, and what stands there before anything has happened.
 
 A page is made once, before it is known who opens it, so each text is a name under which the browser finds the words
-that come with the page. Gradio has words of its own for some thirty languages, and shows ours in English to everybody
-else; to whoever speaks a language of ours, what it takes for English is in that language.
+that come with the page. Gradio has words of its own in some thirty languages and looks for ours among them; what it
+does not find, it takes from its English. So that is where they are, in whichever language the browser prefers.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from gradio.blocks import Block
 from gradio.i18n import I18nData
 
 from core.messages import Message
-from viz.words.catalogue import ENGLISH, language, languages, speaking, told
+from viz.words.catalogue import ENGLISH, speaking, told
 
 MARK = "__i18n__"
 """How Gradio begins a text that the browser looks up."""
@@ -36,18 +36,12 @@ def later(text: Callable[[], str]) -> I18nData:
 
 
 class PageWords(gr.I18n):
-    """The words that come with a page, for Gradio: in English for each language, see above, or in the page's."""
+    """The words that come with a page, for Gradio."""
 
     @property
     def translations_dict(self) -> dict[str, dict[str, str]]:
-        """By Gradio's names of languages."""
-        gradios = {name: name.replace("_", "-") for name in languages()}
-        return {gradio: _words(name) for name, gradio in gradios.items()} | {"en": _words(language())}
-
-
-def _words(own: str) -> dict[str, str]:
-    with speaking(own):
-        return {name: str(text()) for name, text in _texts.items()}
+        """Those of the language to speak now, as if they were English, which Gradio falls back to."""
+        return {"en": {name: str(text()) for name, text in _texts.items()}}
 
 
 def translate(page: gr.Blocks) -> None:
