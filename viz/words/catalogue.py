@@ -93,8 +93,11 @@ def script_words() -> dict[str, Any]:
     if own == ENGLISH:
         return {"messages": {}}
     of_scripts = (message for message in _messages(own) if any("/static/" in file for file, _ in message.locations))
-    told = (message for message in of_scripts if all(message.string))  # in a file that is still being translated
-    messages = {message.id if isinstance(message.id, str) else message.id[0]: message.string for message in told}
+    messages = {
+        message.id if isinstance(message.id, str) else message.id[0]: message.string
+        for message in of_scripts
+        if message.string and all(message.string)  # else the file is still being translated
+    }
     return {"messages": messages, "plural": _messages(own).plural_expr}
 
 
