@@ -1,6 +1,6 @@
 """The attention function that transformers calls for every model we load.
 
-This is the only file that knows transformers' `AttentionInterface`. It needs no `Cache`: multi-states hold the rows.
+This is the only file that uses transformers' `AttentionInterface`. No `Cache` is needed: multi-states hold the rows.
 """
 
 from typing import Any
@@ -28,10 +28,10 @@ def multi_state_attention(
     multi_state: Batch | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """The attention function of every model we load; without `multi_state` it is transformers' own ("sdpa").
+    """Attention over a `multi_state` if one is given, else transformers' own ("sdpa"); same shapes as the latter.
 
     Raises:
-        UnsupportedModel: the architecture asks for something that changes the softmax.
+        UnsupportedModel: the architecture asks for one of `REFUSED_KEYWORDS`.
     """
     if multi_state is None:
         ordinary: tuple[Tensor, None] = sdpa_attention_forward(

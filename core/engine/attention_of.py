@@ -1,4 +1,4 @@
-"""What the queries of one layer paid to each token, by a replay that goes no deeper than that layer."""
+"""The attention of one layer during a replay, which is too large for a trace."""
 
 from collections.abc import Sequence
 
@@ -28,24 +28,24 @@ def attention_of(
     positions: Positions = "original",
     beyond_context: bool = False,
 ) -> NDArray[np.float32]:
-    """What the query of each step paid to each token in one layer, by a replay that goes no deeper than that layer.
+    """The attention that each step pays to each token in one layer, by a replay that runs no later layer.
 
     Args:
         lm: the model.
         tokens: n tokens, as in `replay`.
         policy: decides what is evicted.
-        layer: from 0.
+        layer: the layer, from 0.
         group: the KV head, from 0, if the policy decides per KV head; else 0.
-        positions: as in `replay`.
-        beyond_context: as in `replay`.
+        positions: see `ReadOptions`.
+        beyond_context: see `ReadOptions`.
 
     Returns:
         (n, n): rows are steps, columns positions; averaged over the query heads of the group (of the layer, if it
         decides as one). Zero where the query did not attend; a row sums to 1.
 
     Raises:
-        BadInput, TextTooLong, UnsupportedModel, OutOfMemory: as `replay`; BadInput also for a layer or group that
-            there is not.
+        BadInput, TextTooLong, UnsupportedModel, OutOfMemory: as `replay`; BadInput also if the model has no such layer
+            or group.
     """
     tokens = lm.as_tokens(tokens)
     n = len(tokens)

@@ -1,9 +1,9 @@
 """The multi-states of every layer, one per run, and the attention over them.
 
-Layer l at step t depends only on layer l-1 at steps up to t, so a *chunk* of tokens goes through the model in one
-forward pass: one matmul gives the logits of all its queries, a light loop over its steps only picks victims (see
-`core.engine.eviction`), and one masked softmax does the rest. And when the chunk is a single token, no decision of a
-layer is needed before the next layer, so all layers are decided in one call after the pass.
+Layer l at step t depends only on layer l-1 at steps up to t, so a *chunk* of tokens can go through the model in one
+forward pass. In each layer, one matrix product gives the logits of all queries of the chunk, a light loop over the
+steps picks the row that each step evicts (see `core.engine.eviction`), and one masked softmax gives the attention. If
+the chunk is a single token, no layer waits for its own eviction, so all layers decide in one call after the pass.
 """
 
 from collections.abc import Callable
@@ -23,26 +23,26 @@ from core.model.language_model import LanguageModel
 from core.policies import Floats, Ints
 
 Watch: TypeAlias = Callable[[int, range, list[Ints], Tensor], None]
-"""Takes a layer, a chunk, the positions of the columns per run, (groups, columns), and the attention, (runs, KV heads,
-query heads of the group, chunk, columns). Both may change afterwards: what is to stay must be copied."""
+"""Called with a layer, a chunk, the positions of the columns (groups, columns) of each run, and the attention (runs,
+KV heads, query heads of the group, chunk, columns). The arrays may be overwritten later: copy what you keep."""
 
 
 class _DeepEnough(Exception):
-    """The forward pass has gone through all layers that are wanted."""
+    """Ends the forward pass after the last layer that is wanted."""
 
 
 class Batch:
-    """Several runs in lockstep through one model: the keys and values of every layer, one batch row per run.
+    """The keys and values of several runs that go through one model in lockstep, one batch row per run.
 
     Attributes:
         runs: the runs, each with its own policy.
-        layers: how many layers to go through, as the runs say; fewer than the model has only if no logits are wanted.
-        keys, values: per layer, (runs, KV heads, slots, head size); a slot holds what the run's bookkeeping says. While
-            `in_common`, there is one row for all runs.
-        in_common: whether all runs have read the same text and no row is evicted yet: they then do not differ.
-        watch: called with the attention of every layer gone through; see `attention_of`.
-        late: how keys are turned once it is known which rows are attended to; the keys held are then not turned. None
-            if the model turns them itself, by their positions in the text.
+        layers: how many layers the runs go through. If fewer than the model has, there are no logits.
+        keys, values: per layer, (runs, KV heads, slots, head size); `Run.positions` says which token each slot holds.
+            While `in_common`, the first axis has length 1.
+        in_common: whether all runs still hold the same rows: they have read the same text and evicted nothing.
+        watch: called with the attention of every layer that is run; see `attention_of`.
+        late: turns keys just before a query attends to them, so that the keys held are not turned yet (see
+            `core.engine.rotation`). None if the model turns them itself, by their positions in the text.
     """
 
     def __init__(
@@ -60,18 +60,18 @@ class Batch:
         self._chunk = range(0)
         self._mask = empty  # of the chunk's shape, see `_not_yet`
         self._layers_seen = 0
-        self._slots: list[Tensor] = []  # per layer (runs, KV heads, 1, 1), where the token being read is written
-        self._width, self._unequal = 0, False  # the most slots of a run, and whether another has fewer
+        self._slots: list[Tensor] = []  # per layer (runs, KV heads, 1, 1), the slot of the token being read
+        self._width, self._unequal = 0, False  # the most slots of any run, and whether another run has fewer
         self._attention: list[Tensor] = []  # per layer (runs, KV heads, query heads of the group, slots)
-        self._distances: Distances = np.empty(0)  # (layers, runs, groups or 1, slots), and what they turn keys by
+        self._distances: Distances = np.empty(0)  # (layers, runs, groups or 1, slots); `_turns` are their turns
         self._turns: tuple[Tensor, Tensor] = (empty, empty)
 
     @torch.inference_mode()
     def read(self, ids: Tensor, chunk: range) -> Tensor:
-        """Read the tokens at the positions of `chunk`, (runs, chunk), or (1, chunk) if all runs read the same.
+        """Read the tokens `ids` at the positions `chunk`: (runs, chunk), or (1, chunk) if all runs read the same.
 
         Returns:
-            The logits (runs, chunk, vocabulary); empty if not all layers of the model are gone through.
+            The logits (runs, chunk, vocabulary); empty if `layers` is less than the model has.
         """
         self._chunk, self._layers_seen = chunk, 0
         self.in_common = self.in_common and len(ids) == 1 and len(chunk) > 1 and chunk[-1] < self.common_until()
@@ -110,11 +110,11 @@ class Batch:
         return logits.expand(len(self.runs), *logits.shape[1:]) if self.in_common else logits
 
     def common_until(self) -> int:
-        """The position of the first token with which a row of some run goes, while nothing has been evicted."""
+        """The first step at which one of the runs evicts a row."""
         return min(run.evicts_from() for run in self.runs)
 
     def keep_runs(self, rows: list[int]) -> None:
-        """Go on with these runs only."""
+        """Drop all runs but those with these indices."""
         self.runs = [self.runs[row] for row in rows]
         self.keys = [keys[rows] for keys in self.keys]
         self.values = [values[rows] for values in self.values]
@@ -126,11 +126,11 @@ class Batch:
 
         Args:
             layer: the layer, from 0.
-            query: (runs, query heads, chunk, head size), turned by its position unless that is done late.
-            key: (runs, KV heads, chunk, head size), likewise.
+            query: (runs, query heads, chunk, head size), turned by its position unless `late` does that.
+            key: (runs, KV heads, chunk, head size), turned like the query.
             value: (runs, KV heads, chunk, head size).
-            scaling: of the logits.
-            window: the model's own sliding window, in tokens, the query's own included.
+            scaling: the factor of the logits.
+            window: the model's own sliding window in tokens, the query's own token included; None if it has none.
 
         Returns:
             (runs, chunk, query heads, head size).
@@ -158,9 +158,9 @@ class Batch:
         output = attend(layer, query, key, value, scaling, window)
         if self._layers_seen == self.layers < self.lm.n_layers:
             raise _DeepEnough
-        return output.reshape(runs, query_heads, count, size).transpose(1, 2).contiguous()  # as transformers' own
+        return output.reshape(runs, query_heads, count, size).transpose(1, 2).contiguous()  # the layout of transformers
 
-    # A chunk: the columns are the slots, then the tokens of the chunk.
+    # Reading a chunk: the columns are the slots, then the tokens of the chunk.
 
     def _attend_chunk(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None
@@ -190,17 +190,17 @@ class Batch:
             index = kept.to(key.device)[..., None].expand(-1, -1, -1, key.shape[3])
             key, value = key.gather(2, index), value.gather(2, index)
         elif not layer_has_rows:
-            key, value = key.clone(), value.clone()  # views of the model's projections of the whole chunk
+            key, value = key.clone(), value.clone()  # else these views keep the model's whole projections in memory
         self.keys[layer], self.values[layer] = key, value
         return output
 
     def _chunk_logits(
         self, query: Tensor, key: Tensor, scaling: float, window: int | None, positions: list[Ints]
     ) -> Tensor:
-        """(runs, KV heads, query heads of the group, chunk, columns), as if nothing were evicted in the chunk.
+        """The logits (runs, KV heads, query heads of the group, chunk, columns) as if the chunk evicted nothing.
 
-        Minus infinity where there is no row, a later one, or one beyond the model's own window. With late rotation
-        they are right up to the first eviction.
+        They are minus infinity at free slots, at later tokens, and beyond the model's own window. With late rotation
+        they are right only up to the first eviction; `LateLogits` renews the others.
         """
         count = len(self._chunk)
         places: Distances = _stack(positions[: len(query)], FREE)
@@ -223,7 +223,7 @@ class Batch:
         return logits
 
     def _not_yet(self, query: Tensor, key: Tensor) -> Tensor:
-        """(queries, columns): minus infinity where the column's token comes after the query's, else 0; made once."""
+        """(queries, columns): minus infinity where the column's token comes after the query's, else 0. Cached."""
         count, shape = len(self._chunk), (query.shape[2], key.shape[2])
         if self._mask.shape != shape or self._mask.device != key.device:
             later = torch.full((count, count), -torch.inf, dtype=_at_least_float32(key), device=key.device).triu(1)
@@ -234,7 +234,10 @@ class Batch:
     def _decide_chunk(
         self, layer: int, positions: list[Ints], logits: Tensor, attention: Tensor | None, late: list[LateLogits | None]
     ) -> tuple[Tensor, Tensor | None]:
-        """Until (runs, groups or 1, columns), see `Run.decide_chunk`; kept (runs, KV heads, rows), None if all are."""
+        """`Run.decide_chunk` for every run: until (runs, groups or 1, columns); kept (runs, KV heads, rows) or None.
+
+        None means that every column is kept.
+        """
         if self.in_common:
             logits = logits.expand(len(self.runs), *logits.shape[1:])
             attention = None if attention is None else attention.expand(logits.shape)
@@ -270,7 +273,7 @@ class Batch:
         scaling: float,
         window: int | None,
     ) -> tuple[Tensor, Tensor | None]:
-        """`_decide_chunk` where evictions turn the keys anew: it renews the logits as it goes."""
+        """`_decide_chunk` with late rotation, where every eviction changes the later logits; it writes them anew."""
         late = self.late
         assert late is not None
         queries = late.queries(query.reshape(*query.shape[:2], -1, len(self._chunk), query.shape[3]), scaling)
@@ -294,7 +297,7 @@ class Batch:
             own = received[row] if run.groups > 1 else received[row].mean(axis=0, keepdims=True)
             run.receive(layer, positions[row], own)
 
-    # A single token: it is written into a free slot, and all layers decide after the pass.
+    # Reading a single token: it is written into a free slot, and all layers decide after the pass.
 
     def _place_token(self) -> None:
         shape = (self.layers, self.lm.n_kv_heads)
@@ -315,7 +318,6 @@ class Batch:
         index = self._slots[layer].to(key.device).expand_as(key)
         keys = self.keys[layer] = _grown(self.keys[layer], key, slots).scatter_(2, index, key)
         values = self.values[layer] = _grown(self.values[layer], value, slots).scatter_(2, index, value)
-        # (runs, KV heads, query heads of the group, slots)
         keys = keys[:, :, :slots]
         if self.late is not None:
             keys = self.late.rotary.turned(keys, *(turns[layer] for turns in self._turns))
@@ -345,7 +347,7 @@ class Batch:
             self._cut(cuts)
 
     def _cut(self, cuts: list[Ints | None]) -> None:
-        """Take the rows that several evictions at once have left, and renumber the slots."""
+        """Take out several rows at once, as after a one-shot prompt; each entry is what `Run.decide_token` returns."""
         everything = [np.arange(run.slots)[None, None].repeat(self.layers, axis=0) for run in self.runs]
         kept = [all_ if cut is None else cut for cut, all_ in zip(cuts, everything, strict=True)]
         for layer in range(self.layers):
@@ -360,7 +362,7 @@ def _at_least_float32(rows: Tensor) -> torch.dtype:
 
 
 def _logits(query: Tensor, key: Tensor, scaling: float, mask: Tensor | None = None) -> Tensor:
-    """Query · key plus the mask (queries, columns), in float32 at least, returned in float32."""
+    """Scaled query · key plus the mask (queries, columns), computed in float32 at least and returned in float32."""
     dtype = _at_least_float32(query)
     query, key = query.to(dtype), key.to(dtype)
     if mask is None:
@@ -370,12 +372,12 @@ def _logits(query: Tensor, key: Tensor, scaling: float, mask: Tensor | None = No
 
 
 def _attended(until: Tensor, logits: Tensor, attention: Tensor | None) -> Tensor:
-    """Attention without the columns after the last step that attends to them. Both arguments are written to.
+    """The attention of every step over the columns that it attends to. Overwrites `logits` or `attention`.
 
     Args:
         until: (runs, groups or 1, columns), the last step of the chunk that attends to the column.
         logits: (runs, KV heads, query heads of the group, chunk, columns).
-        attention: their softmax over all columns; None if it is not known.
+        attention: the softmax of the logits over all columns; None if it is not known.
     """
     step = torch.arange(logits.shape[3], device=logits.device)[:, None]
     attended = step <= until.to(logits.device)[:, :, None, None, :]
@@ -394,7 +396,7 @@ def _on_cpu(values: Tensor, run: Run) -> Floats:
 
 
 def _grown(rows: Tensor, like: Tensor, slots: int) -> Tensor:
-    """`rows` with room for `slots`; grows by more than is asked for, so that growing is rare."""
+    """`rows` with room for at least `slots`. It grows by a quarter at a time, since growing copies everything."""
     have = rows.shape[2] if rows.numel() else 0
     if have >= slots:
         return rows
@@ -405,7 +407,7 @@ def _grown(rows: Tensor, like: Tensor, slots: int) -> Tensor:
 
 
 def _stack(arrays: list[Ints], filler: int) -> Ints:
-    """(groups, width) arrays of different groups and widths to one (runs, most groups, most width)."""
+    """One array (runs, most groups, greatest width) of several (groups or 1, width), filled up with `filler`."""
     groups, width = (max(array.shape[axis] for array in arrays) for axis in (0, 1))
     stacked = np.full((len(arrays), groups, width), filler, np.int64)
     for row, array in enumerate(arrays):

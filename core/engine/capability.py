@@ -1,4 +1,4 @@
-"""Whether a model's attention can be replaced faithfully, tried on a few tokens: else a picture would be fiction."""
+"""Checks, on a few tokens, that a model gives the same output under our attention as under its own."""
 
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,7 +14,7 @@ from core.errors import DamagedModel, NumericalError, UnsupportedModel, UserErro
 from core.model.language_model import LanguageModel
 from core.policies import Full
 
-# What a configuration may say at most; beyond it is a slip, which would cost hours or all the memory to find out.
+# Larger numbers in a configuration are mistakes, which would otherwise show only after hours or when memory is full.
 MOST = {
     "num_hidden_layers": 1_000,
     "num_attention_heads": 10_000,
@@ -25,10 +25,10 @@ MOST = {
 
 
 def check_layers(config: Any) -> None:
-    """Refuse a configuration of a model that does not write text, of impossible size, or with layers of other kinds.
+    """Refuse a configuration, before its weights are loaded, that cannot be that of a model we support.
 
     Raises:
-        UnsupportedModel: it is one.
+        UnsupportedModel: no decoder-only language model, an impossible size, or layers without keys and values.
     """
     if getattr(config, "is_encoder_decoder", False) or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise UnsupportedModel(
@@ -67,13 +67,13 @@ def check_layers(config: Any) -> None:
 def check_attention(lm: "LanguageModel") -> None:
     """Refuse a model unless, under the full policy, our attention gives what its own eager attention gives.
 
-    Ours reads the text in two pieces, the model's own reads it at once: so it shows, too, if anything but the
-    multi-state would have to go from one piece to the next.
+    Our attention reads the text in two chunks, the model's own in one. So the outputs also differ if the model hands on
+    anything but keys and values from one chunk to the next.
 
     Raises:
-        UnsupportedModel: it does not, or cannot read a text at all.
-        NumericalError: its numbers overflow in float16.
-        DamagedModel: its output is not a number.
+        UnsupportedModel: the outputs differ, or the model cannot read a text at all.
+        NumericalError: the model's numbers overflow in float16.
+        DamagedModel: the model's output is not a number.
     """
     ids = _probe(lm, 9)
     states = _Witness(lm, ids.shape[1])
@@ -94,7 +94,7 @@ def check_attention(lm: "LanguageModel") -> None:
         ) from e
     if not (expected.logsumexp(dim=-1).isfinite().all() and found.logsumexp(dim=-1).isfinite().all()):
         raise not_numbers(lm.model.dtype)
-    # eager attention takes its softmax in float32 and its logits in the model's own precision
+    # they need not be equal: eager attention has its logits in the model's precision, ours in float32
     off = (found - expected).abs().max().item()
     if not off <= _tolerance(lm, expected):
         raise UnsupportedModel(
@@ -107,16 +107,16 @@ def check_attention(lm: "LanguageModel") -> None:
 
 
 def _check_windows(lm: "LanguageModel", told: list[int | None]) -> None:
-    """Refuse a model that has sliding windows but does not tell them: beyond them, our attention would not be its own.
+    """Refuse a model that has sliding windows but does not pass them to our attention, which would look beyond them.
 
-    A text long enough to see it in the output would take long to read.
+    The output shows this only for a text longer than the window, which would take long to read.
 
     Args:
         lm: the model.
-        told: for every layer, the window that our attention was told.
+        told: for every layer, the window that was passed to our attention.
 
     Raises:
-        UnsupportedModel: it is one.
+        UnsupportedModel: a window was not passed.
     """
     window, limit = getattr(lm.config, "sliding_window", None), lm.context_length
     if not window or (limit is not None and window >= limit):
@@ -132,14 +132,7 @@ def _check_windows(lm: "LanguageModel", told: list[int | None]) -> None:
 
 
 class _Witness(Batch):
-    """A multi-state for one run under the full policy that notes what the attention of its layers is told.
-
-    Attributes:
-        windows: the sliding window of every layer at its first call.
-
-    Raises:
-        UnsupportedModel: keys and values are not of the same length.
-    """
+    """A batch of one run under the full policy that records the sliding window of every layer in `windows`."""
 
     def __init__(self, lm: "LanguageModel", tokens: int, late: LateRotation | None = None) -> None:
         run = Run(Full(), layers=lm.n_layers, kv_heads=lm.n_kv_heads, capacity=tokens, prompt_length=tokens)
@@ -172,13 +165,13 @@ _checked: WeakKeyDictionary[LanguageModel, Rotary] = WeakKeyDictionary()
 
 
 def checked_rotary(lm: LanguageModel) -> Rotary:
-    """The model's rotary embedding, for rows that are numbered anew.
+    """The model's rotary embedding, for late rotation, after a test; the result is cached.
 
-    Under the full policy, the output must be the same when rows are numbered from 0 at every step. The text that is
-    tried does not start at 0, so that this is so only if nothing counts but how far apart rows are.
+    The test: under the full policy, original and in-cache positions must give the same output for a text that starts
+    at position 5. In-cache numbers start at 0, so this holds only if nothing counts but how far apart rows are.
 
     Raises:
-        UnsupportedModel: it has none, or one that cannot be applied late.
+        UnsupportedModel: the model has no rotary embedding, or one that cannot be applied late.
     """
     if lm in _checked:
         return _checked[lm]
@@ -201,10 +194,10 @@ def checked_rotary(lm: LanguageModel) -> Rotary:
 
 
 def _probe(lm: "LanguageModel", count: int) -> torch.Tensor:
-    """(1, count) ids from all over the vocabulary.
+    """(1, count) ids, evenly spread over the vocabulary.
 
-    Neighbours would not do: the first of a vocabulary are often reserved, and from a run of tokens that it was never
-    trained on SmolLM2 makes something else at every rounding.
+    Neighbouring ids would not do: the first are often reserved, and after several tokens that it was never trained on,
+    the output of SmolLM2 changes greatly with rounding.
     """
     ids = (2 * torch.arange(count, device=lm.device) + 1) * lm.vocabulary_size // (2 * count)
     return ids[None]
@@ -227,7 +220,7 @@ def _tolerance(lm: "LanguageModel", logits: torch.Tensor) -> float:
 
 
 def not_numbers(dtype: torch.dtype) -> NumericalError | DamagedModel:
-    """What it means if a model gives infinite numbers or none: float16 has none beyond 65,504, the others suffice."""
+    """The error for output that is infinite or NaN: float16 overflows above 65,504, other types only if damaged."""
     if dtype == torch.float16:
         return NumericalError("The model's numbers overflow in float16. Load it in bfloat16 or float32.")
     return DamagedModel("The model's output is not a number, so its weights are damaged. Download them again.")

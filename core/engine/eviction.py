@@ -1,22 +1,21 @@
-"""Who goes while a chunk is read. numpy only.
+"""Which rows are evicted while a chunk is read. numpy only.
 
-The rule is one. At every step the query attends to the rows held and its own, by a softmax over exactly these; the
-policy observes that; and if there are more rows than the budget, each decider evicts the row of the lowest importance,
-of several the oldest. A step must know who went before it, so the steps go one after the other. But the logits of all
-steps with all columns are there before the first of them, whoever goes: what is left to do at a step is light.
+At every step the query attends to the rows held and its own, by a softmax over exactly these; the policy observes the
+attention; if there are then more rows than the budget, each decider evicts the row with the lowest importance, and of
+several such rows the oldest. A step depends on the evictions before it, so the steps go one after the other. But the
+logits of all steps with all columns do not depend on evictions and are computed beforehand, so each step is cheap.
 
-`walk` follows the rule as it stands, for any policy. Example: the budget is 3, the slots hold the tokens 0, 1, 2, and
-the chunk is the tokens 3 and 4. Step 3 attends to 0 1 2 3; token 1 has the least importance and goes. Its slot is free
-for token 4. Step 4 attends to 0 4 2 3; token 4 itself has the least and goes. The multi-state keeps 0 2 3. A policy
-that does not read attention decides without what the layers compute; so for it all layers walk at once.
+`walk` does this for any policy. Example: the budget is 3, the slots hold the tokens 0, 1, 2, and the chunk is the
+tokens 3 and 4. Step 3 attends to 0 1 2 3; token 1 has the least importance and is evicted. Token 4 takes its slot. Step
+4 attends to 0 4 2 3; token 4 itself has the least importance and is evicted. The multi-state keeps 0 2 3. A policy that
+does not read attention needs nothing that the layers compute, so all layers walk in one call.
 
-`walk_by_mean` is a shorter way for TOVA, whose importance is the mean over heads of the attention of this step alone.
-A softmax over some columns is the softmax over all columns divided by what these have of it. The second is there in any
-case, for all steps, as one matrix A per head. So with the rows held as a vector h of ones and zeros, the importance is
-the mean over heads of A[step] / (A[step] · h), and no slots need be kept in order. Example: A[step] is .4 .3 .2 .1 and
-the second column was evicted, so A · h is .7 and the attention .57 – .29 .14. Where that division is not exact enough
-to be sure who is least (the rows held have next to nothing of the softmax over all, or two rows are as good as equal),
-it gives up, and `walk` decides.
+`walk_by_mean` is faster, for TOVA only, whose importance is the attention of the current step, averaged over heads. The
+softmax over some of the columns is the softmax over all columns, divided by the sum that these columns have in it. The
+softmax over all columns is known for all steps, as one matrix A per head. With a vector h that is 1 for rows held and 0
+for others, the importance is the mean over heads of A[step] / (A[step] · h). Example: A[step] is .4 .3 .2 .1 and the
+second column was evicted; A[step] · h is .7, and the attention is .57 – .29 .14. Rounding could pick the wrong row if
+A[step] · h is almost zero or if two rows are almost equal; `walk_by_mean` then returns None, and `walk` decides.
 """
 
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from core.errors import NumericalError
 from core.policies import Floats, Ints, Policy, Step
 
 AS_GOOD_AS_EQUAL = 1e-6  # relative: two ways of adding up the same float32 numbers may differ by less
-VANISHING = 1e-12  # of a softmax over more columns, what is at least left for the slots: below, it has no precision
+VANISHING = 1e-12  # of a softmax over all columns, the least sum of the rows held that is precise enough to divide by
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,11 @@ class Columns:
     """The rows that the steps of a chunk may attend to: first the slots, then the tokens of the chunk.
 
     Attributes:
-        layer: (deciders, 1), the layer of each.
-        positions: (deciders, columns), in the text.
+        layer: (deciders, 1), the layer of each decider.
+        positions: (deciders, columns), the position of each row in the text.
         chunk: the positions of the chunk's tokens, which are the last columns.
         live: (deciders, rows), the columns that hold a row before the chunk.
-        memory: (deciders, rows), what the policy remembers of these.
+        memory: (deciders, rows), the policy's `memory` for the rows of `live`.
     """
 
     layer: Ints
@@ -53,12 +52,12 @@ class Columns:
 
 @dataclass(frozen=True)
 class Evictions:
-    """Who went in a chunk.
+    """The evictions of one chunk; every decider evicts at the same steps.
 
     Attributes:
-        steps: (evictions,), counted from the chunk's first.
-        columns: (evictions, deciders), which went.
-        importance, runner_up: (evictions, deciders), of the column that went and of the next.
+        steps: (evictions,), counted from 0 in the chunk.
+        columns: (evictions, deciders), the column evicted.
+        importance, runner_up: (evictions, deciders), the lowest importance and the second lowest.
     """
 
     steps: Ints
@@ -69,11 +68,11 @@ class Evictions:
 
 @dataclass(frozen=True)
 class Walked:
-    """What a chunk leaves behind.
+    """The rows that are held after a chunk, and what was evicted.
 
     Attributes:
-        columns: (deciders, rows), that remain.
-        memory: (deciders, rows), what the policy remembers of them.
+        columns: (deciders, rows), the columns that are kept.
+        memory: (deciders, rows), the policy's `memory` for these.
         evictions: None if there were none.
     """
 
@@ -82,7 +81,7 @@ class Walked:
     evictions: Evictions | None
 
     def of(self, deciders: slice) -> "Walked":
-        """What the chunk leaves behind for some of the deciders."""
+        """The result for some of the deciders only."""
         gone = self.evictions
         if gone is not None:
             gone = Evictions(
@@ -97,11 +96,11 @@ def walk(
     """Go through the steps of a chunk, evicting at most one row per decider and step.
 
     Args:
-        policy: says what each row is worth.
-        budget: the rows that may stay.
+        policy: gives each row its importance.
+        budget: how many rows may stay.
         before: the rows as they are before the chunk.
         softmax: gives the attention of a step; None if the policy does not read it.
-        late: renews the logits of every step that follows an eviction in this chunk; None if they stay right.
+        late: computes logits anew after an eviction; None without late rotation, where logits do not change.
     """
     chunk, filled = before.chunk, before.live.shape[1]
     deciders, offset = len(before.live), before.positions.shape[1] - len(chunk)
@@ -111,7 +110,7 @@ def walk(
     columns[:, :filled] = before.live
     positions[:, :filled] = np.take_along_axis(before.positions, before.live, axis=1)
     memory[:, :filled] = before.memory
-    # a policy that remembers nothing has nothing to do before there are more rows than it may keep
+    # a policy without an `observe` of its own is not asked until there are more rows than the budget
     idle = min(len(chunk), budget - filled) if type(policy).observe is Policy.observe else 0
     columns[:, filled : filled + idle] = np.arange(offset, offset + idle)
     positions[:, filled : filled + idle] = chunk[:idle]
@@ -155,7 +154,7 @@ def walk_by_mean(budget: int, before: Columns, attention: Floats) -> Walked | No
     """What `walk` gives for TOVA, by fewer and larger operations; None if a tie or rounding might decide.
 
     Args:
-        budget: the rows that may stay; fewer than there are at the chunk's end.
+        budget: how many rows may stay; fewer than there would be after the chunk without evictions.
         before: the rows as they are before the chunk.
         attention: (deciders, query heads, chunk, columns), the softmax over all columns up to the step.
     """
@@ -164,7 +163,7 @@ def walk_by_mean(budget: int, before: Columns, attention: Floats) -> Walked | No
     idle = budget - before.live.shape[1]
     held = np.zeros((deciders, columns), np.float32)
     np.put_along_axis(held, before.live, 1.0, axis=1)
-    held[:, columns - count :] = 1.0  # those to come have no attention yet
+    held[:, columns - count :] = 1.0  # later tokens of the chunk may count as held: their attention is still 0
     spared = np.where(held > 0, np.float32(0), np.float32(np.inf))
     spared[:, columns - count + idle :] = np.inf
     steps = range(columns - count + idle, columns)  # by the column of the step's own token
@@ -194,7 +193,11 @@ def walk_by_mean(budget: int, before: Columns, attention: Floats) -> Walked | No
 
 
 def least(policy: Policy, step: Step, memory: Floats) -> tuple[Ints, Floats]:
-    """The slot (deciders,) of the lowest importance, the oldest of several; and the importance (deciders, slots)."""
+    """The slot (deciders,) of the lowest importance, ties to the oldest row; and the importance (deciders, slots).
+
+    Raises:
+        NumericalError: an importance is not a number.
+    """
     importance = policy.importance(step, memory)
     slot = importance.argmin(axis=1)
     deciders = np.arange(len(slot))
@@ -205,13 +208,13 @@ def least(policy: Policy, step: Step, memory: Floats) -> tuple[Ints, Floats]:
 
 
 def ranked(policy: Policy, step: Step, memory: Floats) -> tuple[Ints, Floats]:
-    """Slots from the least to the most important, ties from the oldest, (deciders, slots); and the importance.
+    """The slots by rising importance, ties to the oldest row first, (deciders, slots); and the importance.
 
     Raises:
         NumericalError: an importance is not a number.
     """
     importance = policy.importance(step, memory)
-    highest = importance.max()  # NaN if any is
+    highest = importance.max()  # NaN if one of them is NaN
     if highest != highest:
         raise NumericalError(
             "At step {step} the importance that {policy} gives is not a number: the model's attention or the policy "

@@ -1,4 +1,4 @@
-"""The ceiling: reads a text once under the full model, so that the oracle policy can know its future."""
+"""Makes the oracle policy for a text, from the attention that the full model pays when it reads it."""
 
 from collections.abc import Sequence
 
@@ -18,17 +18,17 @@ LONGEST_FORESIGHT = 2048  # tokens
 
 
 def foresee(lm: LanguageModel, tokens: Tokens | Sequence[int], budget: int) -> Oracle:
-    """The oracle policy for this text, after one replay of the full model.
+    """The oracle policy for this text (see `core.policies.Oracle`), by one replay of the full model.
 
-    Its table takes 2 · layers · n² bytes: 250 MB for 2,048 tokens and 30 layers.
+    The oracle's table takes 2 · layers · n² bytes: 250 MB for 2,048 tokens and 30 layers.
 
     Args:
         lm: the model.
         tokens: n tokens, as in `replay`, but at most `LONGEST_FORESIGHT`.
-        budget: rows the oracle may keep.
+        budget: how many rows the oracle may keep.
 
     Raises:
-        TextTooLong: more tokens than that, or than the model's context.
+        TextTooLong: more tokens than `LONGEST_FORESIGHT` or than the model's context.
         BadInput, NumericalError, OutOfMemory: as `replay`.
     """
     budget = whole(Message("budget"), budget, 1)
@@ -57,12 +57,12 @@ def foresee(lm: LanguageModel, tokens: Tokens | Sequence[int], budget: int) -> O
 
 
 def _start(step: int) -> int:
-    """Where the entries of a step begin: each step before it has one for every token up to its own."""
+    """The index of a step's first entry: the steps 0, 1, 2 … before it have 1, 2, 3 … entries."""
     return step * (step + 1) // 2
 
 
 def _sum_over_later_steps(attention: Floats, n: int) -> None:
-    """Replace, in place, the attention at each step by the sum of what the steps after it pay."""
+    """Replace, in place, the attention of each step to a token by the sum of what all later steps pay to it."""
     later = np.zeros((len(attention), n))
     for step in reversed(range(n)):
         here = attention[:, _start(step) : _start(step + 1)]

@@ -55,20 +55,19 @@ def generate(
     Args:
         lm: the model.
         tokens: the prompt, at least one token: what `lm.encode` gives, or plain ids. An end-of-text token that only
-            the tokenizer has put after it is left out, see `LanguageModel.to_continue`.
+            the tokenizer has put after the text is left out, see `LanguageModel.to_continue`.
         policies: one policy, or several: each writes its own text from its own multi-state.
         max_new_tokens: how many tokens each may write; a run ends early after it wrote an end-of-sequence token.
-        temperature: 0 takes the most probable token.
+        temperature: 0 for the most probable token, else from 1e-6 to 1e6.
         top_p: draw only from the most probable tokens that together have this probability.
-        seed: of the draws; every policy draws with the same.
+        seed: the seed of the random draws, the same for every policy.
         options: how the prompt is read: ``chunk`` (256), ``prefill``, ``positions`` and ``beyond_context``, see
             `ReadOptions`.
 
     Returns:
         One trace if one policy was given by itself, else one per policy, in their order. The last token written has
-        been read, too, so a replay of the tokens gives the same trace; but for a model whose rotary frequencies depend
-        on the text's length, where a run ends before the original length though it might have gone beyond it, see
-        `core.engine.text_length`.
+        been read, too, so a replay of the tokens gives the same trace. The exception is a model whose rotary
+        frequencies depend on the text's length: here that counts `max_new_tokens`, see `core.engine.text_length`.
 
     Raises:
         BadInput, TextTooLong, UnsupportedModel, NumericalError, OutOfMemory: as `replay`.
@@ -99,11 +98,11 @@ class _Writers:
         self.tokens = lm.to_continue(lm.as_tokens(tokens))
         self.total = len(self.tokens) + max_new_tokens
         self.batch = start_writing(lm, self.tokens, policies, options, total=self.total)
-        self.runs = list(self.batch.runs)  # the batch goes on with those that have not come to an end
+        self.runs = list(self.batch.runs)  # `batch.runs` loses those that have ended
         self.written: list[list[int]] = [[] for _ in self.runs]
 
     def write(self, samplers: Sequence[Sampler]) -> Iterator[int]:
-        """Read and write; yields how many tokens are done after each chunk and each new token."""
+        """Read and write; after each chunk and each new token, yields how many tokens are done."""
         batch = self.batch
         for read, logits in read_chunks(batch, self.tokens):
             yield read.stop
@@ -128,7 +127,7 @@ class _Writers:
                 last = last[rows]
 
     def traces(self) -> list[Trace]:
-        """What has been read and written so far."""
+        """The traces of what has been read and written so far, one per run."""
         traces = []
         for run, new in zip(self.runs, self.written, strict=True):
             so_far = self.lm.continued(self.tokens, new) if new else self.tokens

@@ -1,8 +1,8 @@
-"""One run: one policy reading one text, which rows its layers hold, and the record from which its trace is made.
+"""One run of one policy on one text: which rows its layers hold, and the record that becomes its trace. numpy only.
 
-numpy only. The engine owns the keys and values and asks the run, chunk by chunk or token by token, which of them may
-be attended to and which go. A *slot* is a place in the multi-state; while a chunk is being read, a *column* is a row
-it may attend to: first the slots, then the tokens of the chunk.
+`core.engine.batch` holds the keys and values; it asks the run, chunk by chunk or token by token, which rows are there
+and which are evicted. A *slot* is a place in the multi-state. While a chunk is being read, a *column* is a row that it
+may attend to: first the slots, then the tokens of the chunk.
 """
 
 import time
@@ -26,14 +26,14 @@ class Run:
     """The bookkeeping of one policy on one text.
 
     Attributes:
-        policy: the policy; its settings are read, it is never changed.
+        policy: the policy, which is never changed.
         options: how the text is read.
         groups: deciders per layer.
         positions: (layers, groups, slots) int32, the position of the row in each slot, or `FREE`.
         memory: (layers, groups, slots) float64, what the policy remembers of each row; zero for a new row.
-        length: tokens read so far.
-        seconds: what its decisions have taken so far.
-        sliding_windows: per layer, the model's own, as its attention is called with it, for the record; 0 for none.
+        length: how many tokens have been read.
+        seconds: how long the policy's decisions have taken.
+        sliding_windows: per layer, the model's own sliding window in tokens, for the trace; 0 for none.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Run:
         self.memory = np.empty((layers, self.groups, 0))
         self._hole: Ints | None = None  # (layers, groups): the slot freed last, where the next row goes
         self._kept: list[tuple[Ints, Floats]] = []  # positions and memory of the layers that have read the chunk
-        self._ahead: list[Walked] = []  # of every layer, decided while the first reads the chunk
+        self._ahead: list[Walked] = []  # of every layer, see `_ahead_of`
         record = (layers, self.groups, capacity)
         self._evicted_at = np.full(record, NEVER, np.int32)
         self._importance = np.full(record, np.nan, np.float32)
@@ -68,22 +68,22 @@ class Run:
 
     @contextmanager
     def clock(self) -> Iterator[None]:
-        """Count the time inside as the run's own."""
+        """Add the time spent inside to `seconds`."""
         began = time.perf_counter()
         yield
         self.seconds += time.perf_counter() - began
 
     @property
     def slots(self) -> int:
-        """How many slots the multi-state of each layer and group has at present, a free one included."""
+        """How many slots the multi-state of each layer and group has now, free ones included."""
         return self.positions.shape[2]
 
     def _budget_at(self, position: int) -> int:
-        """The rows that may stay after this step: all of them while a one-shot prompt is being read."""
+        """How many rows may stay after this step: all of them while a one-shot prompt is being read."""
         reading_at_once = self.options.prefill == "one-shot" and position < self.prompt_length - 1
         return NEVER if self.policy.budget is None or reading_at_once else self.policy.budget
 
-    # A chunk: layer by layer, each layer's decisions before its attention.
+    # Reading a chunk: layer by layer, and in each layer the evictions before the attention.
 
     def column_positions(self, layer: int, offset: int, chunk: range) -> Ints:
         """(groups, offset + chunk) positions of the rows in the columns, `FREE` where there is none.
@@ -113,10 +113,10 @@ class Run:
             layer: the layer.
             positions: (groups, columns) as `column_positions` gives them.
             chunk: the positions of the chunk's tokens, which are the last columns.
-            logits: gives them, (groups, query heads of the group, chunk, columns) float32, contiguous; only asked if
-                the policy reads attention.
-            attention: their softmax over all columns up to the step; None if that is not known.
-            late: renews the logits of every step that follows an eviction in this chunk; None if they stay right.
+            logits: returns the logits, (groups, query heads of the group, chunk, columns) float32, contiguous; called
+                only if the policy reads attention.
+            attention: the softmax of the logits over all columns up to the step; None if it is not known.
+            late: see `walk`.
 
         Returns:
             until (groups, columns), the last step of the chunk, counted from 0, that attends to the column (beyond
@@ -130,18 +130,18 @@ class Run:
         return until, walked.columns
 
     def _columns(self, layer: int, positions: Ints, chunk: range) -> Columns:
-        """The rows of a layer before the chunk, whose columns have these positions."""
+        """The columns of a layer before the chunk, with the positions of `column_positions`."""
         offset = positions.shape[1] - len(chunk)
         live = np.argsort(positions[:, :offset] == FREE, axis=1, kind="stable")[:, : self._rows()]
         memory = np.take_along_axis(self.memory[layer], live, axis=1)
         return Columns(np.full((self.groups, 1), layer), positions, chunk, live, memory)
 
     def evicts_in(self, chunk: range) -> bool:
-        """Whether any row goes while the chunk, which comes next, is read."""
+        """Whether reading this chunk next evicts any row."""
         return self._rows() + len(chunk) > self._budget_at(chunk[-1])
 
     def evicts_from(self) -> int:
-        """The position of the first token with which a row goes."""
+        """The first step that evicts a row."""
         budget = NEVER if self.policy.budget is None else self.policy.budget
         return max(budget, self.prompt_length - 1) if self.options.prefill == "one-shot" else budget
 
@@ -156,7 +156,7 @@ class Run:
         attention: Floats | None,
         late: LateLogits | None,
     ) -> Walked:
-        """What the chunk leaves behind in this layer, by the shortest of the ways in `core.engine.eviction`."""
+        """The result of the chunk in this layer, by the fastest function of `core.engine.eviction` that applies."""
         policy, budget = self.policy, self._budget_at(before.chunk[-1])
         if not policy.reads_attention:
             return walk(policy, budget, before, late=late) if late else self._ahead_of(layer, before)
@@ -167,7 +167,7 @@ class Run:
         return walk(policy, budget, before, SlotSoftmax(logits()), late)
 
     def _ahead_of(self, layer: int, first: Columns) -> Walked:
-        """What the chunk leaves behind under a policy that reads no attention: the first layer decides for all."""
+        """The result of the chunk for a policy that reads no attention: at the first layer, all layers walk at once."""
         if layer == 0:
             chunk, offset = first.chunk, first.positions.shape[1] - len(first.chunk)
             every = [self._columns(at, self.column_positions(at, offset, chunk), chunk) for at in range(self.layers)]
@@ -180,7 +180,7 @@ class Run:
 
     @property
     def _evicts_by_mean_attention(self) -> bool:
-        """Whether the policy is TOVA or one that only differs in who decides."""
+        """Whether the policy has TOVA's importance and no memory, so that `walk_by_mean` applies."""
         kind = type(self.policy)
         return kind.importance is Tova.importance and kind.observe is Policy.observe
 
@@ -191,17 +191,17 @@ class Run:
         self._record(np.asarray(layer), groups, positions, steps + chunk[0], gone.importance, gone.runner_up)
 
     def finish_chunk(self, chunk: range) -> None:
-        """All layers have read the chunk."""
+        """Take over what the layers have decided; called after all of them have read the chunk."""
         self.positions = np.stack([positions for positions, _ in self._kept])
         self.memory = np.stack([memory for _, memory in self._kept])
         self._kept.clear()
         self._hole = None
         self.length = chunk.stop
 
-    # A single token: all layers read it, then all decide at once.
+    # Reading a single token: all layers read it, then all decide at once.
 
     def place_token(self, position: int) -> Ints:
-        """Give the token a slot. Returns (layers, groups), the slot."""
+        """Give the token the slot freed last, or a new one. Returns the slots, (layers, groups)."""
         if self._hole is None:
             new = (self.layers, self.groups, 1)
             self.positions = np.concatenate([self.positions, np.full(new, position, np.int32)], axis=2)
@@ -216,8 +216,8 @@ class Run:
         """Evict after all layers have read one token.
 
         Args:
-            position: of the token.
-            attention: (layers, groups, query heads of the group, slots) float32.
+            position: the position of the token.
+            attention: (layers, groups, query heads of the group, slots) float32, the attention it pays.
 
         Returns:
             None if at most one row per group was evicted: its slot is free for the next token. Otherwise, after a
@@ -263,10 +263,10 @@ class Run:
         self.memory = np.take_along_axis(self.memory, kept, axis=2)
         return kept
 
-    # The record.
+    # Recording the trace.
 
     def receive(self, layer: int, positions: Ints, attention: Floats) -> None:
-        """Add (groups, columns) attention, summed over the chunk's queries, to what the columns' tokens received."""
+        """Record attention (groups, columns), summed over the chunk's queries, as received by tokens at `positions`."""
         for group in range(self.groups):
             live = positions[group] != FREE
             self._received[layer, group, positions[group, live]] += attention[group, live]
@@ -280,8 +280,8 @@ class Run:
         self._runner_up[where] = runner_up
 
     def trace(self, model_id: str, tokens: Tokens) -> Trace:
-        """What has happened so far, for the tokens read so far; as arrays of its own, unless no token is to come."""
-        n, own = self.length, True if self.length < self.nll.size else None  # of a whole book, copies would be large
+        """The trace of the tokens read so far. Its arrays are copies, except for a finished run."""
+        n, own = self.length, True if self.length < self.nll.size else None  # for a whole book, copies would be large
         return Trace(
             model_id=model_id,
             policy=settings_of(self.policy),

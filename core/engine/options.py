@@ -1,4 +1,4 @@
-"""How a text is read: what `replay`, `generate` and all that is built on them let one choose, in one place."""
+"""The options of `replay`, `generate` and everything built on them that say how a text is read."""
 
 from dataclasses import dataclass
 from typing import TypedDict, get_args
@@ -23,19 +23,19 @@ class ReadOptions:
 
     Attributes:
         chunk: at most so many tokens per forward pass; any number gives the same trace. None: as many as can be read
-            between two reports of progress.
+            between two progress reports.
         prefill: ``"token-by-token"``, or ``"one-shot"`` to attend to the whole prompt and cut it once at its end to the
             policy's `budget` most important rows, as the official TOVA code does.
-        positions: which positions the model is told. ``"original"``: each row keeps its position in the text, as in the
-            official TOVA code. ``"in-cache"``: at every step the rows attended to are numbered 0, 1, 2 … by their
-            order, as in StreamingLLM, so that a finite policy can read a text of any length. ``"log-gap"``: as
-            original, but long gaps between the rows attended to shrink; `core.engine.rotation` says what is odd about
-            it. A policy's attention is that of the positions told.
-        beyond_context: let a finite policy with original positions read on beyond the model's context, where the model
-            meets positions that it has never seen. Warns.
+        positions: which positions rows have for the model's rotary embedding, and so for the attention that policies
+            see. ``"original"``: their position in the text, as in the official TOVA code. ``"in-cache"``: at every step
+            the rows attended to are numbered 0, 1, 2 … in their order, as in StreamingLLM, so that a policy with a
+            budget can read a text of any length. ``"log-gap"``: as original, but long gaps between the rows attended to
+            shrink; see `core.engine.rotation`.
+        beyond_context: let a policy with a budget read on with original positions beyond the model's context, where the
+            model meets positions that it has never seen. Warns.
 
     Raises:
-        BadInput: a value that there is not.
+        BadInput: a value that is not one of these.
     """
 
     chunk: int | None = None

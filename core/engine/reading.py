@@ -20,7 +20,7 @@ from core.trace import Positions, Tokens, Trace
 
 REPORT_EVERY = 0.25  # seconds between two reports of progress
 LONGEST_CHUNK = 256
-SHORTEST_CHUNK = 16  # unless another is asked for: shorter ones cost more per token, so a slow machine would crawl
+SHORTEST_CHUNK = 16  # unless another is asked for: shorter ones cost more per token
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def start_reading(
     *,
     watch: Watch | None = None,
 ) -> Batch:
-    """Runs in lockstep, one per policy, that are about to read this text, which `read_chunks` then does.
+    """A batch of runs, one per policy, in which `read_chunks` then reads this text.
 
     Raises:
         BadInput, TextTooLong, UnsupportedModel: as `replay`.
@@ -55,7 +55,7 @@ def start_reading(
 def start_writing(
     lm: LanguageModel, tokens: Tokens, policies: Sequence[Policy], options: ReadOptions, *, total: int
 ) -> Batch:
-    """Runs in lockstep that are about to read a prompt, with room for `total` tokens, those to be written too."""
+    """A batch of runs, one per policy, with room for `total` tokens: those of the prompt and those to be written."""
     check_prompt(lm, tokens, total, policies, options)
     try:
         runs = [
@@ -69,7 +69,7 @@ def start_writing(
             )
             for policy in policies
         ]
-    except MemoryError as e:  # what a run keeps a record in is there before its first token
+    except MemoryError as e:  # a run allocates its record of all tokens at the start
         raise OutOfMemory(
             "Reading {tokens:,} tokens under {policies} policies does not fit the memory. Shorten the text, choose "
             "fewer policies or a smaller model.",
@@ -80,14 +80,14 @@ def start_writing(
 
 
 def late_rotation(lm: LanguageModel, positions: Positions) -> LateRotation | None:
-    """How rows are turned when it is known which are attended to; None where their positions are known before."""
+    """The late rotation for these positions; None for original ones, by which the model turns rows itself."""
     return None if positions == "original" else LateRotation(checked_rotary(lm), positions)
 
 
 def read_chunks(batch: Batch, tokens: Tokens) -> Iterator[tuple[range, Tensor]]:
     """Read a text into all runs. Yields the positions of every chunk and its logits (runs, chunk, vocabulary).
 
-    A one-shot prompt's last token is always read by itself, since only then all layers can be cut at once.
+    The last token of a one-shot prompt is read by itself: only after a single token are all layers cut at once.
     """
     options = batch.runs[0].options
     ids = torch.as_tensor(tokens.ids, dtype=torch.long, device=batch.lm.device)
@@ -104,22 +104,22 @@ def read_chunks(batch: Batch, tokens: Tokens) -> Iterator[tuple[range, Tensor]]:
         if options.chunk is None:
             size = _paced(size, time.monotonic() - began)
         yield range(start, stop), logits
-        del logits  # of several runs they are large, and the next are on their way
+        del logits  # they are large; free them before the next are made
         start = stop
 
 
 def _paced(size: int, seconds: float) -> int:
-    """The next chunk's size, so that a chunk takes about as long as a report may wait."""
+    """The size of the next chunk, so that a chunk takes at most about `REPORT_EVERY` seconds."""
     if seconds < REPORT_EVERY / 2:
         return min(2 * size, LONGEST_CHUNK)
     return max(size // 2, SHORTEST_CHUNK) if seconds > REPORT_EVERY else size
 
 
 def _note_nll(batch: Batch, logits: Tensor, targets: Tensor, first: int) -> None:
-    """Write down the nats for each target, of which there may be one fewer than logits."""
+    """Record the nats of the tokens that came next, from `first` on; for the last logits there may be none."""
     for run, own in zip(batch.runs, logits[:1] if batch.in_common else logits, strict=False):
         own = own[: len(targets)]
-        # a few at a time: what is in between stays in the processor's cache
+        # a few rows at a time, so that intermediate results stay in the processor's cache
         total = torch.cat([some.float().logsumexp(dim=-1) for some in own.split(8)])
         check_numbers(total)
         nll = (total - own.gather(1, targets[:, None])[:, 0]).cpu().numpy()
@@ -128,10 +128,10 @@ def _note_nll(batch: Batch, logits: Tensor, targets: Tensor, first: int) -> None
 
 
 def check_numbers(total: Tensor) -> None:
-    """Refuse to go on when a logarithm of the summed exponents of logits is not a number.
+    """Check the log-sum-exp of logits.
 
     Raises:
-        NumericalError: one is not.
+        NumericalError: one of them is infinite or not a number.
     """
     if not torch.isfinite(total).all():
         raise NumericalError(

@@ -1,4 +1,4 @@
-"""What may be read: the limits of a text, a model and the policies, each refused with its remedy."""
+"""Checks before a run: what text may be read, by which model, under which policies."""
 
 import warnings
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def check_prompt(
     policies: Sequence[Policy],
     options: ReadOptions,
 ) -> None:
-    """Refuse what cannot be read: `total` tokens, those of the prompt and those that are to be written.
+    """Refuse a run that is not possible. `total` counts the tokens of the prompt and those to be written.
 
     Raises:
         BadInput, TextTooLong: as `replay`.
@@ -40,7 +40,7 @@ def check_prompt(
 def _check_beyond(
     lm: LanguageModel, total: int, at_once: int, policies: Sequence[Policy], options: ReadOptions
 ) -> None:
-    """Refuse to read more tokens than the model's context, of which `at_once` are kept in any case, or warn."""
+    """Refuse a run longer than the model's context, or warn; `at_once` tokens are read without eviction."""
     limit = lm.context_length or 0
     too_long = {"total": total, "limit": limit, "model": lm.model_id}
     excess = {"excess": tokens_of(total - limit)}

@@ -26,7 +26,7 @@ def iter_replay(
 ) -> Iterator[Progress]:
     """`replay` as a generator that reports progress several times a second; the last report has the whole trace.
 
-    Closing it ends the run and frees its memory. Without `chunk` the chunks are as long as a report allows.
+    Closing it ends the run and frees its memory. Without `chunk`, chunks are as long as the time between two reports.
     """
     tokens = lm.as_tokens(tokens)
     batch = start_reading(lm, tokens, [policy], ReadOptions(**options))
@@ -41,8 +41,8 @@ def iter_replay(
 def replay(lm: LanguageModel, tokens: Tokens | Sequence[int], policy: Policy, **options: Unpack[ReadKeywords]) -> Trace:
     """Read a text under a policy.
 
-    With a finite policy the text may be of any length: what the run holds does not grow with it, but for the record,
-    24 bytes per layer, group and token (216 MB for 300,000 tokens and 30 layers), which becomes the trace.
+    Under a policy with a budget, the memory that a run takes does not grow with the text, except for the record that
+    becomes the trace: 24 bytes per layer, group and token (216 MB for 300,000 tokens and 30 layers).
 
     Args:
         lm: the model.
@@ -53,9 +53,9 @@ def replay(lm: LanguageModel, tokens: Tokens | Sequence[int], policy: Policy, **
 
     Raises:
         BadInput: fewer than 2 tokens, ids outside the vocabulary, or an argument outside its range.
-        TextTooLong: more tokens than the model's context, under the full model or with original positions, or a
-            budget that is not smaller than the context.
-        UnsupportedModel: a model whose positions cannot be told late (those of GPT-2 are added at the input).
+        TextTooLong: more tokens than the model's context, together with the full policy, with original positions
+            (unless `beyond_context`), or with a budget that is not smaller than the context.
+        UnsupportedModel: a model that reads with original positions only (GPT-2 adds them at the input).
         NumericalError: the model's output, or an importance, is not a number.
         OutOfMemory: the run does not fit.
     """

@@ -1,22 +1,23 @@
-"""Positions that are told late: rows are numbered anew whenever it is known which of them a query attends to.
+"""Late rotation: rows get their positions only when it is known which of them a query attends to.
 
-A rotary embedding turns queries and keys by their positions, and all that counts is how far apart the two are. So
-the model is run as if every token stood at position 0, the multi-state holds keys that are not turned, and each is
-turned by its *distance* to the query just before the query attends to it.
+A rotary embedding turns queries and keys by their positions, and their product depends only on how far apart the two
+are. So the model is run as if every token stood at position 0, the multi-state holds keys that are not turned, and
+each key is turned by its *distance* to the query just before the query attends to it.
 
-``"in-cache"`` (StreamingLLM, Xiao et al. 2023): the attended rows are numbered 0, 1, 2 … by their order, the query's
-own last; the distance is how many of them are newer. ``"log-gap"`` (Oren et al. 2024, section 7.2): the distance is
-that in the text, except that a gap g > 10 between neighbouring attended rows counts as ln(ln g) only.
+``"in-cache"`` (StreamingLLM, Xiao et al. 2023): the attended rows are numbered 0, 1, 2 … in the order of the text, the
+query's own row last; the distance of a row is the number of newer rows. ``"log-gap"`` (Oren et al. 2024, section 7.2):
+the distance is that in the text, except that a gap g > 10 between neighbouring attended rows counts as ln(ln g).
+Example: rows 0, 2 and 40 are attended to by the query at 41. In-cache, their distances are 3, 2 and 1; under log-gap,
+the gap of 38 counts as 1.29, so they are 4.29, 2.29 and 1.
 
-What is odd about log-gap: ln(ln g) is 0.87 at 11, below 1 up to 15 and below 2.5 up to 195,000, so rows eleven tokens
-apart come closer together than neighbours in the text, while a gap of 10 keeps its length; and positions are no longer
-whole numbers, which the model has never seen. The paper gives one sentence and its released code does not do it, so
-some of this is our reading: "ln" is the natural logarithm; the neighbours are those in the decider's multi-state at
-this very step, the query's own row among them; a row's distance is the sum of the gaps between it and the query; and
-gaps are measured anew from the original positions at every step, never from already shrunk ones.
+Log-gap is odd: ln(ln g) is 0.87 at 11, below 1 up to 15 and below 2.5 up to 195,000. So rows 11 tokens apart come
+closer together than neighbours in the text, while a gap of 10 keeps its length, and positions are not whole numbers,
+which the model has never seen. The paper gives it one sentence and its code does not have it, so this is our reading:
+neighbours are rows of one decider's multi-state at the current step, the query's own row included; a row's distance is
+the sum of the gaps between it and the query; gaps are measured in original positions at every step.
 
-A model with a sliding window of its own (Mistral) counts the window in these same distances: what it sees is a text
-in which the rows stand where they are said to stand. Under a budget below the window it therefore hides nothing.
+The sliding window of a model that has one (Mistral) is counted in these distances, too. In-cache, it therefore hides
+no row if the budget is smaller than the window.
 """
 
 import sys
@@ -34,18 +35,18 @@ from core.model.language_model import LanguageModel
 from core.policies import Floats, Ints
 from core.trace import LONGEST_GAP, Positions
 
-Distances: TypeAlias = NDArray[Any]  # whole numbers in-cache, else real
+Distances: TypeAlias = NDArray[Any]  # integers for "in-cache", floats for "log-gap"
 
 
 class Rotary:
     """A model's own rotary embedding, for distances that may be real numbers.
 
     Attributes:
-        speeds: (head size,) float32, how far each channel turns from one position to the next; 0 if it is never turned.
-        dtype: of keys that were turned; float32 at least.
+        speeds: (head size,) float32, radians by which each channel turns per position; 0 if it is never turned.
+        dtype: the type of turned keys, at least float32.
 
     Raises:
-        UnsupportedModel: the model has none, or one that cannot be told its positions late.
+        UnsupportedModel: the model has no rotary embedding, or one whose frequencies are not always the same.
     """
 
     def __init__(self, lm: LanguageModel) -> None:
@@ -68,7 +69,7 @@ class Rotary:
         self._turning = cos.shape[-1]  # channels that are turned at all
         size = getattr(lm.config, "head_dim", None) or lm.config.hidden_size // lm.n_query_heads
         self._still = size - self._turning
-        # atan2 knows nothing of a factor on both, which queries and keys have from the model already
+        # some models scale cos and sin, and queries and keys have that factor already: atan2 cancels it
         angles, exact = torch.atan2(sin, cos).flatten(), embedding.inv_freq.float()
         angles = exact[(exact[:, None] - angles).abs().argmin(dim=0)]
         self.speeds = nn.functional.pad(angles, (0, self._still))
@@ -79,12 +80,12 @@ class Rotary:
         return angles.cos(), angles.sin()
 
     def quarter(self, rows: Tensor) -> Tensor:
-        """Queries or keys (..., head size) after a quarter turn; zero in channels that are never turned."""
+        """Queries or keys (..., head size) turned by 90 degrees; zero in channels that are never turned."""
         turned: Tensor = self._quarter(rows[..., : self._turning])
         return nn.functional.pad(turned, (0, self._still))
 
     def turned(self, rows: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Queries or keys (..., head size), turned."""
+        """Queries or keys (..., head size), turned by the angles with these cosines and sines."""
         return rows * cos.to(rows.device) + self.quarter(rows) * sin.to(rows.device)
 
 
@@ -110,7 +111,7 @@ def _no_rotary(lm: LanguageModel) -> Message:
 
 
 class LateRotation:
-    """How far attended rows are from their query under one way of numbering, and how keys are turned by that."""
+    """The distances of attended rows to their query, in-cache or log-gap, and how keys are turned by them."""
 
     def __init__(self, rotary: Rotary, positions: Positions) -> None:
         self.rotary = rotary
@@ -119,9 +120,9 @@ class LateRotation:
         self._table: Floats = np.empty((0, 0))
 
     def distances(self, positions: Ints) -> Distances:
-        """(..., rows): of each row to the newest, from the positions (..., rows) of the rows attended, in any order.
+        """The distance of each row to the newest one, from the positions (..., rows) of the attended rows in any order.
 
-        Slots that hold no row may be among them, with a position below all others; their distance means nothing.
+        Free slots may be among them, with a position below all others; what they get has no meaning.
         """
         rank = positions.argsort(axis=-1).argsort(axis=-1)
         if self.positions == "in-cache":
@@ -136,7 +137,7 @@ class LateRotation:
         return np.take_along_axis(to_newest, rank, axis=-1)
 
     def turns(self, distances: Distances) -> Floats:
-        """(..., 2 · head size): the cosines and sines of `Rotary.turns`, one after the other."""
+        """(..., 2 · head size): the cosines of `Rotary.turns`, then its sines."""
         if self.positions != "in-cache":
             return self._turns(distances)
         if len(self._table) < distances.shape[-1]:
@@ -148,42 +149,45 @@ class LateRotation:
         return np.concatenate([np.cos(angles), np.sin(angles)], axis=-1)
 
     def queries(self, query: Tensor, scaling: float) -> Floats:
-        """Queries (..., head size) as `LateLogits` takes them, (..., 2 · head size)."""
+        """Scaled queries (..., head size), twice in a row, (..., 2 · head size); see `LateLogits`."""
         query = query.to(self.rotary.dtype) * scaling
         return torch.cat([query, query], dim=-1).cpu().numpy()
 
     def keys(self, key: Tensor) -> Floats:
-        """Keys (..., head size) as `LateLogits` takes them, (..., 2 · head size)."""
+        """Keys (..., head size), then the same after a quarter turn, (..., 2 · head size); see `LateLogits`."""
         return torch.cat([key, self.rotary.quarter(key)], dim=-1).to(self.rotary.dtype).cpu().numpy()
 
 
 class LateLogits:
-    """The logits of one run's chunk in one layer, which evictions within the chunk make out of date."""
+    """The logits of one run's chunk in one layer, which are computed anew after evictions in the chunk.
+
+    A turned key is key · cos + quarter(key) · sin. So its product with a query is one product of [query, query] with
+    [key, quarter(key)] · [cos, sin], where only the last factor depends on the distances.
+    """
 
     def __init__(self, late: LateRotation, logits: Floats, queries: Floats, keys: Floats, window: int | None) -> None:
         """Everything is of one run and layer.
 
         Args:
-            late: how rows are numbered.
-            logits: (groups, query heads of the group, chunk, columns), which are kept up to date.
+            late: gives the distances and turns.
+            logits: (groups, query heads of the group, chunk, columns), which `renew` overwrites.
             queries: (KV heads, query heads of each, chunk, 2 · head size), as `LateRotation.queries` gives them.
             keys: (KV heads, columns, 2 · head size), as `LateRotation.keys` gives them.
             window: the model's own sliding window.
         """
         self._late, self._logits, self._window = late, logits, window
         groups = len(logits)
-        # by step, then group; and by group, then column
         self._queries = np.ascontiguousarray(queries.reshape(groups, -1, *queries.shape[1:]).transpose(3, 0, 1, 2, 4))
         self._keys = np.ascontiguousarray(keys.reshape(groups, -1, *keys.shape[1:]).swapaxes(1, 2))
         self._groups = np.arange(groups)[:, None]
 
     def renew(self, step: int, positions: Ints, columns: Ints) -> None:
-        """Write the logits of one step of the chunk.
+        """Compute the logits of one step of the chunk anew.
 
         Args:
-            step: in the chunk, from 0.
-            positions: (groups, rows) of the rows that it attends to.
-            columns: (groups, rows), where they are.
+            step: the step, counted from 0 in the chunk.
+            positions: (groups, rows), the positions of the rows that the step attends to.
+            columns: (groups, rows), the columns of these rows.
         """
         distances = self._late.distances(positions)
         rows = self._keys[self._groups, columns]  # (groups, rows, KV heads of the group, 2 · head size)

@@ -12,7 +12,7 @@ from core.messages import Message
 from core.whole_numbers import MOST_SEED, whole
 
 COLDEST, HOTTEST = 1e-6, 1e6
-"""Temperatures beyond them overflow in 32 bits, and could not be told from 0 or from drawing blindly."""
+"""Logits divided by a temperature below or above these overflow or vanish in float32."""
 
 
 class Sampler:
@@ -20,7 +20,7 @@ class Sampler:
 
     Raises:
         BadInput: a temperature that is neither 0 nor from `COLDEST` to `HOTTEST`, a `top_p` outside (0, 1], or a seed
-            that is no whole number from 0 to 2^64 - 1.
+            that is not a whole number from 0 to 2^64 - 1.
     """
 
     def __init__(self, temperature: float, top_p: float, seed: int) -> None:

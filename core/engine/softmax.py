@@ -8,9 +8,9 @@ from core.policies import Floats, Ints
 class SlotSoftmax:
     """The attention of every step over the slots that are filled, from logits over all columns of the chunk.
 
-    It keeps where in the logits each slot's column is, since from one step to the next only one slot changes its
-    column. Example: slots hold columns 0, 1, 2; after slot 1 has taken column 4, a step picks the logits 0, 4, 2 of its
-    row and takes the softmax of these three.
+    It remembers the index of each slot's column in the logits, since from one step to the next only one slot changes
+    its column. Example: slots hold columns 0, 1, 2; after slot 1 has taken column 4, a step picks the logits 0, 4, 2 of
+    its row and takes the softmax of these three.
     """
 
     def __init__(self, logits: Floats) -> None:
@@ -26,12 +26,12 @@ class SlotSoftmax:
         self._rows = np.arange(0, self._index.size, columns.shape[1]).reshape(self._starts.shape)
 
     def over(self, step: int, slot: Ints | int, column: int, filled: int) -> Floats:
-        """(groups, query heads of the group, filled): what the step pays to each slot.
+        """The attention of a step to each slot, (groups, query heads of the group, filled). Steps must be in order.
 
         Args:
-            step: in the chunk, from 0.
-            slot: (groups,), or one number for all: that which has taken the step's own column.
-            column: the step's own.
+            step: the step, counted from 0 in the chunk.
+            slot: (groups,) or one number for all groups: the slot that the token of this step has taken.
+            column: the column of the token of this step.
             filled: how many slots hold a row.
         """
         self._flat_index[self._rows + (slot if isinstance(slot, int) else slot[:, None])] = self._starts + column

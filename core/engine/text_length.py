@@ -1,19 +1,18 @@
-"""Rotary embeddings whose frequencies depend on how long the text is, told its whole length.
+"""Gives rotary embeddings whose frequencies depend on the text's length the length of the whole text.
 
 Two kinds are made for texts longer than those of the first training: ``longrope`` (Ding et al. 2024) has one set of
-factors for texts up to the original length and another for longer ones, ``dynamic`` (NTK scaling) slows all channels
-down the more the longer the text. transformers takes for that length the last position of the forward pass, which
-here is only the end of a chunk: rows read in an early chunk would be turned otherwise than those of a later one, and
-the trace would depend on how the text was cut. It also keeps the frequencies it computed last on the module, which
-another thread may be using.
+factors for texts up to the original length and another for longer ones; ``dynamic`` (NTK scaling) slows all channels
+down, the more so the longer the text is. transformers takes the last position of the forward pass for that length. Here
+that is the end of a chunk, so rows of early and late chunks would be turned differently, and the trace would depend on
+the chunk size. transformers also stores the frequencies on the module, which another thread may be using.
 
-So a run says how many tokens it may come to, and all its chunks get the frequencies of a text of that length: those of
-the model's own pass over the whole text. Example: a model with an original length of 4,096 reads 5,000 tokens in
+So a run says how many tokens it may have, and all its chunks get the frequencies of a text of that length, as the
+model's own pass over the whole text does. Example: a model with an original length of 4,096 reads 5,000 tokens in
 chunks of 256; all of them, the first 256 too, are turned by the factors for long texts.
 
-A run that writes on counts the tokens that it may write at most. Where it crosses the original length, transformers'
-own generation goes on with rows that were turned by the factors for short texts; here they have those for long ones
-from the beginning.
+A run that writes counts all the tokens that it may write. Deviation: if it crosses the original length, its rows have
+the factors for long texts from the beginning, while in transformers' generation the earlier rows keep those for short
+texts.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,7 +32,7 @@ _length: ContextVar[int | None] = ContextVar("_length", default=None)  # every t
 
 @contextmanager
 def text_of(length: int) -> Iterator[None]:
-    """Inside, a model's rotary embedding turns rows as in a text of so many tokens."""
+    """Within this context, rotary embeddings prepared by `tell_length` turn rows as in a text of so many tokens."""
     token = _length.set(length)
     try:
         yield
@@ -42,26 +41,23 @@ def text_of(length: int) -> Iterator[None]:
 
 
 def tell_length(model: Any) -> None:
-    """Make every rotary embedding of the model whose frequencies depend on the text's length heed `text_of`.
-
-    Outside of it they do what transformers does.
-    """
+    """Make the model's rotary embeddings follow `text_of` if their frequencies depend on the text's length."""
     for name, embedding in model.named_modules():
         if name.split(".")[-1] == "rotary_emb" and kinds_of(embedding) - FIXED:
             embedding.forward = _heeding_length(embedding)
 
 
 def kinds_of(embedding: Any) -> set[str]:
-    """The kinds of a rotary embedding as transformers names them, of all layers; none if it does not say."""
+    """The ``rope_type`` of a rotary embedding in transformers, of all layers; empty if it has no such attribute."""
     kind = getattr(embedding, "rope_type", {})
     return set(kind.values()) if isinstance(kind, dict) else {kind}
 
 
 def _heeding_length(embedding: Any) -> Callable[..., tuple[Tensor, ...]]:
-    """Its forward function, which takes the frequencies of the text's length if one is said.
+    """A forward function for this embedding that uses the length given by `text_of`, if there is one.
 
-    The length is told as transformers takes it, by a last position, whose column is cut off afterwards. Every length
-    has a copy of the embedding, since a copy keeps the frequencies that it computed last.
+    transformers reads the length from the last position, so that position is appended and its column cut off again.
+    Every length has a copy of the embedding, since an embedding keeps the frequencies that it computed last.
     """
     own, untouched = embedding.forward, deepcopy(embedding)
 
