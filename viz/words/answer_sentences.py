@@ -1,4 +1,4 @@
-"""What became of a passage, and who found the fact, in sentences. Plain text: whoever shows it escapes it."""
+"""Sentences about a marked passage or a hidden fact: was it kept, was it found? Plain text, not yet escaped."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -13,7 +13,7 @@ from viz.words.sentences import quoted
 
 
 def fate_sentence(trace: Trace, fate: Fate) -> str:
-    """When a policy lost a passage, and what was left of it when the question came."""
+    """When a policy lost the passage, and what share of it was kept when the question came."""
     if fate.half_lost_at is None:
         lost = _("At least half of it is kept to the end")
     else:
@@ -33,7 +33,7 @@ def _at(trace: Trace, step: int) -> dict[str, Any]:
 
 
 def needle_sentences(results: Sequence[NeedleResult]) -> list[str]:
-    """How often each policy found the fact, and how much of it was kept, one sentence per policy."""
+    """One sentence per policy: in how many texts it found the fact, and how much of the fact was kept on average."""
     sentences = []
     for policy in {str(result.policy): result.policy for result in results}.values():
         own = [result for result in results if str(result.policy) == str(policy)]

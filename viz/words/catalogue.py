@@ -1,7 +1,7 @@
-"""The catalogue of our words: which language a page is in, and every text of ours in it.
+"""Translation: the current language, and the app's texts in it.
 
-English stands in the code and is the key; each other language is one file, ``locales/…/LC_MESSAGES/messages.po``, which
-`make words` brings up to date.
+The English text in the code is the key. Every other language is one file, ``locales/…/LC_MESSAGES/messages.po``, which
+`make words` updates.
 """
 
 import gettext
@@ -26,34 +26,34 @@ _spoken: ContextVar[str] = ContextVar("_spoken", default=ENGLISH)
 
 
 def languages() -> tuple[str, ...]:
-    """The languages that there are, by their names in the catalogue: "en", "zh_CN"."""
+    """The codes of all languages that the page has, such as "en" and "zh_CN"."""
     return ENGLISH, *sorted(folder.name for folder in LOCALES.iterdir() if folder.is_dir())
 
 
 def own_name(language: str) -> str:
-    """What a language calls itself."""
+    """What a language calls itself: 中文 for "zh_CN"."""
     from babel import Locale  # noqa: PLC0415 (it would delay the first page)
 
     return str(Locale(language.partition("_")[0]).get_display_name() or language)
 
 
 def language() -> str:
-    """The language to speak now: on a page that of the browser whose request is answered, elsewhere English."""
+    """The code of the current language: that of the browser whose request is being answered, otherwise English."""
     return _spoken.get()
 
 
 def preferred(header: str) -> str:
-    """The language of ours that an Accept-Language header likes best, in whatever region or script; else English."""
+    """The page's language that an Accept-Language header prefers, whatever its region or script; English if none."""
     ours = {name.partition("_")[0]: name for name in languages()}
     wanted = [part.strip().partition(";q=") for part in header.lower().split(",")]
-    wanted.sort(key=lambda part: part[2] or "1", reverse=True)  # weights are from 0 to 1, and so in order as texts
+    wanted.sort(key=lambda part: part[2] or "1", reverse=True)  # weights from 0 to 1 sort as texts, too
     found = (ours.get(tag.partition("-")[0]) for tag, _, _ in wanted)
     return next(filter(None, found), ENGLISH)
 
 
 @contextmanager
 def speaking(language: str) -> Iterator[None]:
-    """Whatever is told meanwhile is told in this language."""
+    """Make this the current language inside the `with` block."""
     before = _spoken.set(language)
     try:
         yield
@@ -71,7 +71,7 @@ def _messages(language: str) -> "Catalog":
 
 @cache
 def _words(language: str) -> gettext.NullTranslations:
-    """The words of a language; those of English are its keys."""
+    """The translations into a language; English needs none, since its texts are the keys."""
     if language == ENGLISH:
         return gettext.NullTranslations()
     from babel.messages.mofile import write_mo  # noqa: PLC0415 (it would delay the first page)
@@ -83,11 +83,11 @@ def _words(language: str) -> gettext.NullTranslations:
 
 
 def script_words() -> dict[str, Any]:
-    """What the scripts of the maps say, in the language to speak now, for `speak` in static/words.js.
+    """The texts of the maps' scripts in the current language, for `speak` in static/words.js.
 
     Returns:
-        The `messages` by their English, those for numbers with all their forms; and `plural`, an expression in n that
-        tells which of the forms a number takes. English has none.
+        `messages` maps each English text to its translation, or to all plural forms of it if it depends on a number;
+        `plural` is a JavaScript expression in n: the index of the form for n. English needs neither.
     """
     own = language()
     if own == ENGLISH:
@@ -96,15 +96,15 @@ def script_words() -> dict[str, Any]:
     messages = {
         message.id if isinstance(message.id, str) else message.id[0]: message.string
         for message in of_scripts
-        if message.string and all(message.string)  # else the file is still being translated
+        if message.string and all(message.string)  # an empty one is not translated yet
     }
     return {"messages": messages, "plural": _messages(own).plural_expr}
 
 
 def told(text: str) -> str:
-    """A message in the language to speak now; a text that is no message stays as it is.
+    """A message in the current language; a string that is not a `Message` is returned unchanged.
 
-    Texts in its holes are `isolated`, so that what reads from right to left does not turn round what stands beside it.
+    Strings among its values are `isolated`, so that right-to-left text in them does not reorder the sentence.
     """
     if not isinstance(text, Message):
         return text
@@ -118,15 +118,15 @@ def told(text: str) -> str:
 
 
 def _(template: str, /, **values: Any) -> str:
-    """A text of ours in the language to speak now, with these values in its holes."""
+    """The text in the current language, its {placeholders} filled with these values."""
     return told(Message(template, **values))
 
 
 def ngettext(one: str, many: str, n: int, /, **values: Any) -> str:
-    """As `_`, for a number, which is the value n: English takes the first text for 1 and the second for others."""
+    """Like `_`, for a text that depends on the number {n}: in English `one` if it is 1, else `many`."""
     return told(Message.counted(one, many, n=n, **values))
 
 
 def joined(sentences: Iterable[str]) -> str:
-    """Sentences one after another."""
+    """One or more sentences as one text: with a space between them in English, without in Chinese."""
     return reduce(lambda one, other: _("{sentence} {next}", sentence=one, next=other), sentences)

@@ -1,4 +1,4 @@
-"""What to see here: a run in a few numbers, each with a line that explains it."""
+"""Findings: a few numbers that sum up a run, each with a sentence that explains it."""
 
 from dataclasses import dataclass
 
@@ -18,11 +18,11 @@ class Finding:
 
 
 def findings(trace: Trace, full_perplexity: float | None = None) -> list[Finding]:
-    """The numbers of a run, also of one that is still going on.
+    """The findings of a run, finished or not; none for fewer than two tokens.
 
     Args:
-        trace: of the run.
-        full_perplexity: of the full model on the same tokens, if it is known.
+        trace: the run.
+        full_perplexity: the full model's perplexity on the same tokens; None if it is not known.
     """
     if len(trace) < 2:
         return []
@@ -53,7 +53,7 @@ def _rows(trace: Trace) -> Finding:
 
 
 def _out_of_sight(trace: Trace) -> list[Finding]:
-    """Where the model itself looks back only so far, the rows kept that it does not see."""
+    """How many kept rows the model's own sliding window hides; no finding if there are none."""
     last = len(trace) - 1
     unseen = int((trace.kept(last) & ~trace.in_sight(last)).sum())
     if not unseen:
@@ -96,7 +96,7 @@ def _first_token(trace: Trace) -> Finding:
 
 
 def _longest_lived(trace: Trace) -> list[Finding]:
-    """The token that is held longest; none if all that are held open the text."""
+    """The token kept longest, not counting the first `N_BEGINNING`; no finding if the text has no others."""
     longest = survival.longest_lived(trace)
     if longest is None:
         return []

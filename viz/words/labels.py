@@ -1,8 +1,8 @@
-"""The fixed texts of a page: labels, headings, buttons, and what stands there before anything has happened.
+"""The page's fixed texts (labels, headings, buttons) in the language of each browser that opens it.
 
-A page is made once, before it is known who opens it, so each text is a name under which the browser finds the words
-that come with the page. Gradio has words of its own in some thirty languages and looks for ours among them; what it
-does not find, it takes from its English. So that is where they are, in whichever language the browser prefers.
+The page is built once, before anybody opens it, so a component holds only a key, which the browser looks up in a
+dictionary sent with the page. Gradio has dictionaries for some thirty languages and falls back to the English one if a
+key is missing. So our texts are put there, already translated into the language of the browser that gets them.
 """
 
 import hashlib
@@ -18,34 +18,30 @@ from core.messages import Message
 from viz.words.catalogue import ENGLISH, speaking, told
 
 MARK = "__i18n__"
-"""How Gradio begins a text that the browser looks up."""
+"""The prefix of a text that Gradio looks up in the browser."""
 
 _texts: dict[str, Callable[[], str]] = {}
 
 
 def later(text: Callable[[], str]) -> I18nData:
-    """A text of a page, told in the language of each browser that opens it.
-
-    Args:
-        text: tells it.
-    """
+    """A text for a component, which each browser shows in its language; `text` returns it in the current one."""
     with speaking(ENGLISH):
-        name = hashlib.sha1(text().encode()).hexdigest()  # of letters and digits alone, and of no value of a choice
+        name = hashlib.sha1(text().encode()).hexdigest()  # only letters and digits, and never equal to a choice's value
     _texts[name] = text
     return I18nData(name)
 
 
 class PageWords(gr.I18n):
-    """The words that come with a page, for Gradio."""
+    """The dictionary of our texts that Gradio sends with the page."""
 
     @property
     def translations_dict(self) -> dict[str, dict[str, str]]:
-        """Those of the language to speak now, as if they were English, which Gradio falls back to."""
+        """All texts in the current language, given as English, because Gradio falls back to English."""
         return {"en": {name: str(text()) for name, text in _texts.items()}}
 
 
 def translate(page: gr.Blocks) -> None:
-    """Let the browser show the messages on a page in its language: labels, infos, buttons, headings, choices."""
+    """Let each browser show the page's labels, infos, buttons, headings and choices in its language."""
     for block in page.blocks.values():
         for name, text in fixed_texts(block):
             setattr(block, name, fixed(text))
@@ -54,10 +50,10 @@ def translate(page: gr.Blocks) -> None:
 
 
 def fixed_texts(block: Block) -> list[tuple[str, Any]]:
-    """The attributes of a component that are texts for people, each with its text; not what it holds as a value.
+    """The (attribute, text) pairs of a component that people read; its value only if it is a button or a heading.
 
-    Of what a button or a heading says, Gradio makes another string: a message no more, or the mark of a text that is
-    `fixed` already.
+    Gradio copies such a value to a plain string, so it becomes a `Message` again here. Texts that begin with `MARK`
+    are `fixed` already and left out.
     """
     names = ["label", "info"] + ["value"] * isinstance(block, gr.Button | gr.Markdown)
     texts = [(name, getattr(block, name, None)) for name in names]
@@ -66,5 +62,5 @@ def fixed_texts(block: Block) -> list[tuple[str, Any]]:
 
 
 def fixed(text: str) -> str | I18nData:
-    """A message as a text of the page, see `later`; any other text stays as it is."""
+    """A message as a text that each browser translates, see `later`; any other text is returned unchanged."""
     return later(partial(told, text)) if isinstance(text, Message) else text

@@ -1,4 +1,4 @@
-"""What has its name in data that are files, too, where it is English: kinds of token, and columns of tables."""
+"""Translated names of table columns and kinds of token, which are English in the code and in exported files."""
 
 from core.messages import Message
 from viz.words.catalogue import told
@@ -78,5 +78,5 @@ NAMES = {str(name): name for name in _ALL}
 
 
 def named(name: str) -> str:
-    """The name in the language to speak now; one that is not ours stays as it is."""
+    """The name in the current language; one that is not in `NAMES` is returned unchanged."""
     return told(NAMES.get(name, name))

@@ -1,4 +1,4 @@
-"""A run in a sentence. Plain text: whoever shows it escapes it."""
+"""One sentence that sums up a run. Plain text, not yet escaped."""
 
 from core.measures import survival
 from core.trace import Trace
@@ -15,7 +15,7 @@ def first_token_kept(trace: Trace) -> str:
 
 
 def run_sentence(trace: Trace) -> str:
-    """A run in a sentence, as plain text."""
+    """How many layers keep the first token, how many kept rows are recent, and when half of the tokens are gone."""
     policy = policy_name(trace.policy)
     if trace.policy.budget is None or trace.policy.budget >= len(trace):
         return _("{policy}: nothing had to be evicted.", policy=policy)

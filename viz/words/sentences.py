@@ -1,4 +1,4 @@
-"""What happened to a token, in a sentence. Plain text: whoever shows it escapes it."""
+"""Sentences about what happened to a token. Plain text, not yet escaped."""
 
 import re
 from typing import Any
@@ -16,7 +16,7 @@ NEWLINE, TAB = "↵", "⇥"
 
 
 def quoted(trace: Trace, position: int) -> str:
-    """The token in quotation marks, line breaks and tabs made visible, long ones cut."""
+    """The token in quotation marks, cut to 24 characters, line breaks and tabs made visible; or “a part of …”."""
     tokens = trace.tokens
     if tokens.continued[position]:
         if not position:
@@ -27,14 +27,14 @@ def quoted(trace: Trace, position: int) -> str:
 
 
 def decider(trace: Trace, layer: int, group: int) -> str:
-    """Who decided: the layer, or one KV head of it."""
+    """A decider as the beginning of a sentence: the layer, or one KV head of it."""
     if trace.policy.scope == "kv_head":
         return _("Layer {layer}, KV head {group},", layer=layer, group=group)
     return _("Layer {layer}", layer=layer)
 
 
 def why(trace: Trace, layer: int, group: int, position: int) -> str:
-    """When and why a decider evicted a token, or that it still has it."""
+    """When and why a decider evicted a token, or that it still holds it at the end."""
     who, token, last = decider(trace, layer, group), quoted(trace, position), len(trace) - 1
     evicted_at = int(trace.evicted_at[layer, group, position])
     unseen = ""
@@ -95,7 +95,7 @@ def _reason(trace: Trace, layer: int, group: int, position: int) -> str:
 
 
 def life(trace: Trace, position: int) -> str:
-    """A token's life over all deciders."""
+    """For how many steps a token was kept, averaged over all deciders, and how many of them hold it at the end."""
     kept = trace.evicted_at[..., position] == NEVER
     told: dict[str, Any] = {"position": position, "token": quoted(trace, position)}
     told |= {"mean": float(lifespan(trace)[..., position].mean()), "steps": len(trace) - position}
