@@ -1,6 +1,6 @@
 """The policies: rules that say which row of a finite multi-state is evicted. numpy only.
 
-To add one, write a class like those in `recency` and `attention`, and name it in `POLICIES` (`registry`).
+To add one, write a class like those in `recency.py` and `attention.py`, and add it to `POLICIES` in `registry.py`.
 """
 
 from core.policies.attention import H2O, Tova, TovaHead

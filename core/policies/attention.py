@@ -1,4 +1,4 @@
-"""Policies that go by attention: what the queries so far, or the current one, pay to each row."""
+"""Policies that read attention: that of the current query, or the sum over all queries so far."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,10 +13,10 @@ from core.trace import Floats, Scope
 class H2O(Policy):
     """Keeps the recent half of the budget, and of the older rows those with the most accumulated attention.
 
-    Source: Zhang et al. 2023 (Heavy-Hitter Oracle). Attention is summed since the row arrived, over the query heads
-    that share the KV head, the evicting step included as in the official code. Deviations from it: an odd budget
-    gives its odd row to the heavy hitters, and the recent half is found by position, so a budget of 1 protects none
-    (the official slice ``[-0:]`` would protect every row).
+    Source: Zhang et al. 2023 (Heavy-Hitter Oracle). A row's attention is summed over all steps since it was written,
+    the current one included, as in the official code, and over the query heads that share the KV head. Deviations from
+    that code: of an odd budget, the larger part is for the older rows; the recent half is found by position, so that a
+    budget of 1 spares no row (the official slice ``[-0:]`` would spare every row).
     """
 
     key = "h2o"
@@ -39,8 +39,8 @@ class H2O(Policy):
 class Tova(Policy):
     """Token Omission Via Attention: evicts what the current query attends to least, averaged over the layer's heads.
 
-    Source: Oren et al. 2024, section 3.3. Nobody is protected: the newest row may go, and so may the first. The
-    official code attends to the whole prompt and cuts it once at its end; that is the engine's ``one-shot`` prefill.
+    Source: Oren et al. 2024, section 3.3. No row is spared: the newest may be evicted, and so may the first. The
+    official code attends to the whole prompt and cuts it once at its end; ``prefill="one-shot"`` does that.
     """
 
     key = "tova"
@@ -58,7 +58,7 @@ class Tova(Policy):
 
 @dataclass(frozen=True, kw_only=True)
 class TovaHead(Tova):
-    """TOVA decided by every KV head for itself, from the query heads that share it (Oren et al. 2024, table 3)."""
+    """TOVA per KV head: averages over the query heads that share the KV head (Oren et al. 2024, table 3)."""
 
     key = "tova-head"
     label = "TOVA per head"

@@ -1,4 +1,4 @@
-"""What policies are measured against: the model that forgets nothing, blind chance, and one that knows the future."""
+"""Policies to compare others with: one that evicts nothing, one that evicts at random, one that knows the future."""
 
 from dataclasses import dataclass, field
 
@@ -13,7 +13,7 @@ from core.whole_numbers import MOST_SEED
 
 @dataclass(frozen=True, kw_only=True)
 class Full(Policy):
-    """Evicts nothing: the infinite MSRNN, the topline (Oren et al. 2024, section 3)."""
+    """Evicts nothing: the ordinary model, called the topline in Oren et al. 2024, section 3."""
 
     key = "full"
     label = "Full"
@@ -28,9 +28,9 @@ class Full(Policy):
 
 @dataclass(frozen=True, kw_only=True)
 class Random(Policy):
-    """Evicts a row at random, all equally likely: the floor under every policy. Ours, from no paper.
+    """Evicts any row with equal probability. A policy that does no better than this is useless. Ours, from no paper.
 
-    The draw depends on nothing but the seed, the layer, the query's position and the row's.
+    The draw depends only on the seed, the layer, the query's position and the row's position, so a run can be repeated.
     """
 
     key = "random"
@@ -58,10 +58,10 @@ class Random(Policy):
 class Oracle(Policy):
     """Knows the future: evicts the row to which the full model's later queries pay the least attention in total.
 
-    Ours, from no paper: the ceiling over the policies, as `Random` is the floor. It is greedy, and what the full
-    model attends to is not all that counts once other rows are gone, so a policy may well beat it here and there.
-    Made by `core.foresee` for one text, which it can read but not continue; hence not in `POLICIES`. Another budget
-    for the same text: ``dataclasses.replace(oracle, budget=32)``, which shares the table.
+    Ours, from no paper. It shows how much better a policy could be, but it is no strict upper bound: attention changes
+    once other rows are evicted, so a policy may beat it on some texts. `core.foresee` makes it for one text, which it
+    can read but not continue; so it is not in `POLICIES`. For another budget and the same text, use
+    ``dataclasses.replace(oracle, budget=32)``, which shares the table `future`.
 
     Attributes:
         model_id, ids: the model and the text (n,) whose future it knows.
@@ -85,7 +85,7 @@ class Oracle(Policy):
 
 
 def _hash(*keys: int | Ints) -> NDArray[np.uint64]:
-    """Mix integers, broadcast against each other, to 64 random-looking bits (the finaliser of SplitMix64)."""
+    """64 random-looking bits for each combination of integers, which are broadcast (mixing steps of SplitMix64)."""
     bits = np.zeros(1, np.uint64)
     for key in keys:
         bits = (bits ^ np.asarray(key, np.uint64)) + np.uint64(0x9E3779B97F4A7C15)

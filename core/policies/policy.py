@@ -1,9 +1,9 @@
-"""The contract of a policy: what it may look at, and what it says. numpy only.
+"""The interface of a policy. numpy only.
 
-A policy returns an importance for every row; the engine evicts the lowest, ties to the oldest. A policy holds
-settings, never the state of a run: what it must remember from step to step lives in `memory`, which the engine
-owns, one number per slot that is zero when a new row takes the slot. A setting is a whole number, whose field says from
-which "minimum" to which "maximum", and, if it is the policy's own, how far its "slider" goes.
+A policy returns an importance for every row; the engine evicts the row with the lowest, ties to the oldest. A policy
+object holds settings, never the state of a run: what it must remember from step to step is in `memory`, an array of the
+engine with one number per slot, set to zero when a new row takes the slot. A setting is a whole number; its field's
+metadata give its "minimum" and "maximum" and, except for the budget, the "slider" maximum on the page.
 """
 
 from dataclasses import dataclass, field, fields
@@ -19,12 +19,11 @@ class Step:
     """What a policy may look at when one query token has been read.
 
     Attributes:
-        layer: (groups, 1), the layer, from 0; when a single token is read, the groups of all layers are decided in
-            one call.
-        position: of the query token in the text.
-        positions: (groups, slots), of the rows the query attended to, its own included; in no particular order.
-        attention: (groups, query heads of the group, slots) float32, softmax over exactly these slots; None unless
-            the policy's `reads_attention`.
+        layer: (groups, 1), the layer of each group, from 0; one call may decide for groups of several layers.
+        position: the position of the query token in the text.
+        positions: (groups, slots), the positions of the rows attended to, the query's own included, in any order.
+        attention: (groups, query heads of the group, slots) float32, the softmax over exactly these slots; None unless
+            the policy's `reads_attention` is true.
     """
 
     layer: Ints
@@ -37,9 +36,9 @@ class Policy(Protocol):
     """A rule of eviction.
 
     Attributes:
-        key, label: its name in code and for people.
-        paper: where it is from, such as "Oren et al. 2024", or "ours".
-        scope: who decides, the layer as one, or each KV head for itself.
+        key, label: its name in code, and its name on the page.
+        paper: its source, such as "Oren et al. 2024", or "ours".
+        scope: who decides: ``"layer"``, or ``"kv_head"`` if each KV head evicts for itself.
         reads_attention: whether it needs `Step.attention`.
         budget: how many rows may stay; None for all.
     """
@@ -52,11 +51,11 @@ class Policy(Protocol):
     budget: int | None
 
     def observe(self, step: Step, memory: Floats) -> None:
-        """Called at every step, before `importance`; may add to `memory` (groups, slots) in place."""
+        """Called at every step, before `importance`; may change `memory` (groups, slots) in place."""
         return
 
     def importance(self, step: Step, memory: Floats) -> Floats:
-        """(groups, slots): the row with the lowest is evicted. Called when there are more than `budget` rows."""
+        """(groups, slots): how important each row is; called only if there are more than `budget` rows."""
         ...
 
     def __post_init__(self) -> None:
@@ -79,7 +78,7 @@ def a_budget() -> Any:
 
 
 def settings_of(policy: Policy) -> PolicySettings:
-    """What a trace records of the policy: the settings that it shows in its repr."""
+    """The policy as a trace records it; fields with ``repr=False`` are left out."""
     names = [setting.name for setting in fields(policy) if setting.repr and setting.name != "budget"]  # type: ignore[arg-type]
     settings = {name: getattr(policy, name) for name in names}
     return PolicySettings(policy.key, policy.label, policy.scope, policy.budget, settings)

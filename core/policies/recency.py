@@ -1,4 +1,4 @@
-"""Policies that go by age alone."""
+"""Policies that evict by age alone."""
 
 from dataclasses import dataclass, field
 
@@ -30,8 +30,8 @@ class Window(Policy):
 class WindowPlusI(Policy):
     """Evicts the oldest row that is not among the first `n_sink` tokens of the text.
 
-    Source: Xiao et al. 2023 (StreamingLLM), Han et al. 2023 (LM-Infinite). Unlike StreamingLLM, rows keep the
-    rotary position they were written with, as in Oren et al. 2024, unless ``positions="in-cache"`` is asked for.
+    Source: Xiao et al. 2023 (StreamingLLM), Han et al. 2023 (LM-Infinite). Deviation from StreamingLLM: rows keep the
+    rotary position they were written with, as in Oren et al. 2024, unless the run has ``positions="in-cache"``.
     """
 
     key = "window+i"

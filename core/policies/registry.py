@@ -1,4 +1,4 @@
-"""The policies that menus, sliders, the API and the tests offer: to add one, add its entry."""
+"""The policies by key, from which menus, sliders, the API and the tests are made. To add a policy, add it here."""
 
 from dataclasses import fields
 from typing import Any
