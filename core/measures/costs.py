@@ -1,4 +1,4 @@
-"""What forgetting costs: a comparison of policies with the full model, and the numbers drawn from it. numpy only."""
+"""What forgetting costs: policies compared with the full model on the same text. numpy only."""
 
 from dataclasses import dataclass
 
@@ -16,11 +16,11 @@ class Comparison:
     Attributes:
         full: the full model's trace.
         traces: one per policy.
-        kl: (policies, n) float32, KL(full || policy) in nats between what the two expect at that position, given
-            their states before it; NaN at 0, where nothing is expected.
-        agrees: (policies, n) bool, the two hold the same token to be the most probable there; False at 0.
-        seconds: of the full model's run and of each policy's: its own decisions and an equal share of all the rest.
-        row_bytes: what a token's keys and values take in all layers of the model.
+        kl: (policies, n) float32, KL(full || policy) in nats between the two distributions predicted for the token at
+            that position; NaN at 0, which has no prediction.
+        agrees: (policies, n) bool, whether both predict the same most probable token for that position; False at 0.
+        seconds: for the full model and then each policy, the time of its decisions plus an equal share of all the rest.
+        row_bytes: bytes of one token's keys and values in all layers of the model.
     """
 
     full: Trace
@@ -35,28 +35,28 @@ class Comparison:
 
 
 def perplexity(trace: Trace) -> float:
-    """The exponential of the mean nats per token; the first token has no prediction and does not count."""
+    """The exponential of the mean nats per token, without the first token, which has no prediction."""
     return float(np.exp(np.mean(trace.nll[1:], dtype=np.float64)))
 
 
 def delta_nll(comparison: Comparison) -> Floats:
-    """(policies, n) float32: nats that each token costs more than under the full model; NaN at 0."""
+    """(policies, n) float32: the policy's nats minus the full model's for each token; NaN at 0."""
     return np.stack([trace.nll for trace in comparison.traces]) - comparison.full.nll
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A row of the table: what a policy costs on one text, against the full model, and what it saves.
+    """What a policy costs on one text, compared with the full model, and what it saves.
 
     Attributes:
         policy: the policy and its settings.
-        perplexity: of the text.
-        mean_delta_nll: nats per token more than the full model.
+        perplexity: the perplexity of the text under the policy.
+        mean_delta_nll: the policy's nats per token minus the full model's.
         mean_kl: KL(full || policy), in nats, averaged over the tokens.
-        agreement: the share of tokens at which both hold the same next token to be the most probable.
+        agreement: the share of tokens for which both predict the same most probable token.
         memory: bytes of keys and values held after the text.
         memory_llama_2_7b: bytes that as many rows take in Llama 2 7B in 16 bits.
-        tokens_per_second: read.
+        tokens_per_second: how fast the text was read.
     """
 
     policy: PolicySettings
@@ -70,7 +70,7 @@ class Cost:
 
 
 def costs(comparison: Comparison) -> list[Cost]:
-    """The full model's row and then one per policy; the first token, which nobody predicts, does not count."""
+    """The costs of the full model, then of each policy; means are without the first token, which has no prediction."""
     full = np.zeros((1, len(comparison)))
     per_token = {
         "mean_delta_nll": np.concatenate([full, delta_nll(comparison)]),
@@ -100,14 +100,14 @@ def rows_held(trace: Trace) -> int:
 
 @dataclass(frozen=True, eq=False)
 class ForgottenAttention:
-    """The full model's attention at one step that falls on tokens a policy no longer has.
+    """The attention that the full model pays, at one step, to tokens that a policy has evicted before.
 
     Attributes:
         policy: the policy and its settings.
-        step: position of the query.
+        step: the position of the query.
         per_token: (layers, step + 1) float32, the attention on each evicted token, averaged over the layer's query
-            heads; 0 on a token that the policy's query attended to. Where KV heads decide for themselves, only those
-            heads count whose group has evicted the token.
+            heads; 0 on a token that the policy's query attended to. If KV heads decide for themselves, a head whose
+            group still attended to the token counts as 0.
     """
 
     policy: PolicySettings
@@ -116,13 +116,13 @@ class ForgottenAttention:
 
 
 def forgotten_share(forgotten: ForgottenAttention) -> Floats:
-    """(layers,): the share of the full model's attention that falls on what the policy has evicted."""
+    """(layers,): the share of the full model's attention at this step that falls on evicted tokens."""
     share: Floats = forgotten.per_token.sum(axis=1)
     return share
 
 
 def most_missed(forgotten: ForgottenAttention, n: int = 5) -> list[tuple[int, float]]:
-    """The positions of the at most n evicted tokens with the most of it, and how much, averaged over layers."""
+    """Positions of at most n evicted tokens that have the most attention, and that attention, averaged over layers."""
     mean = forgotten.per_token.mean(axis=0)
     order = np.argsort(-mean, kind="stable")[:n]
     return [(int(position), float(mean[position])) for position in order if mean[position] > 0]

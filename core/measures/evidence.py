@@ -1,7 +1,7 @@
-"""What becomes of a marked passage: how much of it is kept after each step, and when it was lost. Numpy only.
+"""What becomes of a marked passage: how much of it is kept after each step, and when it was lost. numpy only.
 
-A passage is a range of positions; its *pairs* are its tokens times the deciders of a layer (or of all layers), and its
-share is the share of pairs that are kept. No row ever returns, so once the passage has been read its share only falls.
+A passage is a range of positions. Its *pairs* are all (token, decider) pairs of its tokens and the deciders of one
+layer, or of all layers; its share is the share of pairs that are kept. It cannot grow once the passage has been read.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ HALF = 0.5
 
 
 def passage_of(tokens: Tokens, start: int, stop: int) -> range:
-    """The positions of the tokens that have any of these characters, from `start` to before `stop`.
+    """The positions of the tokens that have any of the characters from `start` up to but not including `stop`.
 
     Raises:
         BadInput: there is no such token.
@@ -30,10 +30,10 @@ def passage_of(tokens: Tokens, start: int, stop: int) -> range:
 
 
 def share_kept(trace: Trace, passage: range) -> Floats:
-    """(layers, n): the share of the passage that each layer keeps after each step, of what has been read of it.
+    """(layers, n): of the pairs of the passage read so far, the share that each layer keeps after each step.
 
-    NaN before its first token. Under ``prefill="one-shot"`` nothing is evicted before the prompt's end, so everything
-    is still there when the question is read.
+    NaN before the passage's first token. Under ``prefill="one-shot"`` it is 1 up to the end of the prompt, since
+    nothing is evicted before.
 
     Raises:
         BadInput: the trace has no such positions.
@@ -48,7 +48,7 @@ def share_kept(trace: Trace, passage: range) -> Floats:
 
 
 def mean_share_kept(trace: Trace, passage: range) -> Floats:
-    """(n,): the same over all layers."""
+    """(n,): `share_kept`, averaged over layers."""
     mean: Floats = share_kept(trace, passage).mean(axis=0)
     return mean
 
@@ -58,10 +58,10 @@ class Fate:
     """What became of a passage.
 
     Attributes:
-        half_lost_at: the first step, from the one that reads its last token on, after which less than half of its
-            (token, decider) pairs over all layers are kept; None if that never happens.
-        lost_at: the first after which none is kept.
-        at_question: the share of its pairs that are kept when the question's first token is read.
+        half_lost_at: the first step after which less than half of the passage's pairs, of all layers, are kept; not
+            before the step that reads its last token; None if that never happens.
+        lost_at: the first such step after which no pair is kept; None if that never happens.
+        at_question: the share of pairs that are kept when the question's first token is read.
     """
 
     half_lost_at: int | None
@@ -70,9 +70,7 @@ class Fate:
 
 
 def fate(trace: Trace, passage: range, question: int) -> Fate:
-    """What became of a passage, and what was still there of it when the question at this position came.
-
-    What the question's first token sees is what is kept after the step before it.
+    """What became of a passage, and how much of it was left for a question whose first token is at position `question`.
 
     Raises:
         BadInput: the trace has no such positions, or the question does not come after the passage.
@@ -99,7 +97,7 @@ def _evictions(trace: Trace, passage: range) -> Floats:
 
 
 def _kept_pairs(trace: Trace, passage: range) -> Floats:
-    """(n,): how many of the passage's pairs are not evicted after each step, read or not."""
+    """(n,): how many of the passage's pairs are not evicted after each step; tokens not read yet count, too."""
     layers, groups, _ = trace.evicted_at.shape
     pairs: Floats = layers * groups * len(passage) - _evictions(trace, passage).sum(axis=0).cumsum()
     return pairs

@@ -1,4 +1,4 @@
-"""What kind of word or sign a token is, told from the text itself, and how long each kind is kept.
+"""What kind of word or sign a token is, judged from the text alone, and how long each kind is kept.
 
 The kinds are those that Oren et al. 2024 (tables 2 and 5) found to matter and that need no part-of-speech tagger.
 They rest on Unicode's properties of characters, so they mean the same in other languages and scripts.
@@ -25,7 +25,7 @@ CLOSING_BRACKET, SENTENCE_END, COMMA = "closing bracket", "sentence end", "comma
 NEWLINE, NUMBER, CAPITALISED = "newline", "number", "capitalised word inside a sentence"
 FUNCTION_WORD, OTHER_WORD, OTHER_SIGN, SPECIAL = "function word", "other word", "other sign", "special token"
 
-# A token that is several things at once, such as .” in one, is of the kind that stands first here.
+# A token that is of several kinds, such as .” as one token, counts as the first of them in this list.
 KINDS = (
     *(POSSESSIVE, CLOSING_QUOTE, CURRENCY, CLOSING_BRACKET, SENTENCE_END, COMMA, NEWLINE),
     *(NUMBER, CAPITALISED, FUNCTION_WORD, OTHER_WORD, OTHER_SIGN, SPECIAL),
@@ -34,7 +34,7 @@ _INDEX = {kind: index for index, kind in enumerate(KINDS)}
 
 Kinds: TypeAlias = NDArray[np.int64]  # indices into KINDS
 
-# A piece of a text is the first of these that fits. An apostrophe between letters parts words: it|'|s, l|'|homme.
+# A piece of a text is the first of these that matches. An apostrophe between letters splits words: it|'|s, l|'|homme.
 _PIECES = regex.compile(
     r"""(?P<word>\p{L}[\p{L}\p{M}]*)
     |(?P<number>\p{N}(?:[\p{N}.,]*\p{N})?)
@@ -62,11 +62,11 @@ _OPENERS = {
 def kinds_of(tokens: Tokens) -> Kinds:
     """(n,): the kind of every token, as an index into `KINDS`.
 
-    A word cut into several tokens gives its kind to all of them, and so does a character. What the text alone cannot
-    tell stays untold: an 's after a noun may be a shortened “is”, a full stop after an abbreviation such as “Mr.”
-    counts as the end of a sentence, and a capital that begins a line, a sentence or a quotation counts for nothing.
+    All tokens of one word, or of one character, have its kind. Some kinds are wrong because the text alone does not
+    tell: an 's after a noun may be a shortened “is”; a full stop after an abbreviation such as “Mr.” counts as the end
+    of a sentence; a name that begins a line, a sentence or a quotation does not count as capitalised.
     """
-    # A special token stands for no text, but like a line break it ends what was before.
+    # A special token has no text, but like a line break it ends a word and a sentence.
     pieces = ["\n" if special else piece for piece, special in zip(tokens.pieces, tokens.special, strict=True)]
     borders = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces], dtype=np.int64)])
     of_characters = _Reading("".join(pieces), borders).kinds
@@ -83,7 +83,7 @@ def kinds_of(tokens: Tokens) -> Kinds:
 
 
 class _Reading:
-    """A text read once, from its beginning; what was found is in `kinds`, one for each character."""
+    """Writes the kind of each character of a text to `kinds`; `borders` are where its tokens begin, and its length."""
 
     def __init__(self, text: str, borders: NDArray[np.int64]) -> None:
         self.text, self.borders = text, borders
@@ -120,7 +120,7 @@ class _Reading:
                 self.begins = True
             case "newline":
                 self._note(start, stop, NEWLINE, begins=True)
-                self.open_quotes.clear()  # a forgotten closing quote must not turn all others around
+                self.open_quotes.clear()  # else one missing closing quote would swap all that follow
 
     def _note(self, start: int, stop: int, kind: str, begins: bool | None = None) -> None:
         self.kinds[start:stop] = _INDEX[kind]
@@ -147,7 +147,7 @@ class _Reading:
             self.kinds[start - 1] = self.kinds[start]
 
     def _words(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """The words in a run of letters: itself, or the tokens of it where the script has no spaces."""
+        """The words in a run of letters: the whole run, or its tokens if the script puts no spaces between words."""
         if not _WITHOUT_SPACES.search(self.text, start, stop):
             yield start, stop
             return
@@ -186,8 +186,8 @@ class _Reading:
 def _function_words(words: Iterable[str]) -> frozenset[str]:
     """The function words of the text's language.
 
-    Languages in Latin letters share many words (“die”, “war”, “men”), so of these only the one counts whose function
-    words are the most in the text. Other scripts cannot be mistaken for it or for each other.
+    Languages in Latin letters share many words (“die”, “war”, “men”). So of these languages, only the one counts that
+    has the most function words in the text. Those in other scripts share no words with it or, nearly, each other.
     """
     count = Counter(words)
     latin, others = _stop_words()
@@ -197,7 +197,7 @@ def _function_words(words: Iterable[str]) -> frozenset[str]:
 
 @cache
 def _stop_words() -> tuple[list[frozenset[str]], frozenset[str]]:
-    """Per language in Latin letters, and of all others together. The lists are short, of function words only."""
+    """One set for each language in Latin letters, and one for all other languages together."""
     latin = (
         *(stopwords.STOPWORDS_EN_PLUS, stopwords.STOPWORDS_GERMAN, stopwords.STOPWORDS_DUTCH),
         *(stopwords.STOPWORDS_FRENCH, stopwords.STOPWORDS_SPANISH, stopwords.STOPWORDS_PORTUGUESE),
@@ -215,7 +215,7 @@ class KindLife:
     Attributes:
         kind: one of `KINDS`, or `ALL_TOKENS`.
         tokens: how many there are in the text.
-        steps: for how many steps they were kept, the mean over tokens and deciders.
+        steps: for how many steps they were kept, averaged over tokens and deciders.
         kept_to_the_end: the share of (token, decider) pairs that were never evicted.
     """
 
@@ -229,9 +229,9 @@ ALL_TOKENS = "all tokens"
 
 
 def lives_of_kinds(trace: Trace) -> list[KindLife]:
-    """One entry per kind that occurs in the text, in the order of `KINDS`, and one of all tokens.
+    """One entry for each kind that occurs in the text, in the order of `KINDS`, and one for all tokens.
 
-    As in the paper's tables, a token still there at the end counts with the steps it was kept for up to then.
+    As in tables 2 and 5 of Oren et al. 2024, a token still there at the end counts with the steps up to the end.
     """
     kinds = kinds_of(trace.tokens)
     steps = lifespan(trace).mean(axis=(0, 1), dtype=np.float64)

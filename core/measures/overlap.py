@@ -13,8 +13,8 @@ from core.trace import Trace
 def layer_overlap(trace: Trace) -> Reals:
     """(layers, layers): how far two layers keep the same tokens.
 
-    The Jaccard index, tokens kept by both over tokens kept by either, averaged over the steps at which the policy is
-    at work; of layers with several KV heads, the mean over all pairs of one head of each.
+    The measure is the Jaccard index, tokens kept by both over tokens kept by at least one, averaged over the steps from
+    `at_work_from` on. If KV heads decide, it is the mean over all pairs of a head of one layer and a head of the other.
     """
     layers, groups, _ = trace.evicted_at.shape
     every_head = _gone(trace).reshape(layers * groups, len(trace))
@@ -24,19 +24,19 @@ def layer_overlap(trace: Trace) -> Reals:
 
 
 def head_overlap(trace: Trace) -> Reals:
-    """(layers, groups, groups): how far two KV heads of a layer keep the same tokens; as in `layer_overlap`."""
+    """(layers, groups, groups): how far two KV heads of a layer keep the same tokens, by the Jaccard index."""
     return np.array([_overlaps(layer, at_work_from(trace)) for layer in _gone(trace)])
 
 
 def trace_overlap(traces: Sequence[Trace]) -> Reals:
-    """(traces, traces): how far two runs over the same tokens keep the same of them, in the mean over layers.
+    """(traces, traces): how far two runs over the same tokens keep the same tokens, averaged over layers.
 
-    The Jaccard index over the steps at which all policies that have a budget are at work. A layer that decides as one
-    is compared with each KV head of one that does not. Runs with different budgets can at most agree to the ratio of
-    their budgets.
+    The measure is the Jaccard index, averaged over the steps at which all policies that have a budget are at work. If
+    one run decides per layer and the other per KV head, the layer is compared with each head. For different budgets,
+    the index is at most the smaller budget divided by the larger.
 
     Raises:
-        BadInput: no traces, other tokens, or another number of layers.
+        BadInput: no traces, or traces with different tokens or numbers of layers.
     """
     if not traces:
         raise BadInput("Nothing to compare: choose at least one run.")
@@ -47,7 +47,7 @@ def trace_overlap(traces: Sequence[Trace]) -> Reals:
         if len(trace.evicted_at) != len(first.evicted_at):
             raise BadInput("These runs are of models with different numbers of layers.")
     start = max((at_work_from(trace) for trace in traces if trace.policy.budget is not None), default=0)
-    # Only a layer's own groups are compared, the same group of both or one with all.
+    # A group is compared with the same group of the other run, or with all if that run has only one.
     groups = max(trace.evicted_at.shape[1] for trace in traces)
     shape = (len(first.evicted_at), groups, len(first))
     gone = np.stack([np.broadcast_to(np.minimum(trace.evicted_at, len(first)), shape) for trace in traces])
@@ -55,17 +55,17 @@ def trace_overlap(traces: Sequence[Trace]) -> Reals:
 
 
 def _gone(trace: Trace) -> NDArray[np.int32]:
-    """(layers, groups, n): the step from which on a token is no longer there; n if it stays."""
+    """(layers, groups, n): the first step after which the token is not kept; n if it stays."""
     return np.minimum(trace.evicted_at, np.int32(len(trace)))
 
 
 def _overlaps(gone: NDArray[np.int32], start: int) -> Reals:
-    """(deciders, deciders), the Jaccard index of every two whose rows are gone at these steps (deciders, n)."""
+    """(deciders, deciders): `_jaccard` for every two of the deciders, from their `gone` (deciders, n)."""
     return np.array([_jaccard(one, gone, start) for one in gone])
 
 
 def _jaccard(one: NDArray[np.int32], others: NDArray[np.int32], start: int) -> Reals:
-    """(…): how far one decider and others, whose rows are gone at these steps (…, n), agree after step start and on."""
+    """(…): the Jaccard index of one decider and others, averaged over steps from `start` on; both as `_gone` gives."""
     position = np.arange(others.shape[-1])
     both = running(position, np.minimum(one, others))[..., start:]
     either = running(position, np.maximum(one, others))[..., start:]

@@ -1,7 +1,7 @@
-"""The paper's own numbers, each once, with the table or section that has it.
+"""Numbers from the paper, each with its table or section.
 
-Oren, Hassid, Yarden, Adi and Schwartz 2024: "Transformers are Multi-State RNNs", arXiv 2401.06104 v2. Policies go by
-their keys; "full" is the full model, "baseline" no policy, but a context cut short to the budget.
+Oren, Hassid, Yarden, Adi and Schwartz 2024: "Transformers are Multi-State RNNs", arXiv 2401.06104 v2. Policies have
+their keys here; "full" is the full model, "baseline" a full model whose context is cut to the budget.
 """
 
 FULL_PERPLEXITY = 7.16
@@ -16,10 +16,10 @@ PERPLEXITIES = {
         "window": (4812, 4025, 3276, 2185, 1001, 240, 7.16),
     }.items()
 }
-"""By policy and budget, Window+i with 4 sink tokens: LLaMA-2-7B on PG-19, in texts of 4,096 tokens (table 3)."""
+"""By policy and budget: LLaMA-2-7B on PG-19, in texts of 4,096 tokens (table 3); Window+i has 4 sink tokens."""
 
 RECENT_PERCENT = (73, 76)
-"""From … to: of the tokens that TOVA keeps, how many are recent, which is not defined there (section 7.3)."""
+"""How many percent of the tokens that TOVA keeps are recent, from … to (section 7.3, which does not define recent)."""
 
 LIVES = {
     kind: dict(zip((256, 512, 1024, 2048), row, strict=True))
@@ -43,7 +43,7 @@ LIVES = {
         "preposition": (190, 385, 760, 1408),
     }.items()
 }
-"""By part of speech and budget: for how many steps TOVA keeps a token, the mean; LLaMA-2-7B on PG-19 (tables 2, 5)."""
+"""By part of speech and budget: the mean number of steps that TOVA keeps a token; LLaMA-2-7B, PG-19 (tables 2, 5)."""
 
 STORY_LENGTHS: dict[tuple[str, int | None], int] = {
     ("full", None): 1566,
@@ -51,8 +51,8 @@ STORY_LENGTHS: dict[tuple[str, int | None], int] = {
     ("tova", 512): 1503,
     ("tova", 1024): 1566,
 }
-"""By policy and budget, the mean in tokens: MythoLogic-L2-13B, 100 prompts (section 6)."""
+"""By policy and budget: the mean length of a story in tokens; MythoLogic-L2-13B, 100 prompts (section 6)."""
 
 VERDICTS = {256: (6, 47, 47), 512: (10, 71, 19), 1024: (5, 88, 6)}
-"""By budget, how many of TOVA's stories are better than the full model's, tie and are worse, in percent: the same
-stories, judged by GPT-4 (section 6). Rounded there, so that they need not add up to 100."""
+"""By budget: how many percent of TOVA's stories are better than, equal to and worse than the full model's. Judged by
+GPT-4 on the stories of `STORY_LENGTHS` (section 6). The paper rounds them, so they need not add up to 100."""

@@ -1,4 +1,4 @@
-"""Which rows survive, and for how long: lifespans, recency, ages, the early tokens, survival curves. numpy only."""
+"""How long tokens are kept: lifespans, recency, ages, the early tokens, survival curves. numpy only."""
 
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -10,7 +10,7 @@ from core.trace import NEVER, Bools, Floats, Trace
 
 Reals: TypeAlias = NDArray[np.float64]
 
-N_BEGINNING = 4  # tokens that count as the beginning of a text: as many as StreamingLLM calls sinks
+N_BEGINNING = 4  # tokens that count as the beginning of a text: StreamingLLM has as many sinks
 N_EARLY = 26  # positions 0 … 25, as in figure 9 of Oren et al. 2024
 
 
@@ -25,13 +25,13 @@ def lifespan(trace: Trace) -> Floats:
 
 
 def kept_to_the_end(trace: Trace) -> Bools:
-    """(layers, groups, n): never evicted."""
+    """(layers, groups, n): whether the token was never evicted."""
     kept: Bools = trace.evicted_at == NEVER
     return kept
 
 
 def at_work_from(trace: Trace) -> int:
-    """The first step at whose end the policy may have evicted something; the last step if everything fits."""
+    """The first step that may evict a row; the last step of the trace if none may."""
     if trace.policy.budget is None:
         return len(trace) - 1
     cut = trace.prompt_length - 1 if trace.prefill == "one-shot" else 0
@@ -41,8 +41,8 @@ def at_work_from(trace: Trace) -> int:
 def not_recent_share(trace: Trace, step: int) -> float:
     """The share of the rows kept after this step that are not among the most recent `budget` positions.
 
-    The paper gives such a share without defining recent, see `paper.RECENT_PERCENT`; this is our definition. 0 for
-    the full model, whose budget is the whole text.
+    This definition of recent is ours; the paper gives such a share without a definition, see `paper.RECENT_PERCENT`.
+    The share is 0 for the full model.
     """
     kept = trace.kept(step)
     if trace.policy.budget is None:
@@ -54,7 +54,7 @@ def not_recent_share(trace: Trace, step: int) -> float:
 def recent_share(trace: Trace) -> Reals:
     """(layers, n): after each step, the share of a layer's kept rows that are among the last `budget` positions.
 
-    The complement of `not_recent_share`, for every layer and step; 1 for the full model.
+    One minus `not_recent_share`, but for every layer and step; 1 for the full model.
     """
     layers, _, n = trace.evicted_at.shape
     if trace.policy.budget is None:
@@ -67,15 +67,15 @@ def recent_share(trace: Trace) -> Reals:
 
 
 def mean_recent_share(trace: Trace) -> Reals:
-    """(layers,): `recent_share`, averaged over the steps at which the policy is at work."""
+    """(layers,): `recent_share`, averaged over the steps from `at_work_from` on."""
     mean: Reals = recent_share(trace)[:, at_work_from(trace) :].mean(axis=1)
     return mean
 
 
 def age_distribution(trace: Trace) -> Reals:
-    """(layers, n): the share of kept rows that are 0, 1, 2, … steps old, over all steps the policy is at work.
+    """(layers, n): the share of kept rows that are 0, 1, 2, … steps old, over all steps from `at_work_from` on.
 
-    Each layer's shares sum to 1. Window's would be 1 / budget for every age below the budget, and 0 above.
+    Each layer's shares sum to 1. Example: under Window they are 1 / budget for every age below the budget, then 0.
     """
     n, start = len(trace), at_work_from(trace)
     position, gone = np.arange(n), np.minimum(trace.evicted_at, n)
@@ -86,7 +86,7 @@ def age_distribution(trace: Trace) -> Reals:
 
 
 def early_steps_kept(trace: Trace) -> Reals:
-    """(layers, `N_EARLY` or n): for how many steps the first tokens were kept, the mean over a layer's groups."""
+    """(layers, min(n, `N_EARLY`)): for how many steps each of the first tokens was kept, mean over a layer's groups."""
     steps: Reals = lifespan(trace)[..., :N_EARLY].mean(axis=1, dtype=np.float64)
     return steps
 
@@ -113,9 +113,9 @@ class Survival:
     """The probability that a token is still kept at the age of 0 … n - 1 steps.
 
     Attributes:
-        overall: (n,), over all deciders; NaN at ages that no token could be observed at.
-        by_layer: (layers, n), the same for each layer.
-        at_risk: (n,), of how many (token, decider) pairs the end is known to come at this age or later.
+        overall: (n,), over all deciders; NaN at ages at which no token was observed.
+        by_layer: (layers, n), the same probability for each layer.
+        at_risk: (n,), how many (token, decider) pairs were kept before this age and are observed at it.
     """
 
     overall: Reals
@@ -126,9 +126,9 @@ class Survival:
 def survival(trace: Trace) -> Survival:
     """The product-limit estimate of Kaplan and Meier (1958).
 
-    A token evicted at step e was kept at the ages 0 … e - position - 1. One that is there at the end has been seen at
-    the ages 0 … n - 1 - position and no longer: it is censored, counted for as long as it was seen, and never taken
-    for evicted.
+    A token evicted at step e was kept at the ages 0 … e - position - 1. A token still there at the end is observed only
+    at the ages 0 … n - 1 - position. It is censored: it counts as kept at these ages and not at all afterwards. The
+    probability of being kept at age a is the product over ages up to a of 1 - evicted / at risk.
     """
     layers, _, n = trace.evicted_at.shape
     last_seen = np.minimum(trace.evicted_at, n - 1) - np.arange(n)
@@ -144,18 +144,21 @@ def survival(trace: Trace) -> Survival:
 
 def _product_limit(evicted: NDArray[np.int64], at_risk: NDArray[np.int64]) -> Reals:
     kept: Reals = np.cumprod(1 - evicted / np.maximum(at_risk, 1), axis=-1, dtype=np.float64)
-    # Where all have been evicted, none is at risk any more, and the answer is known: 0.
+    # With none at risk the probability is unknown, unless all have been evicted: then it is 0.
     return np.where((at_risk == 0) & (kept > 0), np.nan, kept)
 
 
 def median_age(kept: Reals) -> int | None:
-    """The age by which half of the tokens are evicted, from a survival curve (n,); None if it was not reached."""
+    """The first age at which at most half of the tokens are kept, from a survival curve (n,); None if there is none."""
     below = np.flatnonzero(kept <= 0.5)
     return int(below[0]) if len(below) else None
 
 
 def running(start: NDArray[Any], stop: NDArray[Any]) -> NDArray[np.int64]:
-    """(…, n): how many of the n intervals [start, stop), with bounds (…, n) in 0 … n, contain 0, 1, … n - 1."""
+    """(…, n): how many of the n intervals [start, stop) contain each of 0, 1, … n - 1; the bounds are in 0 … n.
+
+    Example: the intervals [0, 2), [1, 3) and [2, 2) give 1, 2, 1.
+    """
     n = stop.shape[-1]
     row = np.arange(stop.size // n)[:, None] * (n + 1)
     size = stop.size + len(row)

@@ -1,4 +1,4 @@
-"""The measures as plain rows, for a table or a file: all digits, columns in English. numpy only."""
+"""The measures as rows of tables and exported files: unrounded numbers, column names in English. numpy only."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -29,7 +29,7 @@ COST_COLUMNS = (
 
 
 def cost_rows(costs: Sequence[Cost]) -> list[Row]:
-    """One row per policy: what forgetting costs, memory in MB and agreement in percent."""
+    """One row per policy: its `Cost`, with memory in MB and agreement in percent."""
     return [
         dict(
             zip(
@@ -46,7 +46,7 @@ def cost_rows(costs: Sequence[Cost]) -> list[Row]:
 
 
 def recency_rows(traces: Sequence[Trace]) -> list[Row]:
-    """One row per run and layer: the share of recent rows, in the mean over steps and after the last."""
+    """One row per run and layer: the share of recent rows, as the mean over steps and after the last step."""
     return [
         _run(trace) | {"layer": layer, "recent, mean over steps": float(mean), "recent at the end": float(last)}
         for trace in traces
@@ -55,7 +55,7 @@ def recency_rows(traces: Sequence[Trace]) -> list[Row]:
 
 
 def recency_step_rows(traces: Sequence[Trace]) -> list[Row]:
-    """One row per run and step at which the policy is at work: the mean share of recent rows, and over which layers."""
+    """One row per run and step from `at_work_from` on: the share of recent rows, mean and range over layers."""
     rows = []
     for trace in traces:
         share, start = recent_share(trace), at_work_from(trace)
@@ -73,7 +73,7 @@ def recency_step_rows(traces: Sequence[Trace]) -> list[Row]:
 
 
 def age_rows(traces: Sequence[Trace]) -> list[Row]:
-    """One row per run and age up to the oldest: the share of kept rows of this age, in the mean over layers."""
+    """One row per run and age up to the oldest: the share of kept rows that have this age, mean over layers."""
     rows = []
     for trace in traces:
         share = age_distribution(trace).mean(axis=0)
@@ -87,7 +87,7 @@ def age_rows(traces: Sequence[Trace]) -> list[Row]:
 
 
 def early_rows(traces: Sequence[Trace]) -> list[Row]:
-    """One row per run and early position: for how many of its steps the token was kept, and by how many to the end."""
+    """One row per run and early position: for how long the token was kept, and how many deciders kept it to the end."""
     rows = []
     for trace in traces:
         steps, kept = early_steps_kept(trace).mean(axis=0), kept_to_the_end(trace)
@@ -124,7 +124,7 @@ def early_layer_rows(traces: Sequence[Trace]) -> list[Row]:
 
 
 def life_rows(trace: Trace, layer: int) -> list[Row]:
-    """One row per token and group of a layer: when the token was evicted (None: never) and for how long it was kept."""
+    """One row per group and token of a layer: when the token was evicted (None: never) and for how long it was kept."""
     steps = lifespan(trace)[layer]
     return [
         _run(trace)
@@ -142,7 +142,7 @@ def life_rows(trace: Trace, layer: int) -> list[Row]:
 
 
 def survival_rows(traces: Sequence[Trace]) -> list[Row]:
-    """One row per run, layer (None: all of them) and age, the ages 1, 2, 4, … and the budget."""
+    """One row per run, layer (None: all layers) and age: the survival at the ages 1, 2, 4, … and at the budget."""
     rows = []
     for trace in traces:
         curves, n = survival(trace), len(trace)
@@ -157,7 +157,7 @@ def survival_rows(traces: Sequence[Trace]) -> list[Row]:
 
 
 def overlap_rows(traces: Sequence[Trace]) -> list[Row]:
-    """One row per two runs over the same tokens: how far they keep the same of them.
+    """One row per pair of runs over the same tokens: how far they keep the same tokens.
 
     Raises:
         BadInput: as `trace_overlap`.
@@ -172,7 +172,7 @@ def overlap_rows(traces: Sequence[Trace]) -> list[Row]:
 
 
 def layer_overlap_rows(trace: Trace) -> list[Row]:
-    """One row per two layers: how far they keep the same tokens."""
+    """One row per pair of layers: how far they keep the same tokens."""
     overlap = layer_overlap(trace)
     return [
         _run(trace) | {"layer": i, "other layer": j, "overlap (Jaccard)": float(overlap[i, j])}
@@ -182,7 +182,7 @@ def layer_overlap_rows(trace: Trace) -> list[Row]:
 
 
 def head_overlap_rows(trace: Trace) -> list[Row]:
-    """One row per two KV heads of a layer: how far they keep the same tokens; none if its layers decide as one."""
+    """One row per pair of KV heads of a layer: how far they keep the same tokens; no rows if layers decide as one."""
     overlap = head_overlap(trace)
     layers, groups, _ = overlap.shape
     return [
@@ -194,7 +194,7 @@ def head_overlap_rows(trace: Trace) -> list[Row]:
 
 
 def kind_rows(traces: Sequence[Trace]) -> list[Row]:
-    """One row per run and kind of token, and one of all tokens: how many, and how long they were kept."""
+    """One row per run and kind of token, and one for all tokens: how many there are and how long they were kept."""
     return [
         _run(trace)
         | {
@@ -209,7 +209,7 @@ def kind_rows(traces: Sequence[Trace]) -> list[Row]:
 
 
 def longest_lived_rows(trace: Trace, count: int = 20) -> list[Row]:
-    """The tokens that were kept longest, in the mean over deciders; the longest first, ties to the earliest."""
+    """One row for each of the tokens kept longest, mean over deciders; the longest first, ties to the earliest."""
     kinds, kept = kinds_of(trace.tokens), kept_to_the_end(trace)
     steps = lifespan(trace).mean(axis=(0, 1), dtype=np.float64)
     return [
