@@ -1,7 +1,7 @@
-"""The record of one run: frozen arrays, and the views derived from them. Knows neither models nor policies.
+"""The record of one run, which needs neither a model nor a policy to be read.
 
-A token is evicted at most once by each decider, so a single array, `evicted_at`, answers every question about
-every step. A *group* is one decider: the whole layer, or one KV head of it.
+A token is evicted at most once by each decider, so a single array, `evicted_at`, says what was kept at every step. A
+*group* is one decider: the whole layer, or one KV head of it.
 """
 
 import json
@@ -29,9 +29,9 @@ Positions: TypeAlias = Literal["original", "log-gap", "in-cache"]
 NEVER = int(np.iinfo(np.int32).max)
 SCHEMA = 3
 BEFORE: dict[int, dict[str, Any]] = {1: {"positions": "original", "sliding_windows": []}, 2: {"sliding_windows": []}}
-"""Earlier schemas that are still read, and what their files do not say: there was no other way then."""
+"""By earlier schema that `Trace.load` still reads: the values of the header fields that its files lack."""
 
-LONGEST_GAP = 10  # positions "log-gap": a longer one between neighbouring rows counts as the logarithm of its logarithm
+LONGEST_GAP = 10  # positions "log-gap": a longer gap g between neighbouring rows counts as ln(ln g)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +41,8 @@ class Tokens:
     Attributes:
         ids: (n,) int32, the vocabulary ids.
         pieces: n strings, each token's exact slice of the text; empty for the later tokens of a character that is
-            split over several tokens; the token's name if it stands for no text (a special token put in front).
-        offsets: (n, 2) int32, first and last-plus-one character of each piece in the text.
+            split over several tokens; the token's name if the text does not have it (a special token put in front).
+        offsets: (n, 2) int32, the first character of each piece in the text, and the one after its last.
         special: (n,) bool, control tokens of the model such as ``<s>`` or ``<|im_end|>``.
         continued: (n,) bool, the token continues a character that an earlier token began.
     """
@@ -61,7 +61,7 @@ class Tokens:
         return Tokens(self.ids[some], self.pieces[some], self.offsets[some], self.special[some], self.continued[some])
 
     def __add__(self, more: "Tokens") -> "Tokens":
-        """These tokens and then those, whose offsets must already follow on."""
+        """Both, one after the other; the offsets of `more` must already count from the beginning of the whole text."""
         return Tokens(
             np.concatenate([self.ids, more.ids]),
             self.pieces + more.pieces,
@@ -73,7 +73,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class PolicySettings:
-    """Which policy ran and with what: the policy's registry key, its name for people, who decides, its settings."""
+    """A policy as a trace records it: `Policy.key`, `label`, `scope` and `budget`, and its other settings by name."""
 
     key: str
     label: str
@@ -87,26 +87,26 @@ class PolicySettings:
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """What one policy kept and evicted while one model read, and perhaps went on to write, one text.
+    """What one policy kept and evicted while one model read one text, and perhaps wrote on.
 
     Attributes:
         model_id: the model's registry name, hub id or directory.
         policy: the policy and its settings.
         prefill: how the prompt was read, ``"token-by-token"`` or ``"one-shot"``.
         tokens: the n tokens, the generated ones included.
-        prompt_length: how many of them were given; the rest were generated.
-        evicted_at: (layers, groups, n) int32, the step after whose attention the token left the multi-state;
-            `NEVER` if it is still there. It may equal the token's own position.
-        nll: (n,) float32, nats for the token at that position given the state before it; NaN at 0.
-        importance_at_eviction: (layers, groups, n) float32, what the policy held the token to be worth when it was
-            evicted (for TOVA: its attention); NaN if it never was.
-        runner_up_importance: (layers, groups, n) float32, the importance of the least important row that was kept
-            instead, at the same step; infinite if the policy spared all others; NaN if the token was never evicted.
+        prompt_length: how many of the tokens were given; the rest were generated.
+        evicted_at: (layers, groups, n) int32, the step at which the token was evicted, after that step had attended to
+            it; `NEVER` if it is still there. It may equal the token's own position.
+        nll: (n,) float32, the negative log-likelihood of each token in nats, given the rows held before it; NaN at 0.
+        importance_at_eviction: (layers, groups, n) float32, the importance of the token when it was evicted (for TOVA:
+            its attention); NaN if it never was.
+        runner_up_importance: (layers, groups, n) float32, the lowest importance among the rows that were kept at that
+            step; infinite if the policy spared all of these; NaN if the token was never evicted.
         attention_received: (layers, groups, n) float32, attention summed over all steps that attended to the token,
             averaged over the query heads of the group. Over all positions it sums to the number of steps.
-        positions: which positions the model was told: ``"original"``, ``"log-gap"`` or ``"in-cache"``; see `replay`.
-        sliding_windows: per layer, how far back the model itself looks, in tokens, the query's own included, whatever
-            the policy holds (Mistral); 0 for a layer that sees everything. Empty if all layers do.
+        positions: the option of this name in `core.engine.options.ReadOptions`.
+        sliding_windows: the model's own sliding window of each layer (Mistral), in tokens, the query's own token
+            included; 0 for a layer without one. Empty if no layer has one.
     """
 
     model_id: str
@@ -126,7 +126,7 @@ class Trace:
         return len(self.tokens)
 
     def kept(self, step: int) -> Bools:
-        """(layers, groups, n): in the multi-state after the step, so at most `budget` per group.
+        """(layers, groups, n): whether each token is in the multi-state after the step; at most `budget` per group.
 
         ``position <= step < evicted_at``
 
@@ -137,10 +137,10 @@ class Trace:
         return (np.arange(len(self)) <= step) & (step < self.evicted_at)
 
     def attended(self, step: int) -> Bools:
-        """(layers, groups, n): there for the query of the step, so at most `budget` + 1 per group.
+        """(layers, groups, n): whether the step's query can attend to each token; at most `budget` + 1 per group.
 
-        ``position <= step <= evicted_at``. A model with a sliding window of its own gives rows beyond that window
-        no attention; they count as attended here for as long as the policy holds them. `in_sight` leaves them out.
+        ``position <= step <= evicted_at``. Rows beyond the model's own sliding window get no attention, but they count
+        as attended here as long as the policy holds them. `in_sight` leaves them out.
 
         Raises:
             BadInput: the step is not in 0 … n - 1.
@@ -149,10 +149,10 @@ class Trace:
         return (np.arange(len(self)) <= step) & (step <= self.evicted_at)
 
     def in_sight(self, step: int) -> Bools:
-        """(layers, groups, n): attended rows that the model's own sliding window does not hide from the query.
+        """(layers, groups, n): whether each token is attended to and inside the model's own sliding window.
 
-        ``distance < window``, where the distance of a row is that of the positions told; see
-        `core.engine.rotation`. Without such a window, the same as `attended`.
+        Inside means ``distance < window``, where the distance to the query depends on `positions`, see
+        `core.engine.rotation`. If the model has no sliding window, this is the same as `attended`.
 
         Raises:
             BadInput: the step is not in 0 … n - 1.
@@ -230,9 +230,9 @@ class Trace:
 
 
 def _distances(attended: Bools, step: int, positions: Positions) -> NDArray[Any]:
-    """(layers, groups, n), or something that broadcasts to it: of each attended row to the query.
+    """The distance of each attended row to the query, in a shape that broadcasts to (layers, groups, n).
 
-    As `core.engine.rotation` numbers the rows; of rows that are not attended it means nothing.
+    It is the distance of `core.engine.rotation`, and has no meaning for rows that are not attended to.
     """
     position = np.arange(attended.shape[-1])
     if positions == "original":
@@ -240,7 +240,7 @@ def _distances(attended: Bools, step: int, positions: Positions) -> NDArray[Any]
     if positions == "in-cache":
         newer_and_own: NDArray[Any] = attended[..., ::-1].cumsum(axis=-1)[..., ::-1]
         return newer_and_own - 1
-    # the newest attended row up to the next position, which is the query's own if there is none in between
+    # for each position, the next attended row after it; the query's own if there is none in between
     newer = np.minimum.accumulate(np.where(attended, position, step)[..., :0:-1], axis=-1)[..., ::-1]
     gaps = np.zeros(attended.shape)
     gaps[..., :-1] = np.where(attended[..., :-1], newer - position[:-1], 0)
@@ -251,7 +251,7 @@ def _distances(attended: Bools, step: int, positions: Positions) -> NDArray[Any]
 
 
 def _check_arrays(arrays: dict[str, NDArray[Any]]) -> None:
-    """Raise ValueError unless types and shapes agree and every eviction is possible."""
+    """Raise ValueError unless types and shapes are right and every step in `evicted_at` is possible."""
     evicted_at = arrays["evicted_at"]
     layers, groups, n = evicted_at.shape
     if evicted_at.size == 0:
@@ -266,7 +266,7 @@ def _check_arrays(arrays: dict[str, NDArray[Any]]) -> None:
 
 
 def _check_header(header: dict[str, Any], trace: Trace) -> None:
-    """Raise ValueError unless the header's values are of their kinds and fit the arrays."""
+    """Raise ValueError unless the header's values have the right types and fit the arrays."""
     policy, pieces = trace.policy, header["pieces"]
     fits = (
         isinstance(trace.model_id, str)
@@ -310,7 +310,7 @@ UNREADABLE = (
     lzma.LZMAError,
     struct.error,
 )
-"""What a file that is no whole .npz may raise when it is opened or read."""
+"""What opening or reading a broken .npz file may raise."""
 
 _ARRAYS: dict[str, type[np.generic]] = {
     "ids": np.int32,
