@@ -1,1 +1,1 @@
-"""Figures and tables of traces, by plotly."""
+"""Figures (plotly) and tables of traces."""

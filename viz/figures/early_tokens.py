@@ -1,4 +1,4 @@
-"""For how long the first tokens of a text are kept."""
+"""Figures: for how many steps the first tokens of a text are kept."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from viz.words.run_sentence import first_token_kept
 
 
 def early_figure(traces: Sequence[Trace]) -> go.Figure:
-    """For how many steps the first tokens were kept, in the mean over layers (figure 9 of the paper)."""
+    """For how many steps the first tokens were kept, averaged over layers; one line per run (the paper's figure 9)."""
     figure, names = go.Figure(), run_names(traces)
     same = len({tuple(_early(trace)) for trace in traces}) == 1
     hover = _(
@@ -38,7 +38,7 @@ def early_figure(traces: Sequence[Trace]) -> go.Figure:
 
 
 def early_layers_figure(trace: Trace) -> go.Figure:
-    """For how many steps every layer kept each of the first tokens."""
+    """Heat map: for how many steps each layer kept each of the first tokens."""
     figure = go.Figure(
         go.Heatmap(
             z=early_steps_kept(trace).astype(np.float32),
@@ -56,5 +56,5 @@ def early_layers_figure(trace: Trace) -> go.Figure:
 
 
 def _early(trace: Trace) -> list[str]:
-    """The first tokens, each with its position, which makes it unique."""
+    """Labels of the first tokens, with their positions, so that no two are the same."""
     return [f"{token_name(trace, position)} {position}" for position in range(min(N_EARLY, len(trace)))]

@@ -1,4 +1,4 @@
-"""What became of a passage until somebody asked for it."""
+"""Figures: how much of a marked passage is kept, from reading it to the end of the answer."""
 
 from collections.abc import Sequence
 
@@ -12,14 +12,14 @@ from viz.words.catalogue import _
 
 
 def evidence_figure(traces: Sequence[Trace], passage: range, question: int) -> go.Figure:
-    """The share of a passage that is kept after each step, in the mean over layers; one line per trace.
+    """The share of a passage that is kept after each step, averaged over layers; one line per trace.
 
-    Of a single trace also every layer, as thin lines.
+    A single trace also has a thin line for each layer.
 
     Args:
-        traces: of one prompt, each with its own answer.
-        passage: its positions.
-        question: position of the question's first token.
+        traces: runs on the same prompt, each with its own answer.
+        passage: the positions of its tokens.
+        question: the position of the question's first token.
     """
     figure, names = go.Figure(), run_names(traces)
     if len(traces) == 1:
@@ -59,7 +59,7 @@ def evidence_figure(traces: Sequence[Trace], passage: range, question: int) -> g
 
 
 def evidence_layers_figure(trace: Trace, passage: range, question: int) -> go.Figure:
-    """The share of a passage that each layer keeps after each step: layers downwards, steps across."""
+    """Heat map of the share of a passage that each layer (downwards) keeps after each step (across)."""
     figure = go.Figure(
         go.Heatmap(
             z=share_kept(trace, passage)[:, passage.start :],
@@ -78,7 +78,7 @@ def evidence_layers_figure(trace: Trace, passage: range, question: int) -> go.Fi
 
 
 def _marked(figure: go.Figure, passage: range, question: int, answer: int) -> None:
-    """Where the passage ends and where question and answer begin, as lines with their names beside them."""
+    """Add named lines at the steps where the passage ends and where question and answer begin."""
     for step, name in ((passage.stop - 1, _("passage read")), (question, _("question")), (answer, _("answer"))):
         figure.add_vline(x=step, line={"color": INK, "width": 1.5, "dash": "dot"})
         figure.add_annotation(

@@ -1,4 +1,4 @@
-"""For how long each kind of token is kept, beside the paper's numbers."""
+"""Figure: for how many steps each kind of token is kept, beside the paper's numbers."""
 
 import math
 from collections.abc import Sequence
@@ -28,16 +28,16 @@ BESIDE: dict[str, tuple[str, ...]] = {
     kinds.OTHER_WORD: ("noun",),
     kinds.ALL_TOKENS: ("average",),
 }
-"""Which parts of speech of the paper's tables stand beside each of our kinds."""
+"""The parts of speech in the paper's tables that are drawn beside each of our kinds."""
 
 BUDGETS = tuple(paper.LIVES["average"])
 SYMBOLS = ("circle", "diamond", "square", "x")
 
 
 def kinds_figure(traces: Sequence[Trace]) -> go.Figure:
-    """Mean steps kept by kind of token, the longest-lived of the first run on top, beside the paper's (tables 2, 5).
+    """Mean steps kept by kind of token, beside the paper's (tables 2, 5); sorted by the first run that has the kind.
 
-    The paper's column is of the budget nearest to a run's; it has an axis of its own, because its texts are longer.
+    The paper's numbers are for its budget nearest to a run's; they have their own axis, because its texts are longer.
     """
     lives = [{life.kind: life for life in lives_of_kinds(trace)} for trace in traces]
     found = {kind: life for of_trace in reversed(lives) for kind, life in of_trace.items()}
@@ -66,7 +66,6 @@ def kinds_figure(traces: Sequence[Trace]) -> go.Figure:
 
 
 def _add_bars(figure: go.Figure, lives: Sequence[KindLife], name: str, colour: str) -> None:
-    """A run's kinds of token."""
     figure.add_bar(
         x=[life.steps for life in lives],
         y=[named(life.kind) for life in lives],
@@ -85,7 +84,7 @@ def _add_bars(figure: go.Figure, lives: Sequence[KindLife], name: str, colour: s
 
 
 def _papers(rows: Sequence[str], budget: int) -> dict[str, Any]:
-    """Dots of the paper's numbers of one budget, for the right half."""
+    """The arguments of a scatter plot of the paper's numbers at one budget."""
     dots = [(kind, name, paper.LIVES[name][budget]) for kind in rows for name in BESIDE.get(kind, ())]
     return {
         "x": [steps for _kind, _name, steps in dots],

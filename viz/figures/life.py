@@ -1,4 +1,4 @@
-"""The life of one layer or KV head, step by step, and that of one token, layer by layer."""
+"""Figures: what one layer or KV head keeps, step by step, and for how long each layer keeps one token."""
 
 from typing import Any
 
@@ -11,21 +11,21 @@ from core.trace import NEVER, Floats, Trace
 from viz.figures.style import EVICTED, INK, JUST_EVICTED, KEPT, NOTHING, kept, run_name, styled, token_name
 from viz.words.catalogue import _
 
-LONGEST_LIFE = 1024  # tokens of which each has a row and a column of its own
-NOT_READ, HAS_EVICTED, KEEPS = 0, 1, 3  # what a decider does with a token; the gap keeps the two colours apart
+LONGEST_LIFE = 1024  # tokens at most that have a row and a column each
+NOT_READ, HAS_EVICTED, KEEPS = 0, 1, 3  # values of a cell; the gap at 2 keeps the two colours apart
 
 
 def head_figure(trace: Trace, layer: int, group: int = 0, attention: Floats | None = None) -> go.Figure:
-    """One decider's whole life: steps downwards, positions across (Oren et al. 2024, figure 8).
+    """What one decider keeps: steps downwards, positions across (Oren et al. 2024, figure 8).
+
+    Of a text with more than `LONGEST_LIFE` tokens, only every second (or third …) token is drawn.
 
     Args:
-        trace: of a run.
+        trace: the run.
         layer: from 0.
         group: the KV head, from 0; 0 if the layer decides as one.
-        attention: (n, n), what the query of each step (row) paid to each token (column); then kept rows are coloured
-            by it, on a logarithmic scale, instead of by a single colour.
-
-    Of a text of more than `LONGEST_LIFE` tokens only every second, third … token is drawn.
+        attention: (n, n), what the query of each step (row) pays to each token (column). If given, attended rows are
+            coloured by it on a logarithmic scale; else kept rows have a single colour.
     """
     every = -(-len(trace) // LONGEST_LIFE)
     labels = [f"{position} {token_name(trace, position)}" for position in range(0, len(trace), every)]
@@ -55,7 +55,7 @@ def head_figure(trace: Trace, layer: int, group: int = 0, attention: Floats | No
 
 
 def _kept_or_not(states: NDArray[np.uint8]) -> dict[str, Any]:
-    """Cells of two colours, and none where nothing has been read yet."""
+    """The heat map's arguments: one colour for kept, one for evicted, none for not yet read."""
     hover = _("after reading {reading}<br>token {token}", reading="%{y}", token="%{x}")
     bands = enumerate((NOTHING, EVICTED, NOTHING, KEPT))
     return {
@@ -73,7 +73,7 @@ def _kept_or_not(states: NDArray[np.uint8]) -> dict[str, Any]:
 
 
 def _attention(attention: Floats) -> dict[str, Any]:
-    """Cells coloured by attention on a logarithmic scale, NaN where there is none."""
+    """The heat map's arguments: coloured by attention on a logarithmic scale, no colour for NaN."""
     hover = _(
         "query {query}<br>token {token}<br>log₁₀ attention {logarithm}",
         query="%{y}",
@@ -95,7 +95,7 @@ def _attention(attention: Floats) -> dict[str, Any]:
 
 
 def _add_limit_of_window(figure: go.Figure, trace: Trace, labels: list[str], every: int) -> None:
-    """The dotted line that Window's rows end at, if the text is longer than the budget."""
+    """Add a dotted line at tokens read `budget` steps ago, the oldest that Window keeps, if the text is longer."""
     budget = trace.policy.budget
     if budget is None or budget >= len(trace):
         return
@@ -109,14 +109,14 @@ def _add_limit_of_window(figure: go.Figure, trace: Trace, labels: list[str], eve
 
 
 def _by_position(n: int, apart: int) -> dict[str, object]:
-    """The ticks of an axis of n tokens or steps, so many positions apart, whose labels would be too long."""
+    """Ticks that show positions, because the labels are too long; n tokens, each `apart` positions after the last."""
     every = next((step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500) if n / step <= 14), 1000)
     ticks = list(range(0, n, every))
     return {"tickmode": "array", "tickvals": ticks, "ticktext": [str(tick * apart) for tick in ticks]}
 
 
 def token_figure(trace: Trace, position: int) -> go.Figure:
-    """One token's life: for how many steps each layer (and KV head) kept it."""
+    """For how many steps each layer (and KV head) kept one token."""
     evicted_at = trace.evicted_at[..., position].T
     groups, layers = evicted_at.shape
     steps = lifespan(trace)[..., position].T

@@ -1,4 +1,4 @@
-"""Whether a fact that was hidden in a text is found, at every depth and length."""
+"""Figure: whether a fact hidden in a text is found, at every depth and length."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ from viz.figures.style import GREY_TO_BLUE, colour_bar, escaped, styled
 from viz.words.catalogue import _
 from viz.words.policies import policy_name
 
-SIDE_BY_SIDE = 3  # small pictures, one of each policy
+SIDE_BY_SIDE = 3  # matrices, one per policy
 FOUND = {True: "✓", False: "✗"}
 
 
 def needle_figure(results: Sequence[NeedleResult]) -> go.Figure:
-    """Depth × length, one matrix per policy: ✓ found or ✗ not, the colour and the number the share kept.
+    """One matrix of depth × length per policy: ✓ if the fact was found, else ✗; colour and number are the share kept.
 
-    A test that has only begun has empty cells.
+    Cells that have no result yet are empty.
     """
     policies = list({str(result.policy): result.policy for result in results}.values())
     lengths = sorted({result.length for result in results})

@@ -1,4 +1,4 @@
-"""How far layers, KV heads and runs agree on what they keep."""
+"""Heat maps: how far layers, KV heads and runs agree on what they keep (`core.measures.overlap`)."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from viz.words.catalogue import _
 
 
 def layer_overlap_figure(trace: Trace) -> go.Figure:
-    """How far any two layers keep the same tokens."""
+    """(layers × layers): how far each two layers keep the same tokens."""
     overlap = layer_overlap(trace)
     names = [_("layer {layer}", layer=layer) for layer in range(len(overlap))]
     of_layers = _("agreement of its layers")
@@ -21,7 +21,7 @@ def layer_overlap_figure(trace: Trace) -> go.Figure:
 
 
 def head_overlap_figure(trace: Trace, layer: int) -> go.Figure:
-    """How far any two KV heads of a layer keep the same tokens."""
+    """(KV heads × KV heads): how far each two KV heads of a layer keep the same tokens."""
     overlap = head_overlap(trace)[layer]
     names = [_("KV head {group}", group=head) for head in range(len(overlap))]
     of_layer = _("agreement of the KV heads of layer {layer}", layer=layer)
@@ -29,10 +29,10 @@ def head_overlap_figure(trace: Trace, layer: int) -> go.Figure:
 
 
 def trace_overlap_figure(traces: Sequence[Trace]) -> go.Figure:
-    """How far any two runs over the same tokens keep the same of them, in the mean over layers.
+    """(runs × runs): how far each two runs over the same tokens keep the same of them, averaged over layers.
 
     Raises:
-        BadInput: the runs are over different tokens or have different numbers of layers.
+        BadInput: no runs, or runs over different tokens or with different numbers of layers.
     """
     overlap, names = trace_overlap(traces), run_names(traces)
     short = run_names(traces, in_lines=True)

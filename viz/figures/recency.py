@@ -1,4 +1,4 @@
-"""How many of the rows kept are recent, beside the paper's share, and how old they are."""
+"""Figures: how many of the kept rows are recent, beside the paper's share, and how old they are."""
 
 from collections.abc import Sequence
 
@@ -12,9 +12,9 @@ from viz.words.catalogue import _
 
 
 def recency_figure(traces: Sequence[Trace]) -> go.Figure:
-    """The share of kept rows that are among the last `budget` tokens, after every step; the mean over layers.
+    """The share of kept rows that are among the last `budget` tokens, after every step, averaged over layers.
 
-    Of a single run also the span from its lowest to its highest layer. The paper's share is a band.
+    A single run also shows the range from its lowest to its highest layer. Runs without a budget are left out.
     """
     figure, names = go.Figure(), run_names(traces)
     recent = _("{share} of the rows are recent", share="%{y:.0%}")
@@ -45,7 +45,7 @@ def recency_figure(traces: Sequence[Trace]) -> go.Figure:
 
 
 def recency_by_layer_figure(traces: Sequence[Trace]) -> go.Figure:
-    """The recent share by layer, in the mean over the steps at which the policy is at work."""
+    """The recent share of each layer, averaged over the steps since the budget was reached."""
     figure, names = go.Figure(), run_names(traces)
     recent = _("{share} of the rows are recent", share="%{y:.0%}")
     hover = _("layer {layer}", layer="%{x}") + f"<br>{recent}"
@@ -63,10 +63,10 @@ def recency_by_layer_figure(traces: Sequence[Trace]) -> go.Figure:
 
 
 def _shares(figure: go.Figure) -> go.Figure:
-    """Shares of recent rows, with the paper's as a band."""
+    """Add the paper's share as a band, and label the y axis in percent."""
     low, high = paper.RECENT_PERCENT
     figure.add_hrect(low / 100, high / 100, fillcolor=INK, opacity=0.35, line_width=0, layer="below")
-    # It stands beside the lines in the legend: on the band it would lie under them.
+    # Named in the legend, because on the band the name would lie under the lines.
     figure.add_scatter(
         x=[None],
         y=[None],
@@ -78,9 +78,9 @@ def _shares(figure: go.Figure) -> go.Figure:
 
 
 def age_figure(traces: Sequence[Trace]) -> go.Figure:
-    """The share of kept rows that are at most so old, in the mean over layers, against Window's.
+    """The share of kept rows that are younger than an age, averaged over layers, beside Window's.
 
-    Ages are in multiples of the budget, which makes Window the same line for every budget.
+    Ages are in multiples of the budget, so that Window has the same line for every budget.
     """
     figure, oldest, names = go.Figure(), 1.5, run_names(traces)
     younger = _(
@@ -94,7 +94,7 @@ def age_figure(traces: Sequence[Trace]) -> go.Figure:
         if budget is None:
             continue
         up_to = survival.age_distribution(trace).mean(axis=0).cumsum()
-        ages = np.arange(1, len(trace) + 1)  # the rows younger than that
+        ages = np.arange(1, len(trace) + 1)  # up_to[i] is the share younger than ages[i]
         oldest = max(oldest, (np.searchsorted(up_to, 0.99) + 1) / budget)
         figure.add_scatter(
             x=np.concatenate([[0], ages / budget]),

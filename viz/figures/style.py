@@ -1,7 +1,7 @@
 """What all figures share: colours, layout, and what tokens and runs are called in them.
 
-Blue is kept, orange evicted a moment ago, grey evicted: as in the maps. A figure does not know whether its page is
-light or dark, so backgrounds are transparent, grey is half transparent, and the blue reads on both.
+Blue is kept, orange just evicted, grey evicted, as in the maps. A figure does not know whether its page is light or
+dark, so backgrounds are transparent, grey is half transparent, and the blue is readable on both.
 """
 
 import html
@@ -23,7 +23,7 @@ def _rgba(red: int, green: int, blue: int, opacity: float) -> str:
 
 
 def kept(opacity: float) -> str:
-    """The blue of what is kept, so opaque."""
+    """The blue of kept tokens at this opacity, from 0 to 1."""
     return _rgba(*KEPT_RGB, opacity)
 
 
@@ -33,14 +33,14 @@ INK = "#7f7f7f"
 NOTHING = "rgba(0,0,0,0)"
 
 GRID = "rgba(127,127,127,0.2)"
-COLOURS = (KEPT, JUST_EVICTED, "#2e9e6b", "#a565c4", "#b8961a", "#d4477a", INK)  # of several runs, in their order
+COLOURS = (KEPT, JUST_EVICTED, "#2e9e6b", "#a565c4", "#b8961a", "#d4477a", INK)  # of the first, second … run
 DASHES = ("solid", "dash", "dot", "dashdot")  # once all colours are used
 BLUES = [[0, kept(0.06)], [1, kept(1)]]
-GREY_TO_BLUE = [[0, "#7d828b"], [1, KEPT]]  # opaque: white numbers read on it
+GREY_TO_BLUE = [[0, "#7d828b"], [1, KEPT]]  # opaque, so that white numbers on it are readable
 
 
 def styled(figure: go.Figure, title: str, x: str = "", y: str = "") -> go.Figure:
-    """What all figures have in common: a title at the left, a legend under it, a faint grid and no background."""
+    """Add what all figures share: a title at the left, a legend under it, axis titles, a faint grid, no background."""
     figure.update_layout(
         title={
             "text": title,
@@ -62,57 +62,52 @@ def styled(figure: go.Figure, title: str, x: str = "", y: str = "") -> go.Figure
 
 
 def with_legend(figure: go.Figure, title: str, x: str, y: str) -> go.Figure:
-    """The title as the legend's, so that it makes room for as many rows as the legend takes on a narrow screen."""
+    """Like `styled`, but with the title in the legend: so it makes room for the legend's rows on a narrow screen."""
     figure = styled(figure, "", x, y)
     heading = {"text": title, "side": "top", "font": {"size": 15}}
     return figure.update_layout(showlegend=True, legend_title=heading, margin_t=30, hoverlabel={"namelength": -1})
 
 
 def by_layer(figure: go.Figure) -> go.Figure:
-    """A picture whose rows are layers, the first on top, and which needs no grid."""
+    """Put layer 0 on top and remove the grid, for a heat map whose rows are layers."""
     figure.update_xaxes(showgrid=False)
     return figure.update_yaxes(autorange="reversed", showgrid=False)
 
 
 def line_of_run(names: Sequence[str], index: int) -> dict[str, object]:
-    """What a run's line looks like, and its name in the legend."""
+    """The plotly arguments for the line of run `index`: colour, dash and name."""
     round_, colour = divmod(index, len(COLOURS))
     line = {"color": COLOURS[colour], "width": 2.5, "dash": DASHES[round_ % len(DASHES)]}
     return {"mode": "lines", "line": line, "name": names[index]}
 
 
 def colour_bar(title: str, tickformat: str = "") -> dict[str, object]:
-    """The key to the colours of a heat map."""
+    """The plotly arguments for the colour bar of a heat map."""
     return {"title": {"text": title, "side": "right"}, "thickness": 12, "tickformat": tickformat}
 
 
 def in_blues(greatest: float, title: str, tickformat: str = "") -> dict[str, object]:
-    """A heat map's colours: the bluer the more, from 0 to the greatest."""
+    """The plotly arguments for a heat map from transparent (0) to blue (`greatest`)."""
     return {"colorscale": BLUES, "zmin": 0, "zmax": greatest, "colorbar": colour_bar(title, tickformat)}
 
 
 def escaped(text: str) -> str:
-    """A text of users in a figure: plotly takes texts for markup."""
+    """A user's text, escaped, because plotly reads texts as HTML."""
     return html.escape(text, quote=False)
 
 
 def token_name(trace: Trace, position: int) -> str:
-    """A token in quotation marks, as markup."""
+    """A token in quotation marks, escaped for plotly."""
     return escaped(quoted(trace, position))
 
 
 def run_name(trace: Trace) -> str:
-    """What a run is called, as markup: its policy and budget."""
+    """A run's policy and budget, escaped for plotly."""
     return escaped(policy_name(trace.policy))
 
 
 def run_names(traces: Sequence[Trace], *, in_lines: bool = False) -> list[str]:
-    """What each run is called, as markup; numbered if two would share a name.
-
-    Args:
-        traces: of the runs.
-        in_lines: the budget stands below the policy.
-    """
+    """The `run_name` of each, numbered if two are the same; `in_lines` puts the budget below the policy."""
     names = [
         "<br>".join(escaped(part) for part in policy_parts(trace.policy)) if in_lines else run_name(trace)
         for trace in traces

@@ -1,4 +1,4 @@
-"""How likely a token is still to be kept at an age."""
+"""Figures: how likely a token is to be still kept at each age (`core.measures.survival.survival`)."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from viz.words.catalogue import _
 
 
 def survival_figure(traces: Sequence[Trace]) -> go.Figure:
-    """The probability that a token is still kept at an age, over all layers."""
+    """The probability that a token is still kept at each age, over all layers; one line per run."""
     figure, names = go.Figure(), run_names(traces)
     hover = _(
         "{share} of the tokens are still kept {age} steps after they were read<br>{cases} cases known to last as long",
@@ -36,7 +36,7 @@ def survival_figure(traces: Sequence[Trace]) -> go.Figure:
 
 
 def survival_layers_figure(trace: Trace) -> go.Figure:
-    """The probability that a token is still kept at an age, for every layer."""
+    """Heat map of the probability that a token is still kept, by age (across) and layer (downwards)."""
     kept = survival(trace).by_layer
     figure = go.Figure(
         go.Heatmap(

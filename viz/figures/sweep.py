@@ -1,4 +1,4 @@
-"""Perplexity against budget: the user's sweep, and the paper's own to stand beside it."""
+"""Figures: perplexity against budget, of a user's sweep and of the paper."""
 
 import itertools
 from collections.abc import Sequence
@@ -55,12 +55,12 @@ def sweep_figure(points: Sequence[Point], title: str | None = None) -> go.Figure
     with_legend(figure, title, _("budget (rows per layer)"), _("perplexity"))
     figure.update_xaxes(type="log", tickmode="array", tickvals=budgets, ticktext=[f"{budget:,}" for budget in budgets])
     found = [point.perplexity for point in points] or [1]
-    ticks = "D1" if max(found) < 30 * min(found) else 1  # all digits, or powers of ten alone
+    ticks = "D1" if max(found) < 30 * min(found) else 1  # label every digit, or only powers of ten
     return figure.update_yaxes(type="log", autorange=True, dtick=ticks, tickformat="~r")
 
 
 def paper_sweep_figure() -> go.Figure:
-    """The numbers of table 3, drawn as `sweep_figure` draws ours."""
+    """The paper's table 3, drawn as in `sweep_figure`."""
     points = [Point(FULL, None, 0, paper.FULL_PERPLEXITY, 0.0)]
     points += [
         Point(policy, budget, 0, perplexity, 0.0)

@@ -1,4 +1,4 @@
-"""Tables as the page shows them: rounded, and in its language. Files have the rows themselves."""
+"""Tables as the page shows them: rounded and translated. Exported files have the original rows."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from viz.words.policies import policy_name
 
 
 def table_in(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
-    """Rows under these columns, whose names are those of the code."""
+    """The value of a Gradio table: these rows under the translated names of the columns."""
     return {"headers": [named(column) for column in columns], "data": rows}
 
 
@@ -18,12 +18,12 @@ def table_of(
     policies: Sequence[PolicySettings],
     digits: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """Rows that name policies and kinds of token in English, numbers rounded.
+    """The value of a Gradio table for rows of data: numbers rounded, names of policies and kinds translated.
 
     Args:
-        rows: all with the same columns.
-        policies: that the rows may name.
-        digits: after the point, by column; three where it says nothing.
+        rows: at least one, all with the same columns.
+        policies: those that the rows may name, as `str(policy)`.
+        digits: after the decimal point, by column; 3 for other columns.
     """
     digits = digits or {}
     names = {str(policy): policy_name(policy) for policy in policies}

@@ -1,4 +1,4 @@
-"""The tally of a blind judging, with the paper's own beside it."""
+"""Figure: how often stories were judged better, equal or worse than the full model's, beside the paper's numbers."""
 
 from collections.abc import Sequence
 
@@ -14,14 +14,14 @@ from viz.words.catalogue import _, ngettext, told
 VERDICT_NAMES: dict[Verdict, str] = {"win": Message("better"), "tie": Message("tie"), "loss": Message("worse")}
 VERDICT_COLOURS: dict[Verdict, str] = {"win": KEPT, "tie": EVICTED, "loss": JUST_EVICTED}
 ROW = 62  # pixels
-BAR = 0.42  # of a row: its name stands above it, so that the bars are as wide on a phone as they can be
+BAR = 0.42  # of a row's height; the name is above the bar, so that a phone's full width is left for the bar
 
 
 def tally_figure(tallies: Sequence[Tally]) -> go.Figure:
-    """Stacked bars, one row for each policy, budget and judge, above the three of the paper.
+    """One stacked bar per tally (better, tie, worse), above the three of the paper.
 
-    The intervals are those of `Tally.interval`: of the better stories around the end of their bar, of the worse ones
-    around the beginning of theirs. The paper gives none.
+    The intervals are those of `Tally.interval`: of “better” around the right end of its part, of “worse” around the
+    left end of its part. The paper gives none.
     """
     several = len({tally.model for tally in tallies}) > 1
     names = [_label(tally, several) for tally in tallies]
@@ -60,7 +60,7 @@ def tally_figure(tallies: Sequence[Tally]) -> go.Figure:
 
 
 def _label(tally: Tally, several_models: bool) -> str:
-    """The label of a row; plotly takes it for markup, so what users and endpoints have named is escaped."""
+    """The label of a row, escaped for plotly, because a model's or judge's name may be any text."""
     votes, pairs = (
         ngettext("{n:,} vote", "{n:,} votes", tally.votes),
         ngettext("{n:,} pair", "{n:,} pairs", tally.pairs),
@@ -86,7 +86,7 @@ def _spoken(tally: Tally, verdict: Verdict) -> str:
 
 
 def _intervals(tallies: Sequence[Tally], verdict: Verdict) -> dict[str, object]:
-    """The interval of every row: that of the better stories above its bar, that of the worse ones below it."""
+    """The plotly arguments for one verdict's intervals: “win” above each bar, “loss” below it."""
     ends = [tally.interval(verdict) for tally in tallies]
     shares = [tally.share(verdict) for tally in tallies]
     x = shares if verdict == "win" else [1 - share for share in shares]
