@@ -1,1 +1,1 @@
-"""What is HTML on the page: status lines, findings, answers, stories, lives, the lesson. The templates stand beside."""
+"""Parts of the page made as HTML: status lines, findings, answers, stories, lives, the lesson; and their templates."""

@@ -14,12 +14,12 @@ from viz.words.policies import policy_name
 
 @dataclass(frozen=True)
 class Given:
-    """An answer as it is shown.
+    """An answer to show.
 
     Attributes:
-        policy: whose it is.
+        policy: the one that it was written under.
         text: the answer.
-        finished: the model itself ended it.
+        finished: whether the model ended it itself, before the limit.
         kept: the share of the marked passage that was kept when the question came; None if none is marked.
     """
 
@@ -33,9 +33,9 @@ def answers_html(answers: Sequence[Given], reference: str, over: bool) -> Markup
     """One card per answer, the full model's first.
 
     Args:
-        answers: as far as they are written, the full model's first.
+        answers: the full model's first; they may still be growing.
         reference: the right answer; blank if none is known.
-        over: nothing more will be written.
+        over: whether all answers are complete.
     """
     full = answers[0].text
     unwritten = _("(nothing)") if over else "…"

@@ -17,11 +17,11 @@ class Card:
     """What a card says, as plain text.
 
     Attributes:
-        name: whose text it is.
-        facts: about the text, a line each.
-        faint: how the text begins, in fainter letters; None if nothing is fainter.
-        mark: what follows, marked, and what the mark means; None if nothing is marked.
-        text: the rest of it.
+        name: the heading, which says whose text it is.
+        facts: one line each, about the text.
+        faint: the beginning of the text, which is shown fainter; None if nothing is.
+        mark: the next part, which is marked, and what the mark means; None if nothing is marked.
+        text: the rest of the text.
     """
 
     name: str

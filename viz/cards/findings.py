@@ -1,4 +1,4 @@
-"""A run in a few numbers, as HTML."""
+"""Findings about a run, as HTML."""
 
 from markupsafe import Markup
 

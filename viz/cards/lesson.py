@@ -9,7 +9,7 @@ from viz.words.catalogue import _, language
 
 
 def lesson_html(step: int) -> Markup:
-    """The words of a step, its question with the answer folded, and the perplexities so far."""
+    """One step (from 0): its text, its question with the answer folded, and the perplexities of the policies so far."""
     title, told, question, answer = (_(part, **numbers()) for part in LESSON[step])
     return fill(
         "cards/lesson.html",

@@ -1,4 +1,4 @@
-"""The life of every layer at once, small; a click on one tells which it was (Oren et al. 2024, figures 8, 12, 13)."""
+"""A small picture of every layer's life; a click on one reports its layer (Oren et al. 2024, figures 8, 12, 13)."""
 
 import base64
 
@@ -25,14 +25,14 @@ element.addEventListener("click", (event) => {
 
 
 def Lives() -> gr.HTML:  # noqa: N802 (a class would make gradio write a .pyi file beside this one)
-    """A component that shows `lives_html`; its event `panel` hands the handler a `gr.EventData` with the `layer`."""
+    """A component that shows `lives_html`; its event `panel` gives the clicked `layer` in a `gr.EventData`."""
     return gr.HTML(css_template=_CSS, js_on_load=_ON_LOAD, elem_id="lives")
 
 
 def lives_html(trace: Trace, opened: int) -> Markup:
-    """A button with a picture for each layer; one of them is marked as opened.
+    """One button with a picture per layer; that of the layer `opened` is marked.
 
-    The dotted line is the one that Window's rows end at: tokens read `budget` steps ago.
+    The dotted line is at tokens read `budget` steps ago, the oldest that Window keeps.
     """
     n, budget = len(trace), trace.policy.budget
     lives = [

@@ -9,10 +9,10 @@ from viz.words.catalogue import joined, told
 
 
 def status(message: str | Iterable[str], kind: str = "info") -> Markup:
-    """A line for the status field.
+    """A status line.
 
     Args:
-        message: a text, or several sentences; a `Message` is told in the language to speak now.
+        message: a text, or several sentences; each `Message` is told in the current language.
         kind: "info", "done" or "error".
     """
     sentences = [message] if isinstance(message, str) else message
@@ -25,7 +25,7 @@ def paragraphs(sentences: Iterable[str]) -> Markup:
 
 
 def note(sentence: str) -> Markup:
-    """A sentence beside what is shown."""
+    """A remark about what is shown."""
     return fill("cards/note.html", words=sentence)
 
 

@@ -16,8 +16,8 @@ def telling_html(telling: Telling, finished: bool) -> Markup:
     """The stories of one prompt side by side, the full model's first, each with its numbers and its first difference.
 
     Args:
-        telling: the stories, perhaps still being written.
-        finished: they are complete.
+        telling: the stories, which may still be growing.
+        finished: whether they are complete.
     """
     cards = []
     for story in telling.stories:
@@ -27,13 +27,13 @@ def telling_html(telling: Telling, finished: bool) -> Markup:
         cards.append(_plain(name, facts, story.text) if is_full else _marked(name, facts, story))
     key = _(
         "Fainter: word for word as the full model. {mark} marks the first token that differs.",
-        mark="{mark}",  # the template puts a mark there
+        mark="{mark}",  # kept for the template, which puts a mark there
     )
     return fill("cards/telling.html", key=key, cards=cards_html(cards, writing=not finished))
 
 
 def pair_html(pair: Pair, voter: str, named: bool = False) -> Markup:
-    """Two stories to be compared, in this voter's order, as A and B or, once they have voted, by their names."""
+    """Two stories to compare, as A and B in this voter's order; `named` tells whose they are, once they have voted."""
     policy = LABELS.get(pair.policy, pair.policy)
     names = (
         _("Full model"),
@@ -71,7 +71,7 @@ def _facts(story: Story, is_full: bool, finished: bool) -> list[str]:
 
 
 def _marked(name: str, facts: list[str], story: Story) -> Card:
-    """What the full model wrote as well is fainter, up to a mark on the first token that differs."""
+    """A policy's story: fainter as long as it equals the full model's, with a mark on the first token that differs."""
     pieces, at = story.tokens.pieces, len(story) if story.left_at is None else story.left_at
     faint, first, rest = ("".join(part) for part in (pieces[:at], pieces[at : at + 1], pieces[at + 1 :]))
     what = _("the first token that differs") if at < len(pieces) else _("here it ends, where the full model goes on")
