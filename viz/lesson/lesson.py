@@ -1,6 +1,6 @@
-"""The guided lesson: six moments of five stored runs, and what is to be seen there, in words and numbers.
+"""The guided lesson: six moments from five stored runs on one text, and the numbers that its words mention.
 
-All runs are of one text, and every number in the words is counted in the traces or is the paper's own, see `numbers`.
+Every number is computed from the traces or is the paper's, see `numbers`.
 """
 
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ FOLDER = Path(__file__).parent / "traces"
 POLICIES = ("full", "window", "window+i", "h2o", "tova")
 BUDGET = 64
 PAPER_BUDGET = 256  # the smallest for which the paper says how long tokens live
-PARAGRAPHS = 6  # of the chronicle
-N_SINK = N_BEGINNING  # as Window+i has it unless told otherwise
+PARAGRAPHS = 6  # of the chronicle that the runs have read
+N_SINK = N_BEGINNING  # the default of Window+i
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the lesson: whose run is shown, and where the map stands."""
+    """One step of the lesson: which policy's run is shown, and at which moment."""
 
     policy: str
     moment: Moment
@@ -53,21 +53,21 @@ def text() -> str:
 def trace(policy: str) -> Trace:
     """The stored run of SmolLM2 under this policy.
 
-    It tells what was kept and what it cost, not why: the importances are left out (NaN), to keep the files small.
+    The importances are NaN, to keep the files small, so the trace cannot tell why a token was evicted.
     """
     return Trace.load(FOLDER / f"{policy}.npz")
 
 
 @cache
 def picture(step: int) -> Payload:
-    """What the map shows in a step; steps count from 0."""
+    """What the map shows in a step (from 0)."""
     shown = STEPS[step]
     return payload(trace(shown.policy), run=f"lesson-{step}", at=shown.moment)
 
 
 @cache
 def numbers() -> dict[str, str]:
-    """Every number and token that the words name, as they are written."""
+    """Every number and token that the lesson mentions, as text, by the name of its placeholder."""
     return _of_all() | _of_full() | _of_window() | _of_h2o() | _of_tova() | _of_the_paper()
 
 
@@ -157,7 +157,7 @@ def _of_the_paper() -> dict[str, str]:
 
 
 def _perplexity_after_the_first_evictions(run: Trace) -> str:
-    """Over as many predictions as the budget has rows, from the first on for which a row may be missing."""
+    """The perplexity of the `BUDGET` tokens from position `BUDGET` + 1 on, when the budget is full."""
     return f"{np.exp(np.mean(run.nll[BUDGET + 1 : 2 * BUDGET + 1], dtype=np.float64)):.1f}"
 
 
@@ -167,13 +167,13 @@ def _percent(share: float) -> str:
 
 @dataclass(frozen=True)
 class Bar:
-    """The perplexity of a policy beside those of the others.
+    """One bar of the chart of perplexities.
 
     Attributes:
         name: of the policy.
         perplexity: over the whole text.
-        share: of the worst of all policies' perplexities, 0 … 1: how long the bar is.
-        current: it is the policy of the step.
+        share: the bar's length, from 0 to 1: the perplexity divided by the worst policy's.
+        current: whether it is the policy of the step.
     """
 
     name: str
@@ -183,7 +183,7 @@ class Bar:
 
 
 def bars(step: int) -> list[Bar]:
-    """One for every policy met up to this step."""
+    """One bar for every policy shown up to this step (from 0)."""
     met = dict.fromkeys(shown.policy for shown in STEPS[: step + 1])
     values = {policy: perplexity(trace(policy)) for policy in POLICIES}
     worst = max(values.values())
