@@ -1,4 +1,4 @@
-"""The example texts, in our own words, and the trace that the page shows before any model has run."""
+"""Example texts, written for this app, and the trace that the page shows before any model has run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class ExampleText:
-    """A text to try and what it is good for."""
+    """A text to try: the name of its file, and its title on the page."""
 
     name: str
     title: str
@@ -30,5 +30,5 @@ EXAMPLES = (
 
 
 def first_trace() -> Trace:
-    """TOVA with a budget of 64 on the first example, run by our engine and stored."""
+    """The stored run of TOVA with a budget of 64 on the first example."""
     return Trace.load(FOLDER / "lighthouse-tova-64.npz")
