@@ -1,1 +1,1 @@
-"""What the tabs share: limits, models, runs, the way to the store, controls, files."""
+"""What the tabs share: limits, models, runs, stored runs, controls, files."""

@@ -1,4 +1,4 @@
-"""Start and stop: a button that begins a run, and one that ends it and says so."""
+"""Buttons that start and stop a run."""
 
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -19,18 +19,19 @@ def starting(
     line: gr.HTML,
     look: Callable[..., AsyncIterator[Any]] | None = None,
 ) -> list[Any]:
-    """Let a button start a run, or end the one it has started and start anew. Returns the events for `stopping`.
+    """Make a button start a run, ending one that it started before. Returns the events, for `stopping`.
 
     Args:
         button: the button.
-        run: the handler, which waits for its turn at the model.
-        inputs: its components.
-        outputs: its components.
-        line: where its progress is shown.
-        look: called first, with the same inputs, and does not wait; it gives the outputs and one value more, which
-            starts the run if it is new.
+        run: the handler, which waits in line for the model.
+        inputs: the components whose values it gets.
+        outputs: the components that it fills.
+        line: the component at which Gradio shows its progress.
+        look: called first, with the same inputs, without waiting in line; yields the outputs and one more value. The
+            run starts when that value changes.
     """
-    asked = gr.State()  # of a button's own events, Gradio begins one after the other: a second run would wait for Stop
+    # Its change starts the run: Gradio runs a button's own events in turn, so a second run would wait for the first.
+    asked = gr.State()
     running = asked.change(
         run,
         inputs,
@@ -50,7 +51,7 @@ def starting(
 
 
 def stopping(start: gr.Button, stop: gr.Button, running: Any, place: gr.HTML, what_stays: str) -> None:
-    """Let a button stop a run and say so in a place of its own: a late report would overwrite it in the run's."""
+    """Make a button stop a run and say so in `place`: in the run's own status line, a late report would replace it."""
     start.click(lambda: "", None, place, queue=False, **QUIETLY)
 
     def stopped() -> str:

@@ -1,4 +1,4 @@
-"""Contenders: several policies to choose, each with a budget of its own."""
+"""Contenders: controls to choose several policies, each with its own budget."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,16 +24,16 @@ LABEL_OF_CHOICE = {key: label for label, key in [*CHOICES, ORACLE]}
 
 
 def contenders(name: str, chosen: Sequence[str], budget: int, *, oracle: bool = False) -> list[Any]:
-    """Up to `MOST` policies with their budgets, and a slider that sets all budgets at once.
+    """Controls for up to `MOST` policies with their budgets, and a slider that sets all budgets at once.
 
     Args:
-        name: what the elements' ids begin with.
-        chosen: the keys of the policies that are there at the beginning.
-        budget: that they have.
+        name: the beginning of the elements' ids.
+        chosen: the keys of the policies that are chosen at first.
+        budget: the budget of each at first, lowered to the limit.
         oracle: whether the policy that knows the future may be chosen.
 
     Returns:
-        The components for an event's inputs; `pairs` reads their values.
+        The inputs for an event: policy, budget, policy, budget, …; `pairs` reads their values.
     """
     most = limits.current.max_budget
     budget = min(budget, most)
@@ -85,10 +85,10 @@ def contenders(name: str, chosen: Sequence[str], budget: int, *, oracle: bool = 
 
 
 def pairs(values: Sequence[Any]) -> list[tuple[str, int]]:
-    """The keys and budgets that are chosen, in order.
+    """The (key, budget) pairs that are chosen, from the values of `contenders`.
 
     Raises:
-        BadInput: none is chosen, one is chosen twice, or one has no budget or too large a one.
+        BadInput: none is chosen, one is chosen twice, or a budget is missing or above the limit.
     """
     chosen: list[tuple[str, int]] = []
     for key, budget in zip(values[::2], values[1::2], strict=True):
@@ -111,14 +111,14 @@ def pairs(values: Sequence[Any]) -> list[tuple[str, int]]:
 
 
 def contender(lm: "LanguageModel", tokens: Tokens, key: str, budget: int | None) -> Policy:
-    """The policy, which is about to read these tokens; the oracle reads them all first."""
+    """The policy for a run on these tokens; for the oracle, the model reads them all first."""
     if key == Oracle.key and budget is not None:
         return core.foresee(lm, tokens, budget)
     return make_policy(key, None if key == "full" else budget)
 
 
 def contender_settings(key: str, budget: int | None) -> PolicySettings:
-    """What identifies it among stored runs, without its looking ahead."""
+    """What identifies a policy in the store; for the oracle, without reading the tokens first."""
     if key == Oracle.key:
         return PolicySettings(key, Oracle.label, Oracle.scope, budget)
     return settings_of(make_policy(key, None if key == "full" else budget))

@@ -1,4 +1,4 @@
-"""Runs as files to take away: the traces themselves, tables, and a page that needs no server."""
+"""Runs as files to download: traces (.npz), tables (.csv), and a page with the map (.html) that needs no server."""
 
 import csv
 import tempfile
@@ -25,15 +25,14 @@ TRACE_COLUMNS = (
 
 
 def table_file(path: Path) -> TextIO:
-    """Open a table (.csv) to write it, in UTF-8 with a byte order mark: without it Excel reads it as something else."""
+    """Open a .csv file to write, in UTF-8 with a byte order mark: without the mark, Excel assumes another encoding."""
     return path.open("w", encoding="utf-8-sig", newline="")
 
 
 def write_csv(trace: Trace, file: TextIO) -> None:
-    """One line per decider and token; empty where there is nothing to say: no KV head, never evicted, no window.
+    """Write one line per decider and token; cells are empty if the layer decides as one, never evicted, no window.
 
-    ``sliding_window`` is how far back the model itself looks in this layer, see `Trace.sliding_windows`: of a row that
-    is further from the query it sees nothing.
+    ``sliding_window`` is how many tokens back the model itself looks in this layer, see `Trace.sliding_windows`.
     """
     writer = csv.writer(file)
     writer.writerow(TRACE_COLUMNS)
@@ -79,7 +78,7 @@ def write_files(trace: Trace) -> list[str]:
 
 
 def write_comparison(traces: Sequence[Trace], costs: Sequence[dict[str, Any]]) -> list[str]:
-    """Write the costs (.csv; no rows if each has written on) and every trace (.npz); returns their paths."""
+    """Write the costs (.csv; none if each policy has written its own text) and every trace (.npz); returns paths."""
     folder = new_folder()
     table = folder / "comparison.csv"
     _write(costs, COST_COLUMNS, table)
@@ -87,7 +86,7 @@ def write_comparison(traces: Sequence[Trace], costs: Sequence[dict[str, Any]]) -
 
 
 def write_rows(rows: Sequence[dict[str, Any]], name: str) -> str:
-    """Write rows as they are, with all digits, as `name`.csv; returns its path."""
+    """Write one or more rows, not rounded, as `name`.csv; returns its path."""
     path = new_folder() / f"{name}.csv"
     _write(rows, list(rows[0]), path)
     return str(path)
@@ -104,9 +103,9 @@ def _name(trace: Trace) -> str:
     return f"retention-{trace.policy.key}" + ("" if trace.policy.budget is None else f"-{trace.policy.budget}")
 
 
-_exports = tempfile.TemporaryDirectory(prefix="retention-")  # goes when the server stops
+_exports = tempfile.TemporaryDirectory(prefix="retention-")  # deleted when the server stops
 
 
 def new_folder() -> Path:
-    """An empty folder that lasts as long as the server."""
+    """A new empty folder, deleted when the server stops."""
     return Path(tempfile.mkdtemp(dir=_exports.name))

@@ -24,9 +24,9 @@ def _limit(default: int, what: Message) -> Any:
 
 @dataclass(frozen=True)
 class Limits:
-    """Each is a flag of the app (``--max-tokens``) and a variable of its environment (``MULTI_STATE_MAX_TOKENS``).
+    """Each limit is a flag (``--max-tokens``) and an environment variable (``MULTI_STATE_MAX_TOKENS``).
 
-    The defaults suit two cores and a class of thirty. A model's own context holds beside them.
+    The defaults suit two cores and a class of thirty. A model's own context length limits a text as well.
     """
 
     max_characters: int = _limit(100_000, Message("characters in a text"))
@@ -40,21 +40,21 @@ class Limits:
 
     @classmethod
     def chosen(cls, arguments: Namespace) -> "Limits":
-        """The limits that the command line and the environment name, see `add_limits`."""
+        """The limits from the parsed command line, see `add_limits`."""
         return cls(**{limit.name: getattr(arguments, limit.name) for limit in fields(cls)})
 
     def sentences(self) -> list[str]:
-        """What the page says about them."""
+        """One sentence per limit, for the page."""
         return [
             _("At most {n:,} {what}", n=getattr(self, limit.name), what=limit.metadata["what"])
             for limit in fields(self)
         ]
 
     def check_text(self, text: str) -> None:
-        """Refuse a text that is too long before anything is done with it.
+        """Refuse a text of too many characters, before anything is done with it.
 
         Raises:
-            TextTooLong: too many characters.
+            TextTooLong: more than `max_characters`.
         """
         self._check("max_characters", len(text), Message("Shorten the text"), TextTooLong)
 
@@ -62,16 +62,16 @@ class Limits:
         """Refuse a text of too many tokens.
 
         Raises:
-            TextTooLong: these are too many.
+            TextTooLong: more than `max_tokens`.
         """
         self._check("max_tokens", n, Message("Shorten the text"), TextTooLong)
 
     def encode(self, lm: "LanguageModel", text: str) -> Tokens:
-        """The text as the model reads it, without a byte order mark in front, see `LanguageModel.encode`.
+        """The tokens of a text within the limits; a byte order mark in front is left out.
 
         Raises:
             TextTooLong: too many characters or tokens.
-            BadInput: as there.
+            BadInput: as in `LanguageModel.encode`.
         """
         self.check_text(text)
         tokens = lm.encode(without_mark(text))
@@ -79,10 +79,10 @@ class Limits:
         return tokens
 
     def check_new_tokens(self, n: int) -> None:
-        """Refuse to write too much.
+        """Refuse to write too many tokens.
 
         Raises:
-            BadInput: these are too many, or no number of tokens.
+            BadInput: more than `max_new_tokens`, or not a whole number from 0.
         """
         self._check("max_new_tokens", whole(Message("The number of new tokens"), n, 0), Message("Ask for fewer"))
 
@@ -90,7 +90,7 @@ class Limits:
         """Refuse a budget that is too large.
 
         Raises:
-            BadInput: one of these is.
+            BadInput: one of these is larger than `max_budget`.
         """
         self._check("max_budget", max(budgets, default=0), Message("Lower the budget"))
 
@@ -98,7 +98,7 @@ class Limits:
         """Refuse a file that is too large before it is read.
 
         Raises:
-            BadInput: too many bytes.
+            BadInput: larger than `max_upload_mb`.
         """
         self._check("max_upload_mb", file.stat().st_size / 1e6, Message("Choose a smaller file"))
 
@@ -124,7 +124,7 @@ current = Limits()
 
 
 def add_limits(parser: ArgumentParser) -> None:
-    """Add a flag for each limit; its default is what the environment says, else that of `Limits`."""
+    """Add a flag for each limit; its default is the environment variable's value, else that of `Limits`."""
     group = parser.add_argument_group("limits")
     for limit in fields(Limits):
         variable = f"MULTI_STATE_{limit.name.upper()}"

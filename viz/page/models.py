@@ -1,4 +1,4 @@
-"""The models in memory, which all tabs share."""
+"""The models in memory, shared by all tabs."""
 
 import gc
 from collections import OrderedDict
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class ResidentModels:
-    """Models that are loaded at their first use and stay, until others have been used more recently.
+    """Loads models at their first use and keeps the `max_models` most recently used ones.
 
-    One is loaded at a time; whoever wants another meanwhile waits. A run holds on to the model it uses, so one that is
-    no longer kept here is freed when its last run ends.
+    One model is loaded at a time; meanwhile other calls of `get` wait. A run keeps a reference to its model, so a model
+    that is dropped here is freed when the last run that uses it ends.
 
     Attributes:
-        offered: the names that may be loaded beside the registry's.
-        any_model: whether any directory or hub id may.
+        offered: the names that may be loaded besides the registry's.
+        any_model: whether any directory or hub id may be loaded.
     """
 
     offered: Collection[str] = ()
@@ -39,7 +39,7 @@ class ResidentModels:
         """The model of that name.
 
         Raises:
-            UnknownModel: it is not offered; neither disk nor network has been touched.
+            UnknownModel: it is not offered; this is checked before disk or network is used.
             UserError: it cannot be loaded, see `load_model`; the next call tries again.
         """
         if not (self.any_model or name in MODELS or name in self.offered):
@@ -66,7 +66,7 @@ class ResidentModels:
     def _make_room(self) -> None:
         while len(self._loaded) >= limits.current.max_models:
             self._loaded.popitem(last=False)
-            gc.collect()  # modules refer to each other, and the next model may need the room
+            gc.collect()  # modules refer to each other, so only this frees the memory for the next model
 
     def state(self) -> dict[str, Any]:
         """What is in memory and what is being loaded; never waits."""
@@ -83,12 +83,12 @@ def language_model(model: str) -> "LanguageModel":
 
 
 def with_model(model: str, use: Callable[..., Iterator[Any]], *values: Any) -> Generator[Any]:
-    """What `use(lm, *values)` yields, with the model of that name; see `on_gpu` for what it may be and do.
+    """Yields what `use(lm, *values)` yields, where lm is the model of that name; see `on_gpu` for what `use` may do.
 
-    Whatever the page and the endpoints ask of a model goes this way, for the model may be in another process.
+    Whatever the page and the endpoints ask of a model must go through here, because it may be in another process.
 
     Raises:
-        UserError: the model cannot be had, see `ResidentModels.get`; or as `on_gpu`.
+        UserError: the model cannot be loaded, see `ResidentModels.get`; or as in `on_gpu`.
     """
     return on_gpu(_with_model, model, use, *values)
 

@@ -1,4 +1,4 @@
-"""Tables of numbers, of which each row begins with what it is about."""
+"""Tables of numbers whose first column is text."""
 
 from collections.abc import Collection
 from typing import Literal
@@ -7,7 +7,7 @@ import gradio as gr
 
 
 def number_table(columns: Collection[str], elem_id: str) -> gr.Dataframe:
-    """A table that is shown, not edited; its headings sort."""
+    """A read-only table, sorted by a click on a heading; the first column is text, the others are numbers."""
     kinds: list[Literal["str", "number"]] = ["str" if i == 0 else "number" for i in range(len(columns))]
     return gr.Dataframe(
         headers=list(columns),

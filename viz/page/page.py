@@ -16,17 +16,17 @@ from viz.words.labels import PageWords
 
 
 class Page(gr.Blocks):
-    """Speaks the language of whoever uses it, explains every error, and bounds the line.
+    """The page as `gr.Blocks`: in the user's language, with an explanation of every error, and a limit of waiting runs.
 
-    A `UserError` is explained by its own words and any other by a reference number.
+    A `UserError` is explained by its own message, any other error by a reference number.
 
-    Gradio has no hook for either in all kinds of events, so this leans on two of its internals: every handler is called
-    through `process_api`, and a `BlockFunction` has a `validator`, which decides before an event joins the line.
+    Gradio has no hooks for these in all kinds of events, so this relies on two of its internals: every handler is
+    called through `process_api`, and a `BlockFunction` has a `validator`, which decides before an event joins the line.
     """
 
     @property
     def config(self) -> Any:
-        """What the browser makes the page from, with the words of whoever asks for it; Gradio reads it each time."""
+        """What a browser builds the page from, texts in its language included; Gradio reads this for each browser."""
         return self._config | {"i18n_translations": PageWords().translations_dict}
 
     @config.setter
@@ -34,21 +34,21 @@ class Page(gr.Blocks):
         self._config = config
 
     def __exit__(self, *exception: Any) -> None:
-        """Close the page as `gr.Blocks` does; all events are there now, so those that use the model get their limit."""
+        """End as `gr.Blocks` does; all events exist now, so those that use the model get their limit."""
         super().__exit__(*exception)
         for event in self.fns.values():
             if event.concurrency_id == ALONE["concurrency_id"]:
                 event.validator = few_waiting
 
     async def process_api(self, block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> dict[str, Any]:
-        """As in `gr.Blocks`.
+        """Call an event's handler as `gr.Blocks` does, with the browser's language as the current one.
 
         Raises:
-            gr.Error: whatever was raised, as it is to be told.
+            gr.Error: the handler raised an error; this one has the explanation for the user.
         """
         event = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
         if event.is_validator_function:
-            event.preprocess = False  # wrong inputs are for the run to refuse: what it says reaches every client
+            event.preprocess = False  # the run refuses wrong inputs itself: its message reaches every client
         request = options.get("request")
         with speaking(preferred(request.headers.get("accept-language", "") if request is not None else "")):
             try:
@@ -61,7 +61,7 @@ class Page(gr.Blocks):
 
 
 class SpeakingMiddleware:
-    """Lets what Gradio does outside of events, such as giving out the page itself, speak the browser's language."""
+    """Makes the browser's language the current one for what Gradio does outside of events, such as sending the page."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -74,7 +74,7 @@ class SpeakingMiddleware:
 
 
 def few_waiting(request: gr.Request, *inputs: Any) -> Any:
-    """Whether one more run of this person may wait: a verdict, as one for each input, which is what Gradio wants."""
+    """Whether one more run of this person may wait; Gradio wants the same verdict for each of the inputs."""
     page = LocalContext.blocks.get()
     assert page is not None, "asked while an event is handled"
     line = page._queue.event_queue_per_concurrency_id[ALONE["concurrency_id"]]

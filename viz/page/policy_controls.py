@@ -69,5 +69,5 @@ def policy_controls() -> tuple[gr.Dropdown, gr.Slider, gr.Slider, list[gr.Slider
 
 
 def show_settings(key: str) -> list[Any]:
-    """Show the settings of this policy only; the full model has not even a budget."""
+    """Updates that show only the settings of this policy, and the budget unless it is "full"."""
     return [gr.update(visible=key != "full"), *(gr.update(visible=owner == key) for owner, _ in SETTINGS)]

@@ -1,4 +1,4 @@
-"""Runs: what every tab's run has in common. It ends in time, its failure is told, and one line of it is logged."""
+"""What all runs have in common: a time limit, a message if they fail, and one line in the log."""
 
 import inspect
 import json
@@ -31,14 +31,14 @@ Handler: TypeAlias = Callable[..., Generator[Any]]
 
 @dataclass
 class LoggedRun:
-    """What is known of a run, for its line in the log: never the user's text.
+    """What the log will say about a run: never the user's text.
 
     Attributes:
-        tab: where it was started.
+        tab: the tab that started it, or "api".
         model: the name of the model.
-        policies: as pairs of key and budget.
-        tokens: read and written.
-        from_store: whether it had been computed before; None where that is not known.
+        policies: pairs of key and budget.
+        tokens: how many were read and written.
+        from_store: whether the result came from the store; None if the store was not asked.
         outcome: ``"done"``, ``"stopped"`` by its user or by the time limit, ``"refused"`` or ``"failed"``.
     """
 
@@ -52,7 +52,7 @@ class LoggedRun:
     _loaded: float | None = None
 
     def using(self, model: str, use: Callable[..., Iterator[Any]], *values: Any) -> Generator[Any]:
-        """What `use(lm, *values)` yields, see `with_model`; the run's time counts from when the model is there."""
+        """Yields what `use(lm, *values)` yields, see `with_model`; the time limit counts from when lm is loaded."""
         self.model = model
         with closing(with_model(model, _once_loaded, use, *values)) as steps:
             next(steps)
@@ -60,7 +60,7 @@ class LoggedRun:
             yield from steps
 
     def under(self, policies: Sequence[Policy]) -> None:
-        """Note the policies."""
+        """Note the policies for the log."""
         self.policies = [(policy.key, policy.budget) for policy in policies]
 
     @property
@@ -68,13 +68,13 @@ class LoggedRun:
         return self._loaded is not None and time.monotonic() - self._loaded > limits.current.max_seconds
 
     def broke(self, error: Exception) -> None:
-        """Note that it ended so: refused for what its user asked, or failed."""
+        """Note how an error ended the run: “refused” if the user's request caused it, else “failed”."""
         ours = OutOfMemory | NumericalError | GpuUnavailable
         refused = isinstance(error, UserError) and not isinstance(error, ours)
         self.outcome = "refused" if refused else "failed"
 
     def log(self) -> None:
-        """Write the line."""
+        """Write the run's line."""
         LOG.info(
             json.dumps(
                 {
@@ -99,15 +99,15 @@ def _once_loaded(lm: "LanguageModel", use: Callable[..., Iterator[Any]], *values
 
 
 def a_run(tab: str, *, outputs: int, line: int) -> Callable[[Handler], Handler]:
-    """Make a generator of a tab's outputs the handler of its button; it gets a `LoggedRun` before its inputs.
+    """Decorates a generator of a tab's outputs as a button's handler; it gets a `LoggedRun` before its inputs.
 
-    Whatever it raises is told in the status line, after the time limit it ends with what there is, and when it has
-    ended, it is logged.
+    The status line shows any error that it raises. After the time limit it is ended, and its last outputs stay. When
+    it has ended, it is logged.
 
     Args:
         tab: the name for the log.
-        outputs: how many the handler has.
-        line: which of them is the status line.
+        outputs: how many outputs the handler has.
+        line: the index of the status line among them.
     """
 
     def said(*sentences: str) -> tuple[Any, ...]:
@@ -121,7 +121,7 @@ def a_run(tab: str, *, outputs: int, line: int) -> Callable[[Handler], Handler]:
                 with closing(handler(record, *inputs)) as steps:
                     for step in steps:
                         yield step
-                        if late:  # and was so a step before: it has not come to its end meanwhile
+                        if late:  # since the step before, and it has not ended by itself
                             yield said(too_late(), _("What there is stays."))
                             return
                         late = record.is_late
@@ -139,13 +139,13 @@ def a_run(tab: str, *, outputs: int, line: int) -> Callable[[Handler], Handler]:
 
 
 def time_left(done: int, total: int, started: float) -> str:
-    """The status line of a run that has read so many tokens since it started, by `time.monotonic`."""
+    """The status line of a run that has read `done` of `total` tokens since `started` (of `time.monotonic`)."""
     left = (time.monotonic() - started) / max(done, 1) * (total - done)
     return status(_("{done:,} of {total:,} tokens; about {left:.0f} s left", done=done, total=total, left=left))
 
 
 def referred(error: BaseException) -> Message:
-    """What to say about an error of ours; the log has its traceback under the same number."""
+    """The message about an unexpected error: a reference number, under which the log has its traceback."""
     reference = uuid.uuid4().hex[:6].upper()
     LOG.error("Reference %s", reference, exc_info=error)
     return Message(
@@ -156,7 +156,7 @@ def referred(error: BaseException) -> Message:
 
 
 def too_late() -> Message:
-    """What to say of a run that has taken too long."""
+    """The message about a run that has reached the time limit."""
     return Message(
         "Stopped after {seconds:,} seconds, the most a run may take here. Take a shorter text or fewer new tokens, or "
         "run the app yourself with --max-seconds.",

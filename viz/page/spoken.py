@@ -1,4 +1,4 @@
-"""What the page's own scripts say: an element without anything to see hands it to them."""
+"""Translated texts for the page's own scripts, which get them from an invisible element."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ document.documentElement.lang = window.told.language;
 
 
 def spoken(**texts: Callable[[], Mapping[str, str]]) -> gr.HTML:
-    """An element that names the language of the page and gives its scripts these texts in it, as ``window.told``."""
+    """An invisible element that sets ``window.told``: these texts in the browser's language, and its `language`."""
 
     def words() -> str:
         told = {group: tell() for group, tell in texts.items()}

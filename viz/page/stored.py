@@ -1,4 +1,4 @@
-"""Runs that have been computed before: found without waiting for the model, and shown instead of done again."""
+"""Runs that are in the store: shown without waiting for the model, instead of computed again."""
 
 import asyncio
 import uuid
@@ -26,15 +26,15 @@ GOING_ON = Message("The same run is going on already, for another page: its resu
 
 
 class Request(Protocol):
-    """A run that a tab is asked for."""
+    """A run that somebody asks for."""
 
     @property
     def pairs(self) -> Sequence[tuple[str, int | None]]:
-        """Its policies: key and budget."""
+        """The key and budget of each policy."""
 
     @property
     def key(self) -> str:
-        """Under which the store has it."""
+        """The key of the run in the store."""
 
 
 async def look_up(
@@ -45,21 +45,21 @@ async def look_up(
     shown: Callable[[Stored, str], tuple[Any, ...]],
     line: Callable[..., tuple[Any, ...]],
 ) -> AsyncIterator[tuple[Any, ...]]:
-    """Show a run that is stored, without waiting for the model; else ask for it by changing the last output.
+    """Show a stored run without waiting for the model; if there is none, start it by changing the last output.
 
-    So does everybody who asks for what somebody else's run is already computing.
+    If somebody else's equal run is going on, wait for its result.
 
     Args:
-        tab: for the log.
-        store: of the runs that are done.
+        tab: the name for the log.
+        store: the stored runs.
         model: its name in the menu.
-        asked: what is asked of the model; raises a `UserError` if it cannot be done.
-        shown: the outputs for what is stored under a key.
-        line: the outputs if only the status changes.
+        asked: makes the request for a model; raises a `UserError` if it cannot be done.
+        shown: the outputs for a stored run and its key.
+        line: the outputs if only the status line changes; takes what `status` takes.
     """
     yield *line(_("Looking whether this was computed before …")), gr.skip()
     lm = models.resident.peek(model)
-    if lm is not None:  # else only the loading can tell which model this name stands for now
+    if lm is not None:  # else the key is not known: it depends on the model's weights
         try:
             request = await asyncio.to_thread(asked, lm)
         except UserError as e:
@@ -84,7 +84,7 @@ def in_turn(
     compute: Callable[[], Iterator[Any]],
     waiting: Any,
 ) -> Iterator[Any]:
-    """Show what is stored under the key; if there is nothing, compute it, which also stores it.
+    """Yield what is stored under the key, as `shown`; if there is nothing, what `compute` yields, which also stores it.
 
     Of equal runs only one computes at a time; meanwhile the others yield `waiting`.
     """
@@ -101,9 +101,9 @@ def in_turn(
 
 
 def read_in_full(lm: "LanguageModel", tokens: Tokens) -> Iterator[str | Trace]:
-    """How the model reads these tokens when it forgets nothing: the key of that in the store, and then the trace.
+    """Yields the full model's key in the store for these tokens, and then its trace, computed only if asked for.
 
-    Nothing if they are more than it was trained to read.
+    Yields nothing if the tokens are more than the model's context length.
     """
     if lm.context_length is not None and len(tokens) > lm.context_length:
         return
@@ -113,7 +113,7 @@ def read_in_full(lm: "LanguageModel", tokens: Tokens) -> Iterator[str | Trace]:
 
 
 def full_perplexity(store: TraceStore, reading: Iterator[Any]) -> float | None:
-    """What `read_in_full` finds, which need not read if that is stored; None if it yields nothing."""
+    """The full model's perplexity, from the store or by `read_in_full`; None if that yields nothing."""
     key = next(reading, None)
     if key is None:
         return None

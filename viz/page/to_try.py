@@ -9,7 +9,7 @@ from viz.words.catalogue import told
 
 
 def texts_to_try(label: str, texts: Mapping[str, str], box: gr.Textbox) -> None:
-    """The texts by their titles, in the language that the page is opened in: Gradio translates no titles."""
+    """Add the texts by title; the titles are translated when a page opens, because Gradio does not translate them."""
     examples = gr.Examples([[text] for text in texts.values()], [box], example_labels=[*texts], label=label)
 
     def titles() -> gr.Dataset:

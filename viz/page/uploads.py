@@ -1,4 +1,4 @@
-"""Uploaded files: texts, and traces of our own."""
+"""Uploaded files: texts, and traces saved by this app."""
 
 import zipfile
 from pathlib import Path
@@ -10,15 +10,15 @@ from core.trace import UNREADABLE, PolicySettings, Trace
 from viz.page import limits
 
 UNPACKED = 5
-"""So many times the bytes that a file may have, what is in it may have; of our own traces it is up to 4.4 times."""
+"""A trace may be this many times the file size limit when it is unpacked; the app's own grow up to 4.4 times."""
 
 
 def text_of(file: str) -> str:
     """The text of an uploaded file, without a byte order mark.
 
     Raises:
-        BadInput: it is too large, no .txt, or neither UTF-8 nor UTF-16 with a byte order mark.
-        TextTooLong: more characters than a text may have here.
+        BadInput: it is too large, not a .txt, or neither UTF-8 nor UTF-16 with a byte order mark.
+        TextTooLong: more than `max_characters`.
     """
     path = _uploaded(file, ".txt")
     try:
@@ -30,11 +30,11 @@ def text_of(file: str) -> str:
 
 
 def trace_of(path: str) -> Trace:
-    """The trace in a file, which is measured before it is unpacked.
+    """The trace in an uploaded file, whose unpacked size is checked before it is read.
 
     Raises:
-        BadInput: it is too large, or no .npz.
-        BadTraceFile: it is too large when unpacked, or not a trace.
+        BadInput: it is too large, or not an .npz.
+        BadTraceFile: it is too large when unpacked, not a trace, or of a policy that this app does not have.
     """
     file = _uploaded(path, ".npz")
     try:
@@ -58,7 +58,7 @@ def trace_of(path: str) -> Trace:
 
 
 def _unpacked(file: Path) -> int:
-    """How many bytes a file says that it has when it is unpacked; no more of them are ever read."""
+    """The unpacked size in bytes that a file declares; no more is ever read of it."""
     try:
         with zipfile.ZipFile(file) as packed:
             return sum(entry.file_size for entry in packed.infolist())
@@ -67,7 +67,7 @@ def _unpacked(file: Path) -> int:
 
 
 def _has_our_policy(trace: Trace) -> bool:
-    """Whether there is such a policy with such settings; if so, nothing of its name was made up by a stranger."""
+    """Whether the app has this policy with these settings; if so, the label that the page shows is the app's own."""
     said = trace.policy
     if said.key == Oracle.key:
         return said == PolicySettings(Oracle.key, Oracle.label, Oracle.scope, said.budget)

@@ -1,15 +1,15 @@
-"""ZeroGPU: Hugging Face Spaces that lend a GPU to one run at a time. Anywhere else nothing here has an effect.
+"""ZeroGPU: Hugging Face Spaces that lend a GPU to one run at a time. Anywhere else this module has no effect.
 
-There, what uses a model runs in another process, which is forked from ours when it begins and may be lent the GPU
-again later. What this module relies on, read in the source of `spaces` 0.51:
+On ZeroGPU, everything that uses a model runs in a second process, forked from the app's and lent the GPU, perhaps
+several times. The source of `spaces` 0.51 says how, and this module relies on it:
 
-- `spaces.GPU` makes of a generator function one that runs in that process. What goes in and what is yielded is pickled.
-- That process is kept for later calls of the same function, if nobody else has had the GPU meanwhile: with one function
-  for all that uses a model, a model may still be in memory. But the event that its handlers see stays the first one.
-- It runs ahead of us, and closing the generator ends it only at its next yield.
-- An exception does not come back: `gr.Error("its class")` is raised in its place, and the process is given up. So ours
-  are yielded, not raised. A `gr.Error` is what `spaces` itself has to say: no GPU is free, a quota is used up.
-- It must be imported before CUDA is used, and functions must be known to it when the page is launched.
+- `spaces.GPU` makes a generator function run in that process. Its arguments and what it yields are pickled.
+- The process is kept for later calls of the same function, unless somebody else has had the GPU meanwhile. So there is
+  one function for all uses: a model may still be in memory. But the Gradio event seen there stays that of the first.
+- The process does not wait for us between yields, and closing the generator ends it only at its next yield.
+- An exception there is replaced by `gr.Error("its class")`, and the process is given up. So the work's exceptions are
+  yielded, not raised; a `gr.Error` is a message of `spaces` itself: no GPU is free, or a quota is used up.
+- `spaces` must be imported before CUDA is used, and its functions must be known to it when the page is launched.
 """
 
 import os
@@ -25,17 +25,17 @@ import gradio as gr
 from core.errors import GpuUnavailable, UserError
 
 ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true") and find_spec("spaces") is not None
-"""Whether this is such a Space."""
+"""Whether the app runs on such a Space."""
 
 
 def on_gpu(work: Callable[..., Iterator[Any]], *values: Any) -> Generator[Any]:
-    """What `work(*values)` yields; on ZeroGPU it works in the process that has the GPU.
+    """Yields what `work(*values)` yields; on ZeroGPU the work runs in the process that has the GPU.
 
-    So it must be a function of a module, or a `partial` of one; its values and what it yields must be such as can be
-    pickled; and what it changes is lost: the store, the log, the votes and the page are for our own process.
+    So `work` must be a function of a module, or a `partial` of one; its values and what it yields must be picklable;
+    and what it changes is lost: the store, the log, the votes and the page belong to the app's own process.
 
     Raises:
-        GpuUnavailable: the GPU is not lent, or has been taken back.
+        GpuUnavailable: the GPU was not lent, or was taken back.
         Exception: what the work raises.
     """
     if not ZERO_GPU:
@@ -64,12 +64,12 @@ class _Raised:
 
 
 def _telling(work: Callable[..., Iterator[Any]], *values: Any) -> Iterator[Any]:
-    """What the work yields; last the exception, if one ends it."""
+    """Yields what the work yields, and then the exception that ended it, if there is one."""
     try:
         yield from work(*values)
     except UserError as e:
         yield _Raised(e)
-    except Exception:  # perhaps one that cannot be pickled, and its traceback never can
+    except Exception:  # perhaps not picklable, and its traceback never is
         yield _Raised(RuntimeError(f"in the process that has the GPU:\n{traceback.format_exc()}"))
 
 
