@@ -1,1 +1,1 @@
-"""The map in the browser: what is sent to it, and the components that draw it."""
+"""The maps in the browser: the data sent to them, and the Gradio components that draw them."""

@@ -1,4 +1,4 @@
-"""The colours of what is kept, just evicted and evicted: for the maps, and for whatever else shows the same."""
+"""The colours for kept, just evicted and evicted tokens, used by the maps, and by figures and cards."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ _NAMES = {"kept": KEPT, "fresh": JUST_EVICTED, "evicted": EVICTED}
 
 
 def properties(selector: str) -> str:
-    """CSS for the stylesheet of a component: there `--rm-kept`, `--rm-fresh` and `--rm-evicted` are these colours."""
+    """CSS that sets `--rm-kept`, `--rm-fresh` and `--rm-evicted` for the elements of a component's selector."""
     light, dark = (
         " ".join(f"--rm-{name}: {getattr(colour, page)};" for name, colour in _NAMES.items())
         for page in ("light", "dark")

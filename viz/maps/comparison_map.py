@@ -10,7 +10,7 @@ _HTML = fill("static/comparison_map.html")
 _CSS = shared_style() + static("retention_map.css", "comparison_map.css")
 _JS = shared_script() + static(*SCRIPTS, "comparison_map.js")
 
-# The names of the events stand in quotes: gradio offers an event of a component if its script quotes the name.
+# The names of the events must stand in quotes: by them gradio finds which events the component has.
 _ON_LOAD = """
 Words.speak(JSON.parse(props.label));
 const comparison = ComparisonMap.mount(element, {
@@ -24,9 +24,8 @@ comparison.setPayload(props.value);
 def ComparisonMap() -> gr.HTML:  # noqa: N802 (a class would make gradio write a .pyi file beside this one)
     """A component that shows a `viz.maps.payload.comparison_payload`.
 
-    Fill it from an event or from ``Blocks.load``. Its events `cell` and `token` hand the handler a `gr.EventData` with
-    the attributes `policy` (its place among the traces), `position` and `step`; a cell has `layer` and `group`, too.
-    `window` asks for another part, as that of `RetentionMap` does. Its value is large: name it as an output only, never
-    as an input.
+    Fill it from an event or from ``Blocks.load``. Its events `cell` and `token` pass a `gr.EventData` with the
+    attributes `policy` (the index of the trace), `position` and `step`; a cell also has `layer` and `group`. The event
+    `window` is that of `RetentionMap`. Its value is large: use the component only as an output, never as an input.
     """
     return map_component(_HTML, _CSS, _JS + _ON_LOAD)

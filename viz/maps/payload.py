@@ -1,7 +1,7 @@
-"""What the browser gets of traces: the contract between Python and the scripts in `static`.
+"""The data about traces that the browser gets: the contract between Python and the scripts in `static`.
 
-Arrays travel as base64 of little-endian integers, never as lists: a browser takes seconds to digest a long list. The
-texts of the tokens travel as one string and the places where each of them ends in it, for the same reason.
+Arrays are sent as base64 of little-endian numbers, never as lists, because a browser needs seconds to parse a long
+list. For the same reason the tokens' texts are sent as one string, with the index at which each of them ends.
 """
 
 import base64
@@ -20,15 +20,15 @@ MarkKind: TypeAlias = Literal["evidence", "question"]
 
 SCHEMA = 1
 WINDOW = 4096
-"""Tokens that a map shows at once of a longer trace: as many as a browser scrubs through at 60 frames a second."""
+"""How many tokens of a longer trace a map shows at once: as many as a browser can draw 60 times a second."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A passage that the maps point out.
+    """A passage that the maps highlight.
 
     Attributes:
-        positions: of its tokens.
+        positions: those of its tokens.
         label: what it is called, in a few words.
         kind: decides how it looks.
     """
@@ -40,11 +40,11 @@ class Mark:
 
 @dataclass(frozen=True)
 class Moment:
-    """Where a map stands.
+    """What a map shows.
 
     Attributes:
-        step: after which it shows what is kept.
-        position: of the token pointed at; None for none.
+        step: the map shows what is kept after this step.
+        position: that of the token pointed at; None for no token.
     """
 
     step: int
@@ -52,7 +52,7 @@ class Moment:
 
 
 def window_at(n: int, position: int) -> range:
-    """Of n tokens in windows of `WINDOW`, the last one shorter: the window that holds this position, or the nearest."""
+    """The window that contains a position, or the nearest, if n tokens are cut into windows of `WINDOW`."""
     start = min(max(position, 0), n - 1) // WINDOW * WINDOW
     return range(start, min(start + WINDOW, n))
 
@@ -65,33 +65,33 @@ def payload(
     window: range | None = None,
     at: Moment | None = None,
 ) -> Payload:
-    """The trace as plain JSON values, complete: the browser scrubs through every step without asking again.
+    """The trace as JSON values, with all that the browser needs to show any step without asking again.
 
-    Importances and attention stay in Python, which explains a token when it is clicked.
+    Importances and attention are not sent: Python reads them when a token is clicked and is to be explained.
 
     Args:
-        trace: of any run, also one that has only begun.
-        run: identifies the execution. The browser takes a payload of the run it already shows as that run grown
-            longer, and any other as a new picture.
-        total: the number of tokens the run may reach. The map leaves room for them, so that it fills while the run
-            grows; None for a run that has ended.
-        marks: passages to point out.
-        window: the positions to send, of a trace that is too long to be sent whole; see `window_at`. The map then has
-            only these columns and steps. None for all.
-        at: where the map stands at first, and then leaves the address of the page alone. None for the step that the
-            address names, or the last. Only of a trace that is sent whole.
+        trace: the trace of a run, which may still be growing.
+        run: identifies the run. If the browser already shows this run, it takes the payload as the same run grown
+            longer, otherwise as a new picture.
+        total: the number of tokens that the run may reach: the map leaves room for them. None for a run that has
+            ended.
+        marks: passages to highlight.
+        window: the positions to send, if the trace is too long to be sent whole, see `window_at`. The map then has only
+            these columns and steps. None for all.
+        at: what the map shows first; it then does not change the page's address. None for the step in the address, or
+            else the last one. Only for a trace that is sent whole.
 
     Returns:
-        Of n tokens, those of the window: `evicted_at` is (layers, groups, n), and n, which is later than every step,
-        for a token that is still there after the last. `piece_ends` is (n,), in UTF-16 code units, the unit of
-        JavaScript's strings. `special` and `continued` are (n,) bytes. Steps, positions, `prompt_length` and the marks'
-        `start` and `end` count from `start`, the first position of the window; `total` is the number of columns, and
-        `whole` that of all tokens. `older`, where the window does not begin at 0, tells how many rows from before it
-        each decider still holds, as `_held_before` returns it, and `older_seen` how many of those the model's own
-        sliding window does not hide, where that is known. `sliding_windows` is (layers,), 0 for none.
+        With n for the number of tokens in the window: `evicted_at` is (layers, groups, n); a token that is kept after
+        the last step has the value n. `piece_ends` is (n,), in UTF-16 code units, which JavaScript's strings count in.
+        `special` and `continued` are (n,) bytes. Steps, positions, `prompt_length` and the marks' `start` and `end` are
+        counted from `start`, the first position of the window; `total` is the number of columns, `whole` that of all
+        tokens. If the window does not begin at 0, `older` says how many rows from before it each decider still holds
+        (see `_held_before`), and `older_seen` how many of these the model's own sliding window does not hide (None if
+        not known); both are None otherwise. `sliding_windows` is (layers,), 0 for a layer that has none.
 
     Raises:
-        ValueError: a window or a mark that lies outside the trace, or a mark of no known kind.
+        ValueError: a window or a mark outside the trace, or a mark of an unknown kind.
     """
     whole = max(len(trace), total or 0)
     shown = _shown(len(trace), whole, window)
@@ -108,26 +108,26 @@ def comparison_payload(
     marks: Sequence[Mark] = (),
     window: range | None = None,
 ) -> Payload:
-    """Several traces of one model as plain JSON values, complete, for one picture of all of them.
+    """Several traces of one model as JSON values, for one picture of all of them.
 
     Args:
-        traces: of one text that all have read, or of one prompt that each has continued.
-        delta_nll: (traces, n), nats that each token costs more under the policy than under the full model, NaN where
-            nothing is predicted. Only of one text that all have read.
+        traces: of the same text, which all have read, or of the same prompt, which each has continued.
+        delta_nll: (traces, n), how many nats each token costs more under the policy than under the full model; NaN
+            where nothing is predicted. Only for traces of the same text.
         run: as in `payload`.
         total: as in `payload`.
-        marks: as in `payload`; of traces that have written, in their common prompt.
-        window: as in `payload`; only of one text that all have read.
+        marks: as in `payload`; only in the prompt, if the traces have continued it.
+        window: as in `payload`; only for traces of the same text.
 
     Returns:
-        The shared values and, in `policies`, those of each trace. `mode` is "read" if all have the same tokens: then
-        the text is shared, too. It is "write" if not: then each policy has its own text, and `diverges_at` is the
-        first position at which it differs from the first trace's, its own length if that is a mere continuation, and
-        None if it does not differ.
+        The shared values and, in `policies`, those of each trace. If all have the same tokens, `mode` is "read" and the
+        text is shared. Otherwise `mode` is "write", and each policy has its own text and `diverges_at`: the first
+        position at which its text differs from the first trace's, the shorter one's length if the other continues it,
+        None if the two are equal.
 
     Raises:
-        ValueError: no traces, traces of several models, a `delta_nll` of another shape, a window of traces that have
-            written, or a window or a mark that lies outside.
+        ValueError: no traces, different numbers of layers, a `delta_nll` of another shape, a window although the texts
+            differ, a window or a mark outside the traces, or a mark of an unknown kind.
     """
     if not traces:
         raise ValueError("no traces to compare")
@@ -160,7 +160,7 @@ def comparison_payload(
 
 
 def _shown(n: int, whole: int, window: range | None) -> range:
-    """The positions that have columns, of n tokens that may become `whole`."""
+    """The positions that have columns: the window, or all, of n tokens so far and `whole` at most."""
     if window is None:
         return range(whole)
     if window.step != 1 or not 0 <= window.start < min(window.stop, n):
@@ -189,7 +189,7 @@ def _shared(trace: Trace, run: str, whole: int, shown: range) -> Payload:
     return {
         "schema": SCHEMA,
         "run": run,
-        "model": PurePath(trace.model_id).name,  # of a local model not the whole path: pictures are passed on
+        "model": PurePath(trace.model_id).name,  # no path of a local model: pictures are passed on
         "start": shown.start,
         "total": len(shown),
         "whole": whole,
@@ -230,7 +230,7 @@ def _policy_of(trace: Trace, shown: range, marks: Sequence[Mark]) -> Payload:
 
 
 def _mark(mark: Mark, before: Ints, steps: range) -> Payload:
-    """`older` is of its tokens before the window, under all deciders together; None if it has none there."""
+    """A mark; its `older` counts its rows from before the window, of all deciders together; None if there are none."""
     older = before[:, mark.positions.start : mark.positions.stop].reshape(1, -1)
     return {
         "label": mark.label,
@@ -242,9 +242,9 @@ def _mark(mark: Mark, before: Ints, steps: range) -> Payload:
 
 
 def _seen_before(evicted_at: Ints, windows: NDArray[Any], positions: Positions, steps: range) -> Payload | None:
-    """As `_held_before`, of those rows that are in the sight of the model, whose windows (holders,) are given.
+    """As `_held_before`, but only rows that the model's sliding windows (holders,) do not hide.
 
-    None if there is no window, or if it counts other distances than those in the text.
+    None if no layer has a window, or if the model measures distances by other positions than those in the text.
     """
     if not windows.any() or positions != "original":
         return None
@@ -253,16 +253,16 @@ def _seen_before(evicted_at: Ints, windows: NDArray[Any], positions: Positions, 
 
 
 def _held_before(evicted_at: Ints, steps: range) -> Payload:
-    """How many rows from before these steps are still held after each of them, in the shortest form.
+    """How many rows read before these steps are still held after each step, in the shortest form.
 
     Args:
-        evicted_at: (holders, rows), of rows that had all been read before.
-        steps: that follow.
+        evicted_at: (holders, rows), for rows that were all read before these steps.
+        steps: the steps to send.
 
     Returns:
-        `kept` is (holders,): rows held before the first step. `evicted_at` has the steps, counted from the first, at
-        which they are evicted: those of the first holder, ascending, then those of the next. `ends` is (holders,):
-        where those of each end.
+        `kept` is (holders,): how many rows are held before the first step. `evicted_at` has the steps, counted from
+        the first, at which rows are evicted, in ascending order for the first holder, then for the next one. `ends` is
+        (holders,): the index in `evicted_at` at which each holder's steps end.
     """
     leaving = [np.sort(row[(row >= steps.start) & (row < steps.stop)]) - steps.start for row in evicted_at]
     return {
@@ -277,7 +277,7 @@ def _utf16_length(text: str) -> int:
 
 
 def _integers(array: NDArray[np.integer[Any]]) -> dict[str, str]:
-    """The array as the narrower of int16 and int32 that holds it."""
+    """The array as int16 if its values fit, else as int32."""
     narrow = array.max(initial=0) <= np.iinfo(np.int16).max
     return {
         "dtype": "int16" if narrow else "int32",

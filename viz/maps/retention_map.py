@@ -1,4 +1,4 @@
-"""The scrubbing retention map: step control, text and map in one component, and the same as a file of its own."""
+"""The retention map: step control, text and map in one component, or in one HTML file."""
 
 import json
 from pathlib import Path
@@ -17,12 +17,12 @@ _STATIC = Path(__file__).parents[1] / "static"
 
 
 def static(*names: str) -> str:
-    """The text of these files, one after another."""
+    """The texts of these files of viz/static, joined."""
     return "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in names)
 
 
 _HTML, _CSS = fill("static/retention_map.html"), shared_style() + static("retention_map.css")
-# What all maps share; each builds on those before it.
+# The scripts that all maps share; each uses those before it.
 SCRIPTS = (
     "words.js",
     "letters.js",
@@ -38,7 +38,7 @@ SCRIPTS = (
 )
 _JS = shared_script() + static(*SCRIPTS, "retention_map.js")
 
-# The names of the events stand in quotes: gradio offers an event of a component if its script quotes the name.
+# The names of the events must stand in quotes: by them gradio finds which events the component has.
 _ON_LOAD = """
 Words.speak(JSON.parse(props.label));
 const instrument = RetentionMap.mount(element, {
@@ -52,23 +52,23 @@ instrument.setPayload(props.value);
 def RetentionMap() -> gr.HTML:  # noqa: N802 (a class would make gradio write a .pyi file beside this one)
     """A component that shows a `viz.maps.payload.payload`; without one it says that the example is being loaded.
 
-    Fill it from an event or from ``Blocks.load``. Its events `cell`, `token` and `row` hand the handler a
-    `gr.EventData` with the attributes `layer`, `group`, `position` and `step` (a token has neither layer nor group, a
-    row no position). `window` asks for another part of a text that is too long to be shown whole: it has only
-    the `run` and a `position`, which the wanted part holds; answer with ``payload(…, run, window=window_at(len(trace),
-    position))``. Its value is large: name it as an output only, never as an input.
+    Fill it from an event or from ``Blocks.load``. Its events `cell`, `token` and `row` pass a `gr.EventData` with the
+    attributes `layer`, `group`, `position` and `step` (a token has neither layer nor group, a row no position). The
+    event `window` asks for the part of a long text that contains a position; it has only `run` and `position`; answer
+    with ``payload(…, run, window=window_at(len(trace), position))``. The component's value is large: use it only as an
+    output, never as an input.
     """
     return map_component(_HTML, _CSS, _JS + _ON_LOAD)
 
 
 def map_component(html: str, css: str, script: str) -> gr.HTML:
-    """A component of this template; the browser hands the script its words as a label, the one text it translates."""
+    """A component of this template. The script gets its words in the label, the only text that Gradio translates."""
     words = later(lambda: json.dumps(script_words(), ensure_ascii=False))
     return gr.HTML(label=words, html_template=html, css_template=css, js_on_load=script, apply_default_css=False)
 
 
 def standalone_html(trace: Trace) -> str:
-    """One HTML file with the map of this trace in it, for slides, homework and papers: no server, no network."""
+    """One HTML file with the map of this trace, for slides, homework and papers; it needs no server and no network."""
     sent = payload(trace)
     title = f"{trace.policy} · {sent['model']}"
     return fill("maps/page.html", title=title, css=Markup(_CSS), map=_HTML, script=Markup(_JS), payload=sent)

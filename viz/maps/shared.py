@@ -1,4 +1,4 @@
-"""What the scripts and stylesheets of the maps have in common with Python; it stands in Python, once."""
+"""Values that the scripts and stylesheets of the maps share with Python, defined only in Python."""
 
 import json
 
@@ -7,10 +7,10 @@ from viz.words.sentences import NEWLINE, TAB
 
 
 def shared_script() -> str:
-    """JavaScript that stands before all scripts of a map."""
+    """JavaScript to put before all scripts of a map: the constant `Shared`."""
     return f"const Shared = {json.dumps({'newline': NEWLINE, 'tab': TAB}, ensure_ascii=False)};\n"
 
 
 def shared_style() -> str:
-    """CSS that stands before all stylesheets of a map."""
+    """CSS to put before all stylesheets of a map: colours, and how a line break is shown."""
     return properties(".rm") + f'.rm {{ --rm-newline: "{NEWLINE}"; }}\n'
