@@ -1,6 +1,6 @@
-"""HTML by templates: files beside the modules that fill them. Whatever fills a hole is escaped, unless it is HTML.
+"""HTML from Jinja templates, which are files beside the modules that use them. Values are escaped, except `Markup`.
 
-In a template, ``_("…")`` is a text of ours in the language to speak now.
+In a template, ``_("…")`` is the text in the current language.
 """
 
 from pathlib import Path
@@ -20,10 +20,10 @@ def fill(template: str, **values: Any) -> Markup:
     """The HTML of a template.
 
     Args:
-        template: the file, from this folder on, such as "cards/status.html".
-        **values: that fill its holes. Texts are escaped; a `Markup` is HTML already and stays as it is.
+        template: the file, relative to this folder, such as "cards/status.html".
+        **values: its variables. Strings are escaped; a `Markup` is HTML already and is not.
 
     Raises:
-        jinja2.UndefinedError: a hole has no value.
+        jinja2.UndefinedError: a variable has no value.
     """
     return Markup(_ENVIRONMENT.get_template(template).render(values))
