@@ -1,7 +1,7 @@
-"""The same runs without the page: endpoints for programs, which are tools for language models, too (MCP).
+"""Endpoints that give programs the runs of the page; they are tools for language models, too (MCP).
 
-Gradio makes both from the functions' signatures and docstrings. While a run goes on, an endpoint reports `Progress`,
-so that it ends when nobody waits for it any longer; the answer is the last report.
+Gradio makes both from the functions' signatures and docstrings. While a run goes on, an endpoint yields `Progress`, so
+that Gradio can end it when nobody waits for it any longer; what it yields last is the answer.
 """
 
 import inspect
@@ -58,8 +58,8 @@ class TraceAnswer(TypedDict):
         prompt_length: how many of the tokens were given; the model wrote the rest.
         pieces: (n,), the tokens' texts.
         evicted_at: (layers, groups, n), the step after which the token was evicted, or 2147483647 for never; a group
-            is who decides, so there is one per layer, or one per KV head.
-        nll: (n,), nats per token; None for the first, which nobody predicts.
+            is one decider: a whole layer, or one KV head of it.
+        nll: (n,), nats per token; None for the first, which is not predicted.
         perplexity: of all tokens but the first.
         file: the whole trace as .npz, if it was asked for.
     """
@@ -81,8 +81,8 @@ class CompareAnswer(TypedDict):
         model: its name.
         pieces: (n,), the tokens' texts.
         costs: one for the full model and then one per policy: perplexity; mean_delta_nll and mean_kl in nats per
-            token; agreement, the share of tokens at which both hold the same next token to be the most probable;
-            memory in bytes, for this model and for Llama 2 7B in 16 bits; tokens_per_second.
+            token; agreement, the share of tokens at which policy and full model find the same next token most
+            probable; memory in bytes, for this model and for Llama 2 7B in 16 bits; tokens_per_second.
         nll: (1 + policies, n), nats per token, the full model's first; None for the first token.
         kl: (policies, n), KL(full || policy) in nats per token; None for the first token.
     """
@@ -99,10 +99,10 @@ class SweepAnswer(TypedDict):
 
     Attributes:
         model: its name.
-        points: one per policy and budget, with the perplexity and the number of tokens it is of; "full" is the full
-            model and "baseline" the context simply cut to the budget.
-        sentences: the smallest budget of each policy that comes close to the full model.
-        left_out: a sentence for every policy with a budget that it cannot have.
+        points: one per policy and budget, with the perplexity and the number of tokens it was measured on; "full" is
+            the full model and "baseline" the context simply cut to the budget.
+        sentences: for each policy, the smallest budget at which it comes close to the full model.
+        left_out: one sentence for each policy and budget that do not go together.
     """
 
     model: str
@@ -112,21 +112,21 @@ class SweepAnswer(TypedDict):
 
 
 def api(store: TraceStore) -> None:
-    """Make the endpoints, inside the page; they wait in one line with the page's own runs, and share their store."""
+    """Add the endpoints to the page that is being built; their runs share the page's line and its store."""
     for endpoint in endpoints(store):
         gr.events.api(endpoint, concurrency_id=ALONE["concurrency_id"], concurrency_limit=ALONE["concurrency_limit"])
 
 
 def endpoints(store: TraceStore) -> list[Callable[..., Iterator[Any]]]:
-    """What programs may call."""
+    """The functions that programs may call."""
     return [_endpoint(trace, store), _endpoint(compare, store), _endpoint(sweep)]
 
 
 def _endpoint(run: Callable[..., Generator[Any]], *given: Any) -> Callable[..., Iterator[Any]]:
-    """A generator of `Progress` and, at last, an answer as an endpoint.
+    """Make an endpoint of a generator that yields `Progress` and, last, an answer.
 
-    Its inputs are checked to be of their types; before them it gets a `LoggedRun` and what else is given. Gradio shows
-    the type that a function returns, but not what is in an Iterator: hence the other annotation.
+    The generator gets a `LoggedRun` and `given` before its inputs, whose types are checked. The endpoint is annotated
+    with the answer's type, because Gradio shows programs the annotated type and does not look inside an Iterator.
     """
     checked = validate_call(config={"strict": True, "arbitrary_types_allowed": True})(run)
     signature = inspect.signature(run)
@@ -177,16 +177,16 @@ def trace(
     """Which tokens a Transformer keeps of a text when its memory is finite, per layer, and when it evicts the others.
 
     Args:
-        record: what the log will say of the run.
-        store: of the runs that are done.
+        record: the run's entry in the log.
+        store: the stored runs.
         text: what the model reads.
         policy: the rule that says which token is evicted; "full" evicts none.
-        budget: how many tokens each layer may hold; does not count for "full".
+        budget: how many tokens each layer may hold; ignored for "full".
         new_tokens: how many tokens the model writes after the text; 0 only reads it.
-        settings: the policy's own, such as {"n_sink": 4} for "window+i" or {"seed": 0} for "random"; else the usual.
-        positions: where the rows kept stand for the model: "original", "in-cache" or "log-gap".
+        settings: the policy's own, such as {"n_sink": 4} for "window+i" or {"seed": 0} for "random"; else the defaults.
+        positions: which positions the model sees for the rows kept: "original", "in-cache" or "log-gap".
         model: its name in the menu.
-        file: whether to give the whole trace as a file (.npz), too.
+        file: whether to return the whole trace as a file (.npz), too.
 
     Returns:
         evicted_at[layer][group][token], the step after which the token was evicted, or 2147483647 for never; the
@@ -212,7 +212,7 @@ def trace(
 
 
 def _read(lm: "LanguageModel", *wanted: Any) -> Iterator[Any]:
-    """The request, and then the reports of its run."""
+    """Yields the request, and then the reports of its run."""
     request = explore_run.requested(lm, *wanted)
     yield request
     yield from explore_run.reports(lm, request)
@@ -224,7 +224,7 @@ def _progress(record: LoggedRun, done: int, total: int) -> Progress:
 
 
 def trace_answer(trace: Trace, file: bool) -> TraceAnswer:
-    """The trace as JSON has it."""
+    """The trace as an answer that JSON can hold."""
     return TraceAnswer(
         model=trace.model_id,
         policy=_json(trace.policy),
@@ -238,12 +238,12 @@ def trace_answer(trace: Trace, file: bool) -> TraceAnswer:
 
 
 def _json(data: Any) -> Any:
-    """What a dataclass holds, as JSON has it."""
+    """A dataclass as a dict, typed Any because the answers are annotated with the dataclasses."""
     return asdict(data)
 
 
 def _file(trace: Trace) -> Any:
-    """Where the whole trace can be fetched, as Gradio tells it."""
+    """The whole trace, written to a file, as Gradio describes a file to programs."""
     return FileData(path=write_trace(trace, new_folder())).model_dump()
 
 
@@ -256,7 +256,7 @@ def _policy(key: str, budget: int | None, settings: dict[str, int]) -> Policy:
 
 
 def _numbers(array: Floats) -> Any:
-    """Nested lists; None for what is not a number, which JSON does not have."""
+    """The array as nested lists, None for NaN and infinity, which JSON does not have."""
     return np.where(np.isfinite(array), array.astype(object), np.array(None)).tolist()
 
 
@@ -271,16 +271,16 @@ def compare(
     """What forgetting costs: several policies read a text side by side with the full model, which forgets nothing.
 
     Args:
-        record: what the log will say of the run.
-        store: of the runs that are done.
-        text: what they read.
+        record: the run's entry in the log.
+        store: the stored runs.
+        text: what the policies read.
         policies: the rules to compare; "oracle" is the one that knows the future of the text.
         budgets: how many tokens each layer may hold: one for each policy, or one for all.
         model: its name in the menu.
 
     Returns:
-        costs, the full model's first: perplexity, nats per token more than the full model, memory, speed; and nll and
-        kl token by token; all of `CompareAnswer`.
+        costs, the full model's first: perplexity, nats per token more than the full model, memory, speed; nll and kl of
+        each token; the rest of `CompareAnswer`.
     """
     if len(budgets) not in (1, len(policies)):
         raise BadInput(
@@ -305,14 +305,14 @@ def compare(
 
 
 def _compared(lm: "LanguageModel", text: str, pairs: list[tuple[str, int]]) -> Iterator[Any]:
-    """The request, and then the reports of its comparison."""
+    """Yields the request, and then the reports of its comparison."""
     request = comparing.requested(lm, text, 0, pairs)
     yield request
     yield from comparing.reports(lm, request)
 
 
 def compare_answer(stored: Stored) -> CompareAnswer:
-    """The comparison as JSON has it."""
+    """The comparison as an answer that JSON can hold."""
     found = stored.comparison
     return CompareAnswer(
         model=found.full.model_id,
@@ -329,14 +329,14 @@ def sweep(
     """How much memory a text needs: its perplexity under every policy with every budget, beside the full model.
 
     Args:
-        record: what the log will say of the run.
-        text: what is read, of any length.
+        record: the run's entry in the log.
+        text: what the model reads; it may be longer than the model's context.
         policies: the rules to try.
-        budgets: how many tokens each layer may hold, one after another.
+        budgets: how many tokens each layer may hold; every policy is tried with each of them.
         model: its name in the menu.
 
     Returns:
-        points, one per policy and budget, with perplexity and tokens; sentences that sum them up; all of
+        points, one per policy and budget, with perplexity and tokens; sentences that sum them up; the rest of
         `SweepAnswer`.
     """
     record.policies = [(key, budget) for key in policies for budget in budgets]
