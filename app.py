@@ -51,13 +51,13 @@ from viz.words.labels import PageWords, later, translate
 if TYPE_CHECKING:
     from core import LanguageModel
 
-# A Hugging Face Space keeps what is in /data when it starts anew.
+# On a Hugging Face Space, only /data survives a restart.
 DATA = (Path("/data") if os.access("/data", os.W_OK) else Path(HF_HOME)) / "multi-state"
 VOTES = DATA / "votes.db"
 STORE = Path(os.environ.get("MULTI_STATE_STORE") or DATA / "runs")
 
 HEALTH = ("/health", f"{API_PREFIX}/health")
-"""The first is not passed on when Gradio renders pages in Node (GRADIO_SSR_MODE), as it does on a Space."""
+"""Two paths, because the first does not work when Gradio renders pages in Node (GRADIO_SSR_MODE), as on a Space."""
 
 TITLE = "What does a Transformer keep?"
 
@@ -100,7 +100,7 @@ SHOW_TIPS = """() => {
 
 
 def tips() -> dict[str, str]:
-    """What a control means, shown when the pointer rests on it."""
+    """The tooltip of each control, by its element id."""
     policy = _("The rule that says which row a layer forgets when its multi-state is full.")
     ours = _("ours")
     papers = [
@@ -126,9 +126,9 @@ def build(
     """The page.
 
     Args:
-        store: of the runs that are done.
-        default: the model that is chosen at first.
-        background: its loading, whose progress the page shows.
+        store: the stored runs.
+        default: the name of the model that is chosen at first.
+        background: the loading of that model, whose progress the page shows; None if it waits for its first use.
         votes: the file of stories and votes.
     """
     choices = [(str(spec), name) for name, spec in MODELS.items()]
@@ -181,7 +181,7 @@ async def health(request: Request) -> JSONResponse:
 
 
 def main() -> None:
-    """Start the server; the model loads while the page is already there."""
+    """Start the server, then load the model while the page can already be opened."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a name from the menu, a directory or a hub id")
     parser.add_argument("--host", help="address to listen on (default: this machine only)")
@@ -196,13 +196,13 @@ def main() -> None:
         store = TraceStore(arguments.store, arguments.store_size)
     except UserError as e:
         parser.error(str(e))
-    logging.basicConfig(format="%(message)s", force=True)  # or what a library has set up stands in front of every line
+    logging.basicConfig(format="%(message)s", force=True)  # force: replace any format that a library has set
     logging.getLogger("multi_state").setLevel(logging.INFO)
     limits.current = Limits.chosen(arguments)
     models.resident = ResidentModels((arguments.model,), arguments.any_model)
     background: Future[LanguageModel] = Future()
     page = build(store, arguments.model, None if ZERO_GPU else background, arguments.votes)
-    page.queue(max_size=sys.maxsize)  # Gradio's own limit is 1 on ZeroGPU, and a page that opens asks for more at once
+    page.queue(max_size=sys.maxsize)  # on ZeroGPU Gradio allows 1, too few for the events of an opening page
     page.launch(
         server_name=arguments.host,
         server_port=arguments.port,
@@ -218,13 +218,13 @@ def main() -> None:
         mcp_server=find_spec("mcp") is not None,
         prevent_thread_lock=True,
     )
-    if not ZERO_GPU:  # only now, or it would keep the server from answering Gradio's own question whether it is there
+    if not ZERO_GPU:  # after launch, which ends with a request to the server: loading would delay the answer
         load_into(background, arguments.model)
     page.block_thread()
 
 
 def load_into(background: "Future[LanguageModel]", name: str) -> None:
-    """Load the model, which stays in memory, or keep the reason why it cannot be, for the page to show."""
+    """Load the model into memory and set it, or the error, as the result of `background`, for the page to show."""
     try:
         background.set_result(models.language_model(name))
     except Exception as e:
