@@ -72,7 +72,7 @@ def payload(
     Args:
         trace: the trace of a run, which may still be growing.
         run: identifies the run. If the browser already shows this run, it takes the payload as the same run grown
-            longer, otherwise as a new picture.
+            longer, otherwise as a new picture; "" is always a new one.
         total: the number of tokens that the run may reach: the map leaves room for them. None for a run that has
             ended.
         marks: passages to highlight.

@@ -30,7 +30,7 @@ def table_file(path: Path) -> TextIO:
 
 
 def write_csv(trace: Trace, file: TextIO) -> None:
-    """Write one line per decider and token; cells are empty if the layer decides as one, never evicted, no window.
+    """Write one line per decider and token; a cell without a value (no KV head, never evicted, no window) is empty.
 
     ``sliding_window`` is how many tokens back the model itself looks in this layer, see `Trace.sliding_windows`.
     """

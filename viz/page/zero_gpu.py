@@ -4,8 +4,8 @@ On ZeroGPU, everything that uses a model runs in a second process, forked from t
 several times. The source of `spaces` 0.51 says how, and this module relies on it:
 
 - `spaces.GPU` makes a generator function run in that process. Its arguments and what it yields are pickled.
-- The process is kept for later calls of the same function, unless somebody else has had the GPU meanwhile. So there is
-  one function for all uses: a model may still be in memory. But the Gradio event seen there stays that of the first.
+- The process is kept for later calls of the same function, unless somebody else has had the GPU meanwhile. So one
+  function serves all uses: a model may still be in memory. But the Gradio event seen there stays the first call's.
 - The process does not wait for us between yields, and closing the generator ends it only at its next yield.
 - An exception there is replaced by `gr.Error("its class")`, and the process is given up. So the work's exceptions are
   yielded, not raised; a `gr.Error` is a message of `spaces` itself: no GPU is free, or a quota is used up.
