@@ -32,7 +32,7 @@ def Lives() -> gr.HTML:  # noqa: N802 (a class would make gradio write a .pyi fi
 def lives_html(trace: Trace, opened: int) -> Markup:
     """One button with a picture per layer; that of the layer `opened` is marked.
 
-    The dotted line is at tokens read `budget` steps ago, the oldest that Window keeps.
+    The dotted line is at tokens read `budget` steps ago, which Window has just evicted.
     """
     n, budget = len(trace), trace.policy.budget
     lives = [

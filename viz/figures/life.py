@@ -95,7 +95,7 @@ def _attention(attention: Floats) -> dict[str, Any]:
 
 
 def _add_limit_of_window(figure: go.Figure, trace: Trace, labels: list[str], every: int) -> None:
-    """Add a dotted line at tokens read `budget` steps ago, the oldest that Window keeps, if the text is longer."""
+    """Add a dotted line at tokens read `budget` steps ago, which Window has just evicted, if the text is that long."""
     budget = trace.policy.budget
     if budget is None or budget >= len(trace):
         return
@@ -109,7 +109,7 @@ def _add_limit_of_window(figure: go.Figure, trace: Trace, labels: list[str], eve
 
 
 def _by_position(n: int, apart: int) -> dict[str, object]:
-    """Ticks that show positions, because the labels are too long; n tokens, each `apart` positions after the last."""
+    """Ticks that show positions, because the labels are too long; n tokens, `apart` positions between neighbours."""
     every = next((step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500) if n / step <= 14), 1000)
     ticks = list(range(0, n, every))
     return {"tickmode": "array", "tickvals": ticks, "ticktext": [str(tick * apart) for tick in ticks]}

@@ -87,8 +87,7 @@ def script_words() -> dict[str, Any]:
 
     Returns:
         `messages` maps each English text to its translation, or to all plural forms of it if it depends on a number;
-        `plural` is a JavaScript expression in n: the index of the form for n. For English, `messages`
-        is empty and there is no `plural`.
+        `plural` is a JavaScript expression in n: the index of the form for n. English has no messages and no `plural`.
     """
     own = language()
     if own == ENGLISH:
