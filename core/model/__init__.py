@@ -1,1 +1,1 @@
-"""What a language model is: its tokens and pieces of text, its chat format, and the models of the menu."""
+"""A language model: its tokens and the pieces of text they stand for, its chat format, and the models of the menu."""

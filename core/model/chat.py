@@ -1,4 +1,4 @@
-"""A user's text as a turn in the model's chat format. What the user wrote stays text and gives no commands."""
+"""Puts a user's text into the model's chat format, such that the text cannot contain control tokens."""
 
 from itertools import pairwise
 
@@ -6,7 +6,7 @@ from core.errors import BadInput, UnsupportedModel
 from core.model.language_model import LanguageModel
 from core.trace import Tokens
 
-MARK = "\ue000"  # stands for the text while the template is filled in: a character that nobody uses
+MARK = "\ue000"  # stands for the text while the template is filled in: a private-use character
 
 
 def chats(lm: LanguageModel) -> bool:
@@ -15,27 +15,27 @@ def chats(lm: LanguageModel) -> bool:
 
 
 def turn(lm: LanguageModel, text: str) -> tuple[Tokens, int]:
-    """The text as a user's turn to which the model's answer is due; plain text if the model has no chat template.
+    """The text as a user's message that the model answers next; plain text if the model has no chat template.
 
-    The template is filled in and encoded as transformers' `apply_chat_template` does, except that the text keeps its
-    outer white space, which some templates strip, and that a control token spelled out in it, such as
-    ``<|im_end|>``, is read as the characters it is spelled with.
+    The result is that of transformers' `apply_chat_template`, with two deviations: the text keeps its leading and
+    trailing white space, which some templates strip; and a control token that the user has typed, such as
+    ``<|im_end|>``, is read as ordinary characters.
 
     Returns:
-        The tokens, and the character of their text at which the user's begins.
+        The tokens, and the index of the character at which the user's text begins in theirs.
 
     Raises:
         BadInput: the text is empty, the model has no tokenizer, or the text has a control token of a single character.
-        UnsupportedModel: the template does not take the text in as it is.
+        UnsupportedModel: the template fails, or does not contain the user's text exactly once.
     """
     if lm.tokenizer is None or not text.strip():
-        return lm.encode(text), 0  # which says what is wrong
+        return lm.encode(text), 0  # raises the right error
     before, after = _frame(lm) if chats(lm) else ("", "")
     return _encoded(lm, before + text + after, range(len(before), len(before) + len(text))), len(before)
 
 
 def _frame(lm: LanguageModel) -> tuple[str, str]:
-    """What the template puts before and after a user's turn."""
+    """What the template puts before and after a user's message."""
     messages = [{"role": "user", "content": MARK}]
     try:
         filled = lm.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -57,10 +57,11 @@ def _frame(lm: LanguageModel) -> tuple[str, str]:
 
 
 def _encoded(lm: LanguageModel, whole: str, own: range) -> Tokens:
-    """Encode it all, without control tokens among the characters of `own`, which are the user's.
+    """Encode the whole prompt, without control tokens among the characters `own`, which are the user's.
 
-    A control token is found only where it is whole. So wherever one is found in the user's text, the text is cut after
-    the first of its characters, and the parts are encoded by themselves.
+    A tokenizer finds a control token only if it is not cut. So where one is found in the user's text, the prompt is cut
+    after the token's first character, and the parts are encoded separately, until none is found. Example: the user's
+    text ``a<|im_end|>b`` is encoded as ``a<`` and ``|im_end|>b``.
     """
     control = {id_ for id_, token in lm.tokenizer.added_tokens_decoder.items() if token.special}
     cuts = {0, len(whole)}
@@ -68,7 +69,7 @@ def _encoded(lm: LanguageModel, whole: str, own: range) -> Tokens:
         ids, spans = [], []
         for start, stop in pairwise(sorted(cuts)):
             part, part_spans = lm.tokenized(whole[start:stop], add_special_tokens=start == 0 and not chats(lm))
-            while part and part_spans[-1][1] == 0:  # an end-of-text token put after it: the answer is yet to come
+            while part and part_spans[-1][1] == 0:  # an end-of-text token that the tokenizer added
                 del part[-1], part_spans[-1]
             ids += part
             spans += [(start + a, start + b) if b else (0, 0) for a, b in part_spans]
@@ -87,7 +88,7 @@ def _encoded(lm: LanguageModel, whole: str, own: range) -> Tokens:
 
 
 def _core(whole: str, span: tuple[int, int]) -> range:
-    """A control token's characters without the white space around it that some of them take in."""
+    """The characters of a control token without white space around it, which some control tokens include."""
     piece = whole[slice(*span)]
     start = span[0] + len(piece) - len(piece.lstrip())
     return range(start, start + len(piece.strip()))

@@ -19,13 +19,13 @@ from core.trace import Tokens
 
 @dataclass(frozen=True, eq=False)
 class LanguageModel:
-    """A loaded model that has passed the capability check, its tokenizer, and what it is called.
+    """A loaded model that has passed `core.engine.capability.check_attention`, with its tokenizer and its name.
 
     Attributes:
-        model: transformers' own, in eval mode; without our keyword it attends as it always does.
-        tokenizer: a fast tokenizer; None if the directory has none, then only plain ids can be read.
-        spec: its entry in `MODELS`; None for any other directory or hub id.
-        model_id: its registry name, or the directory or hub id it was loaded from.
+        model: the model of transformers, in eval mode; without the keyword `multi_state` it works as usual.
+        tokenizer: a fast tokenizer of transformers; None if the directory has none, so that only ids can be read.
+        spec: the entry in `MODELS`; None for any other directory or hub id.
+        model_id: the name in `MODELS`, or the directory or hub id it was loaded from.
     """
 
     model: Any
@@ -35,7 +35,7 @@ class LanguageModel:
 
     @property
     def config(self) -> Any:
-        """What the model's configuration says of the part that reads and writes text, if it has others, too."""
+        """The configuration; of a model that also sees or hears, that of its text part."""
         return self.model.config.get_text_config()
 
     @property
@@ -57,15 +57,15 @@ class LanguageModel:
 
     @cached_property
     def pieces(self) -> Pieces:
-        """What text each id stands for; only there if there is a tokenizer."""
+        """The text that each id stands for; needs a tokenizer."""
         return Pieces(self.tokenizer)
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest that tells this model from any other, also from one that has had the same name.
+        """A hash that differs between models, even if they have the same name.
 
-        Of its configuration, tokenizer, number format and device, and of 64 numbers of every tensor: reading all of
-        them would take longer than many a run.
+        It depends on the configuration, tokenizer, number format, device, and about 64 numbers of every tensor. Hashing
+        all numbers would take longer than many runs.
         """
         said = [self.model_id, str(self.model.dtype), self.device.type, sorted(self.eos_ids)]
         said.append(self.model.config.to_json_string())
@@ -73,7 +73,7 @@ class LanguageModel:
         digest = hashlib.sha256(json.dumps(said).encode())
         for name, weight in sorted(self.model.state_dict().items()):
             digest.update(f"{name} {tuple(weight.shape)}".encode())
-            if not weight.is_meta:  # what is kept on disk for want of memory
+            if not weight.is_meta:  # weights offloaded to disk
                 some = weight.flatten()[:: max(1, weight.numel() // 64)]
                 digest.update(some.contiguous().view(torch.uint8).cpu().numpy().tobytes())
         return digest.hexdigest()
@@ -95,10 +95,10 @@ class LanguageModel:
         return frozenset(() if eos is None else [eos] if isinstance(eos, int) else eos)
 
     def encode(self, text: str) -> Tokens:
-        """The text as the model reads it, every token with its exact slice of the text.
+        """The tokens of a text as the model reads it, every token with its exact slice of the text.
 
         Raises:
-            BadInput: the text is empty or no Unicode, or the model came without a tokenizer.
+            BadInput: the text is empty or not valid Unicode, or there is no tokenizer.
         """
         if not text.strip():
             raise BadInput("The text is empty. Write or paste some text first.")
@@ -113,10 +113,10 @@ class LanguageModel:
         return self.located(text, *self.tokenized(text))
 
     def tokenized(self, text: str, *, add_special_tokens: bool = True) -> tuple[list[int], list[tuple[int, int]]]:
-        """The ids that the tokenizer gives a text, and the characters that it says each of them spans.
+        """The ids that the tokenizer gives a text, and the span of characters that it gives each id.
 
         Raises:
-            BadInput: it has no token for some of the text.
+            BadInput: the tokenizer has no token for some of the text.
         """
         try:
             encoded = self.tokenizer(text, add_special_tokens=add_special_tokens, return_offsets_mapping=True)
@@ -130,7 +130,7 @@ class LanguageModel:
         return encoded["input_ids"], encoded["offset_mapping"]
 
     def located(self, text: str, ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> Tokens:
-        """The ids as tokens of the text, given the characters that the tokenizer says each of them spans."""
+        """The tokens of a text from its ids and spans, as `tokenized` gives them."""
         offsets, continued = self.pieces.located(text, ids, spans)
         added = [self.pieces.is_added(id_, *span) for id_, span in zip(ids, spans, strict=True)]
         pieces = [
@@ -140,10 +140,10 @@ class LanguageModel:
         return _tokens(ids, pieces, offsets, np.isin(ids, list(self.pieces.special)) | np.array(added, bool), continued)
 
     def as_tokens(self, tokens: Tokens | Sequence[int]) -> Tokens:
-        """Plain ids become tokens; tokens stay as they are.
+        """Plain ids as tokens; tokens are returned unchanged.
 
         Raises:
-            BadInput: something else than a sequence of whole numbers.
+            BadInput: neither tokens nor a sequence of ids in the vocabulary.
         """
         if isinstance(tokens, Tokens):
             return tokens
@@ -157,9 +157,9 @@ class LanguageModel:
         return self.continued(_tokens([], [], [], [], []), ids.tolist())
 
     def to_continue(self, tokens: Tokens) -> Tokens:
-        """The tokens without what the tokenizer has put after them by itself, such as an end-of-text token.
+        """The tokens without those that the tokenizer has added at the end, such as an end-of-text token.
 
-        A model that has read it would begin something new. One that stands in the text itself stays.
+        After such a token a model would begin a new text. One that the user has written is not removed.
         """
         stop = len(tokens)
         while stop > 1 and tokens.special[stop - 1] and np.ptp(tokens.offsets[stop - 1]) == 0:
@@ -178,9 +178,9 @@ class LanguageModel:
             )
 
     def continued(self, tokens: Tokens, ids: Sequence[int]) -> Tokens:
-        """The tokens and after them these ids, with the text they stand for.
+        """The tokens, followed by these ids as tokens.
 
-        Where the tokens end within a character, it is put together with what follows.
+        If the last tokens hold only the first bytes of a character, their pieces change: see `Pieces.decoded`.
         """
         if self.tokenizer is not None and (n := self.pieces.unfinished(tokens.ids.tolist())):
             tokens, ids = tokens[:-n], [*tokens.ids[-n:].tolist(), *ids]

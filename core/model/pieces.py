@@ -1,10 +1,10 @@
-"""What text each token id stands for, whatever the tokenizer and in whatever order the ids come.
+"""The text that each token id stands for, for every kind of tokenizer and any order of ids.
 
-Asking a tokenizer for the text of growing id sequences and taking differences is not enough: stray bytes spoil what
-stands before them, and some sequences make it fail. So every id is looked at by itself. It stands either for *bytes*,
-as all ids of a byte-level tokenizer do (GPT-2, Llama 3, Qwen) and the byte tokens of a tokenizer with byte fallback
-(Llama 2, Mistral, Yi), or for *text*. Bytes are put together to characters across ids; text needs no neighbours but
-for one thing: at the beginning of a text, a tokenizer may leave out the space that it puts before every word.
+Decoding longer and longer sequences of ids and taking the differences does not work: invalid bytes change the text
+decoded before them, and some sequences raise an error. So every id is decoded separately. It stands either for *bytes*,
+like all ids of a byte-level tokenizer (GPT-2, Llama 3, Qwen) and the byte tokens of a tokenizer with byte fallback
+(Llama 2, Mistral, Yi), or for *text*. The bytes of consecutive ids are joined into characters. The text of an id does
+not depend on other ids, except that at the beginning of a text a tokenizer may drop the space before the first word.
 """
 
 import re
@@ -15,15 +15,15 @@ from typing import Any
 
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-_BYTES = {character: byte for byte, character in bytes_to_unicode().items()}  # of a byte-level vocabulary
-_BYTE_TOKEN = re.compile("<0x([0-9A-F]{2})>")  # of a vocabulary with byte fallback
+_BYTES = {character: byte for byte, character in bytes_to_unicode().items()}  # how byte-level vocabularies write bytes
+_BYTE_TOKEN = re.compile("<0x([0-9A-F]{2})>")  # how vocabularies with byte fallback write bytes
 
 
 class Pieces:
     """The pieces of text that a tokenizer's ids stand for.
 
-    Example: a tokenizer with byte fallback, ids of newline, byte E2, " t" give ``["\\n", "\\\\xe2", " t"]``; of the
-    bytes E2, 82, AC they give ``["€", "", ""]``, where the last two continue the first.
+    Example: with byte fallback, the ids of newline, byte E2 and " t" give ``["\\n", "\\\\xe2", " t"]``. The ids of the
+    bytes E2, 82 and AC give ``["€", "", ""]``; the last two continue the character of the first.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -35,19 +35,19 @@ class Pieces:
         decoder, splitter = self._backend.decoder, self._backend.pre_tokenizer
         self._byte_level = "ByteLevel(" in repr(splitter if decoder is None else decoder)
         self._byte_fallback = "ByteFallback(" in repr(decoder)
-        self._ends_words = "BPEDecoder(" in repr(decoder)  # a token says that a space follows it, if anything does
+        self._ends_words = "BPEDecoder(" in repr(decoder)  # a token, not its successor, has the space between
         self._bytes = cache(self._bytes_of)
         self._texts = cache(self._texts_of)
 
     def decoded(self, ids: Sequence[int], *, begins: bool) -> tuple[list[str], list[bool]]:
-        """The piece of each id, and whether it only continues the character that an earlier id began.
+        """The piece of each id, and whether the id only continues a character that an earlier id began.
 
-        Of a character that is split over several ids, the first has it and the others have an empty piece. Bytes that
-        are no characters are spelled out as ``\\xe2``.
+        If a character is split over several ids, the first has it as its piece, and the others have empty pieces. Bytes
+        that do not form characters are written as ``\\xe2``.
 
         Args:
-            ids: any ids, also some that the tokenizer does not have.
-            begins: whether they begin a text; special tokens before it do not count as text.
+            ids: any ids, even ones that the tokenizer does not have.
+            begins: whether the ids are at the beginning of a text, after special tokens at most.
         """
         pieces: list[str] = []
         continued: list[bool] = []
@@ -81,18 +81,20 @@ class Pieces:
     ) -> tuple[list[tuple[int, int]], list[bool]]:
         """Which characters of the text each id stands for, and whether it only continues a character.
 
-        An id takes what it decodes to if that comes next in the text. Else the tokenizer has changed the text before
-        it looked it up (lower case, composed accents, unknown words), and what it says of the id's span counts. Of what
-        it leaves out of all spans, white space goes to the id that follows, anything else (an accent) to the one
-        before. The spans alone would not do: a space that is put before a text claims the text's first character.
+        If the text goes on with what an id decodes to, the id takes these characters. If not, the tokenizer has changed
+        the text before looking it up (lower case, composed accents, unknown words), and the id takes the characters up
+        to the end of its span. Characters in no span go to the next id if they are white space, else (an accent) to the
+        id before. Example: a tokenizer in lower case gives "Hi you" the ids "hi" and "you" with the spans 0–2 and 3–6;
+        the result is 0–2 and 2–6. Spans alone would be wrong: an id for a space that the tokenizer puts before the text
+        may have the first character of the text as its span.
 
         Args:
-            text: what was encoded.
-            ids: the ids it was encoded to.
-            spans: begin and end of each, as the tokenizer gives them; an empty one of what it added by itself.
+            text: the text that was encoded.
+            ids: its ids.
+            spans: begin and end of each id, as the tokenizer gives them; empty for an id that it has added.
 
         Returns:
-            Begin and end of each: one after the other, without gaps.
+            Begin and end of each id, without gaps between; and whether each only continues a character.
         """
         places: list[tuple[int, int]] = []
         continued: list[bool] = []
@@ -117,15 +119,12 @@ class Pieces:
         return places, continued
 
     def is_added(self, id_: int, begin: int, stop: int) -> bool:
-        """Whether the tokenizer has added the token by itself, such as one that begins every text.
-
-        It has then a text of its own (its name), but spans none.
-        """
+        """Whether the tokenizer has added the token, such as ``<s>``: it has a name, but an empty span."""
         bytes_ = self._bytes(id_)
         return begin == stop and (self._texts(id_)[1] if bytes_ is None else bytes_) not in ("", b"")
 
     def unfinished(self, ids: Sequence[int]) -> int:
-        """How many ids at the end have begun a character that is not complete yet."""
+        """How many ids at the end hold the first bytes of a character that is not complete yet."""
         bytes_, n = b"", 0
         for id_ in reversed(ids[-4:]):  # a character has at most four bytes
             own = self._bytes(id_)
@@ -137,12 +136,12 @@ class Pieces:
         return 0
 
     def name(self, id_: int) -> str:
-        """What to call an id by itself."""
+        """A text to show for a single id; bytes that do not form characters are written as ``\\xe2``."""
         bytes_ = self._bytes(id_)
         return self._texts(id_)[0] if bytes_ is None else _spelled(bytes_)
 
     def _text_after(self, before: int | None, id_: int) -> str:
-        """What it stands for within a text, after this id."""
+        """The text of an id that follows the id `before`."""
         if self._ends_words and before is not None and id_ not in self._added and before not in self._added:
             alone, both = (self._backend.decode(some, skip_special_tokens=False) for some in ([before], [before, id_]))
             if both.startswith(alone):
@@ -150,7 +149,7 @@ class Pieces:
         return self._texts(id_)[0]
 
     def _bytes_of(self, id_: int) -> bytes | None:
-        """The bytes it stands for; None if it stands for text."""
+        """The bytes that an id stands for; None if it stands for text."""
         token = self._backend.id_to_token(id_)
         if token is None:
             return None
@@ -161,7 +160,7 @@ class Pieces:
         return None
 
     def _texts_of(self, id_: int) -> tuple[str, str]:
-        """What it stands for within a text, and at the beginning of one."""
+        """The text of an id inside a text, and at the beginning of one."""
         name = self._added.get(id_) or self._backend.id_to_token(id_)
         if name is None:
             name = f"⟨{id_}⟩"
@@ -177,7 +176,7 @@ def _before_space(text: str) -> str:
 
 
 def _spelled(bytes_: bytes) -> str:
-    """Its text, and whatever in it is none as ``\\xe2``."""
+    """The bytes as text; those that do not form characters are written as ``\\xe2``."""
     return bytes_.decode(errors="backslashreplace")
 
 

@@ -1,4 +1,4 @@
-"""The models that the menu offers: to add one, add its entry. Nothing is loaded here."""
+"""The models of the menu. To add one, add an entry to `MODELS`. Nothing is loaded here."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ class ModelSpec:
     """A model as the menu shows it.
 
     Attributes:
-        name: what `load_model` takes.
-        label: its name for people.
-        hub_id: where its weights are.
-        n_layers, n_query_heads, n_kv_heads: its shape; fewer KV heads than query heads is GQA, as many is MHA.
+        name: its name for `load_model`.
+        label: its name on the page.
+        hub_id: the id of its weights on the Hugging Face hub.
+        n_layers, n_query_heads, n_kv_heads: its shape; with fewer KV heads than query heads it is called GQA, else MHA.
         context_length: the most tokens it was trained to read.
-        package: the Python package that carries the weights as GGUF, if one does.
+        package: the Python package that has the weights as GGUF; None if there is none.
     """
 
     name: str
