@@ -1,1 +1,1 @@
-"""From files to a model that has been checked: what is damaged, or would show a fiction, is refused by name."""
+"""Loads models from files and checks them; damaged and unsupported ones are refused with an error that says why."""

@@ -1,8 +1,8 @@
-"""What a GGUF file says of its model and tokenizer and transformers would not hear.
+"""Checks what transformers ignores in a GGUF file.
 
-transformers converts weights and vocabulary, but it passes over whatever it has no place for: scaled rotary
-embeddings, tensors of other names, and for most vocabularies the rule by which a text is split before its words are
-looked up. The model would run and be another one. So such a file is put right where we know how, else refused by name.
+transformers converts weights and vocabulary, but silently ignores everything else: scaled rotary embeddings, tensors
+with unknown names, and for most vocabularies the rule that splits a text before its words are looked up. The model
+would run, but it would be a different model. So a rule that is known is applied here, and anything else is refused.
 """
 
 from collections.abc import Callable
@@ -22,10 +22,10 @@ OTHERWISE = Message("Load the original model, with its weights as safetensors.")
 
 
 def gguf_in(directory: Path) -> Path | None:
-    """The GGUF file of a directory that has no safetensors; None if there is none to load.
+    """The GGUF file of a directory; None if it has none, or has safetensors, which are loaded first.
 
     Raises:
-        BadInput: there are several.
+        BadInput: there are several GGUF files and no safetensors.
     """
     found = sorted(file for file in directory.iterdir() if is_gguf(file))
     if not found or any(directory.glob("*.safetensors")):
@@ -41,21 +41,21 @@ def gguf_in(directory: Path) -> Path | None:
 
 
 def is_gguf(file: Path) -> bool:
-    """Whether it is a GGUF file by its name."""
+    """Whether the file exists and has the suffix .gguf."""
     return file.is_file() and file.suffix.lower() == ".gguf"
 
 
 def check_metadata(file: Path) -> None:
-    """Refuse a file that says something of the model that transformers does not read.
+    """Refuse a file whose metadata describe the model in a way that transformers ignores.
 
     Raises:
-        UnsupportedModel: it does; the message names it.
-        DamagedModel: it is no whole GGUF.
+        UnsupportedModel: there is such an entry; the message names it.
+        DamagedModel: the file is not a complete GGUF file.
     """
     try:
         metadata, _ = read_gguf_metadata(str(file))
         GGUFReader(file)  # finds every tensor in the file, without reading its numbers
-    except Exception as e:  # of many kinds: they read what should be there
+    except Exception as e:  # broken files raise exceptions of many types
         raise DamagedModel("The file {name} is not a whole GGUF file. Download it again.", name=file.name) from e
     architecture = metadata["general.architecture"]
     own = {key.partition(".")[2]: value for key, value in metadata.items() if key.startswith(f"{architecture}.")}
@@ -76,7 +76,7 @@ def check_metadata(file: Path) -> None:
 
 
 def _usual(own: dict[str, Any]) -> dict[str, Any]:
-    """What need not be read, since the model is so in any case."""
+    """Entries that may be ignored with these values, since the model then has them anyway."""
     head_size = own.get("embedding_length", 0) // (own.get("attention.head_count") or 1)
     sizes = ("attention.key_length", "attention.value_length", "rope.dimension_count")
     return dict.fromkeys(sizes, head_size) | {
@@ -91,10 +91,10 @@ def _plain(name: str) -> str:
 
 
 def check_tensors(file: Path, model: Any) -> None:
-    """Refuse a file with tensors that the model, as it was loaded from it, has no place for.
+    """Refuse a file with tensors that the model loaded from it does not use.
 
     Raises:
-        UnsupportedModel: it has some; the message names them.
+        UnsupportedModel: there are such tensors; the message names them.
     """
     metadata, names = read_gguf_metadata(str(file))
     processor = TENSOR_PROCESSORS.get(metadata["general.architecture"], TensorProcessor)(config={})
@@ -111,10 +111,10 @@ def check_tensors(file: Path, model: Any) -> None:
 
 
 def mend_tokenizer(file: Path, tokenizer: Tokenizer) -> None:
-    """Make the tokenizer that transformers has converted split a text as the file says.
+    """Make a tokenizer that transformers has converted split texts by the rule that the file names, in place.
 
     Raises:
-        UnsupportedModel: in a way that is not known here.
+        UnsupportedModel: the rule or the kind of vocabulary is not known here.
     """
     metadata, _ = read_gguf_metadata(str(file))
     kind, split = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre")
@@ -143,23 +143,23 @@ def mend_tokenizer(file: Path, tokenizer: Tokenizer) -> None:
 
 
 def _as_converted(tokenizer: Tokenizer) -> None:
-    """Nothing is left to do: where transformers does not know a rule, it splits as GPT-2 does."""
+    """Does nothing, since transformers splits as GPT-2 does if it does not know a rule."""
 
 
 def _digits_apart(tokenizer: Tokenizer) -> None:
-    """Every digit by itself, then as GPT-2: the pre-tokenizer in the tokenizer.json of SmolLM2 and StarCoder."""
+    """Splits off every digit, then splits as GPT-2 does: as in the tokenizer.json of SmolLM2 and StarCoder."""
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
 
 
 def _whole_words_first(tokenizer: Tokenizer) -> None:
-    """Llama 3: transformers sets the rule, but not that a word of the vocabulary is taken without any merges."""
+    """Llama 3: transformers sets the split, but not that a word in the vocabulary becomes one token without merges."""
     tokenizer.model.ignore_merges = True
 
 
 def _composed(tokenizer: Tokenizer) -> None:
-    """Qwen 2: transformers sets the rule, but not that a letter and its accent become one character."""
+    """Qwen 2: transformers sets the split, but not that a letter and its accent become one character first."""
     tokenizer.normalizer = normalizers.NFC()
 
 
@@ -170,4 +170,4 @@ SPLITS: dict[str, Callable[[Tokenizer], None]] = {
     "llama-bpe": _whole_words_first,
     "qwen2": _composed,
 }
-"""By `tokenizer.ggml.pre`: what is left to do for a byte-level vocabulary."""
+"""By `tokenizer.ggml.pre`: what must be changed after transformers has converted a byte-level vocabulary."""

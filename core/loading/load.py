@@ -1,7 +1,7 @@
-"""How a model is loaded: from the registry, a directory or the hub.
+"""Loads a model by its name in the menu, from a directory or from the hub.
 
-Weights come as safetensors or GGUF only, and code from a hub is never run. Whatever is loaded must pass a check that
-its attention can be replaced faithfully (`core.engine.capability`); what would show a fiction is refused by name.
+Weights must be safetensors or GGUF, and code from a hub is never run. Every loaded model is checked: under our
+attention it must give the same output as under its own (`core.engine.capability`).
 """
 
 import gc
@@ -40,26 +40,26 @@ from core.model.registry import DEFAULT_MODEL, MODELS, ModelSpec
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
 
-CONVERSION = 2  # of the package's weights: another number when what comes out of it changes
+CONVERSION = 2  # the version of `_converted`: raise it when its output changes
 
 
 def load_model(model: str = DEFAULT_MODEL, *, dtype: str = "auto", device: str = "auto") -> LanguageModel:
     """Load a model by its name in `MODELS`, from a local directory, or by its hub id.
 
     Args:
-        model: the name, directory or hub id; or a GGUF file, where a directory has several.
-        dtype: ``"float32"``, ``"bfloat16"``, ``"float16"``, ``"float64"`` or ``"auto"``: bfloat16 where the processor
-            is fast at it, else float32; on a GPU without bfloat16 float16, unless the model's numbers overflow in it.
-        device: ``"cpu"``, ``"cuda"``, ``"mps"`` or ``"auto"``. A model too big for one GPU is spread over all.
+        model: the name, directory or hub id; or the path of a GGUF file, if its directory has several.
+        dtype: ``"float32"``, ``"bfloat16"``, ``"float16"``, ``"float64"`` or ``"auto"``: bfloat16 if the processor is
+            fast at it, else float32. GPUs without bfloat16 get float16, unless the model's numbers overflow in it.
+        device: ``"cpu"``, ``"cuda"``, ``"mps"`` or ``"auto"``. A model too large for one GPU is spread over all.
 
     Raises:
         UnknownModel: no such name, directory or hub id.
         HubUnreachable: the weights are not on this machine and the hub does not answer.
         GatedModel: the hub wants an access token.
-        UnsupportedModel: no safetensors or GGUF weights, an architecture transformers does not have, or one whose
-            attention cannot be replaced faithfully.
+        UnsupportedModel: no safetensors or GGUF weights, an architecture transformers does not have, or one that gives
+            another output under our attention.
         DamagedModel: a file is missing or broken, or weights, configuration and tokenizer do not belong together.
-        NumericalError: its numbers overflow in float16.
+        NumericalError: the model's numbers overflow in float16.
         OutOfMemory: the model does not fit.
         BadInput: an unknown dtype or device.
     """
@@ -74,14 +74,14 @@ def load_model(model: str = DEFAULT_MODEL, *, dtype: str = "auto", device: str =
     device = _device(device)
     *others, last = _to_try(dtype, device)
     for kind in others:
-        with suppress(NumericalError, UnsupportedModel):  # by rounding, the output may differ too much as well
+        with suppress(NumericalError, UnsupportedModel):  # rounding may make the output differ too much, too
             return _loaded(str(model), kind, device)
-        gc.collect()  # modules refer to each other, and the next try needs the room
+        gc.collect()  # frees the model, whose modules refer to each other
     return _loaded(str(model), last, device)
 
 
 def _to_try(dtype: str, device: str) -> list[torch.dtype]:
-    """The number formats to load in, in turn until one does for the model."""
+    """The number formats to try, in this order, until the model works in one."""
     if dtype != "auto":
         return [DTYPES[dtype]]
     exacter = [torch.float16, torch.bfloat16, torch.float32]
@@ -132,7 +132,7 @@ def _fast_dtype(device: str) -> torch.dtype:
 
 
 def _source(model: str, spec: ModelSpec | None) -> str:
-    """The directory to load from, or the GGUF file."""
+    """The directory or GGUF file to load from; downloads or converts it if needed."""
     if spec is not None:
         package = find_spec(spec.package) if spec.package else None
         if package is not None and package.submodule_search_locations:
@@ -153,9 +153,9 @@ def _source(model: str, spec: ModelSpec | None) -> str:
 
 
 def _downloaded(hub_id: str) -> str:
-    """The directory with the hub's files, or with those of the last time if the hub does not answer.
+    """The directory with the hub's files; those downloaded before if the hub does not answer.
 
-    transformers would find them there, too, but only after it had asked the hub for every one of them again and again.
+    transformers finds these, too, but only after many requests to the hub for each file.
     """
     wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
     return snapshot_download(hub_id, allow_patterns=wanted, ignore_patterns=["*/*", "consolidated*"])
@@ -164,8 +164,8 @@ def _downloaded(hub_id: str) -> str:
 def _converted(name: str, package: Path) -> Path:
     """A directory with the package's GGUF weights as safetensors, converted at the first call.
 
-    It appears by a rename when it is whole, so a conversion that is killed leaves nothing behind that could be loaded.
-    What an earlier version has converted is done anew and then removed.
+    It gets its name by a rename at the end, so an interrupted conversion is never loaded. Directories of interrupted
+    conversions and of earlier versions are removed.
     """
     cache = Path(constants.HF_HOME) / "multi-state"
     done = cache / f"{name}.{CONVERSION}"
@@ -188,7 +188,7 @@ def _converted(name: str, package: Path) -> Path:
 
 
 def _files_of(source: str) -> tuple[str, Path | None]:
-    """The directory, and the GGUF file in it if that is to be loaded."""
+    """The directory of a source, and the GGUF file to load from it, if any."""
     path = Path(source)
     gguf = path if path.is_file() else gguf_in(path)
     return str(path if gguf is None else gguf.parent), gguf
@@ -202,7 +202,7 @@ def _load_weights(source: str, dtype: torch.dtype, device: str) -> Any:
     check_layers(_configuration(source, files))
     if gguf is None:
         check_files(Path(source))
-    # a tensor of another shape is our own error to raise, with its name
+    # mismatched sizes are let through, so that `check_whole` can name the tensor
     own = {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
     options = {"dtype": dtype, "trust_remote_code": False, **own, **files}
     try:
@@ -226,7 +226,7 @@ def _configuration(source: str, files: dict[str, Any]) -> Any:
         )
     try:
         return AutoConfig.from_pretrained(source, trust_remote_code=False, **files)
-    except Exception as e:  # of many kinds: what config.json says becomes code's arguments
+    except Exception as e:  # values of config.json are passed to code that raises exceptions of many types
         raise UnsupportedModel(
             "The configuration cannot be used: {reason}. Take the config.json that came with the weights; only "
             "architectures that transformers has itself are supported, and code from a hub is never run.",
@@ -256,10 +256,10 @@ def _load_tokenizer(source: str) -> Any:
 
 
 def _check_ends(lm: LanguageModel) -> None:
-    """Refuse a model whose end-of-text tokens are no token ids; one beyond its vocabulary does no harm.
+    """Refuse a model whose end-of-text tokens are not integers; ids outside the vocabulary are harmless.
 
     Raises:
-        DamagedModel: it is such.
+        DamagedModel: one of them is not an integer.
     """
     said = lm.model.generation_config.eos_token_id
     ids = said if isinstance(said, list) else [] if said is None else [said]
@@ -272,10 +272,10 @@ def _check_ends(lm: LanguageModel) -> None:
 
 
 def _check_vocabulary(lm: LanguageModel) -> None:
-    """Refuse a tokenizer whose words the model has no embeddings for; tokens that were added may be without.
+    """Refuse a tokenizer with ids that have no embedding in the model, except for tokens added to its vocabulary.
 
     Raises:
-        DamagedModel: it is such.
+        DamagedModel: there is such an id.
     """
     if lm.tokenizer is None:
         return
@@ -291,7 +291,7 @@ def _check_vocabulary(lm: LanguageModel) -> None:
 
 
 def _explained(model: str, error: BaseException) -> UserError:
-    """What a failure of transformers or of the hub means for the user."""
+    """The error to show to the user for an exception of transformers or of the hub."""
     causes = list(_chain(error))
     if any(_is_out_of_memory(cause) for cause in causes):
         return OutOfMemory("{model} does not fit the memory of this machine. Choose a smaller model.", model=model)
@@ -326,12 +326,12 @@ def _explained(model: str, error: BaseException) -> UserError:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """On a CPU torch raises a mere RuntimeError."""
+    """Whether memory was exhausted; on a CPU torch raises a plain RuntimeError for that."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what it says, which may go on about things that are of no use here."""
+    """The first paragraph of an exception's message, without line breaks and at most 300 characters of it."""
     said = " ".join(str(error).split("\n\n")[0].split()).rstrip(".") or type(error).__name__
     if isinstance(error, KeyError):
         return f"{said} is not known"

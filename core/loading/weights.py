@@ -1,7 +1,7 @@
-"""Whether the weights in a model's files are whole, and are those that its class needs.
+"""Checks that a model's weight files are complete and match its class.
 
-transformers fills whatever a file lacks with random numbers and leaves out whatever its class does not know: the
-model then runs, but it is not what its files say.
+transformers fills missing tensors with random numbers and ignores tensors that its class does not know. The model then
+runs, but it is not the model that was saved.
 """
 
 import json
@@ -18,14 +18,14 @@ from core.errors import DamagedModel, UnsupportedModel
 from core.messages import Message
 
 INDEX = "model.safetensors.index.json"
-MASK = ".masked_bias"  # how the name ends of what hides later tokens; GPT-2's class does not say that it has no use
+MASK = ".masked_bias"  # names of unused buffers in old GPT-2 files; GPT-2's class does not declare them unused
 
 
 def check_files(directory: Path) -> None:
-    """Refuse a directory unless every file of its safetensors weights is there and whole.
+    """Refuse a directory unless all files of its safetensors weights are there and complete.
 
     Raises:
-        UnsupportedModel: it has no safetensors weights, or an adapter beside them.
+        UnsupportedModel: there are no safetensors weights, or there is an adapter beside them.
         DamagedModel: a file is missing or broken.
     """
     if (directory / "adapter_config.json").is_file():
@@ -69,16 +69,16 @@ def _shards(directory: Path) -> list[str]:
 
 
 def check_whole(model: Any, info: dict[str, Any]) -> None:
-    """Refuse a model unless all its tensors, and no others, came from its files, and in the right shape.
+    """Refuse a model unless its files have exactly its tensors, in the right shapes and with finite numbers.
 
     Args:
-        model: transformers' own.
-        info: what its loading says of missing, unexpected and mismatched tensors, after it has left out those that
-            are tied, that are no weights, and that the class declares to be of no use.
+        model: the model of transformers.
+        info: the loading info of transformers, with the names of missing, unexpected and mismatched tensors. Tied
+            tensors, and those that the class declares unused, are not among them.
 
     Raises:
-        DamagedModel: they do not match, or hold a number that is none.
-        NumericalError: they hold a number too great for float16.
+        DamagedModel: tensors do not match, or contain NaN or infinite numbers.
+        NumericalError: tensors contain infinite numbers, and the model was loaded in float16.
     """
     said = model.config.architectures
     kind, saved_as = type(model).__name__, said[0] if isinstance(said, list) and said else Message("an unknown class")
@@ -111,7 +111,7 @@ def check_whole(model: Any, info: dict[str, Any]) -> None:
 
 
 def _named(tensors: Collection[str]) -> Message:
-    """How many they are, and the first three."""
+    """How many tensors these are, and the names of the first three."""
     some = ", ".join(sorted(tensors)[:3]) + (", …" if len(tensors) > 3 else "")
     return Message.counted("{n:,} tensor ({names})", "{n:,} tensors ({names})", n=len(tensors), names=some)
 
@@ -131,7 +131,7 @@ def _not_finite(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
     for name, parameter in model.named_parameters():
         weight = parameter.detach()
         if weight.is_meta or not weight.is_floating_point() or weight.element_size() < 2:
-            continue  # on disk for want of memory, or quantized
-        # a sum is many times as fast, and finite unless a number is not, or the sum itself is too great
+            continue  # offloaded to disk, or quantized
+        # the sum is many times as fast, and it is never finite if one of the numbers is not
         if not math.isfinite(weight.sum(dtype=torch.float32)) and not weight.isfinite().all():
             yield name, weight
