@@ -1,7 +1,7 @@
 """Run a language model with a finite multi-state and record which tokens it keeps.
 
-What there is says `__init__.pyi`. It is imported at its first use, since torch and transformers take seconds: a page
-that only shows what has been computed does not wait for them.
+The names of this package are listed in `__init__.pyi`. Each is imported when it is first used, because torch and
+transformers take seconds to import and a page that only shows stored runs needs neither.
 """
 
 from lazy_loader import attach_stub

@@ -1,6 +1,6 @@
-"""What can go wrong through no fault of ours: the message of a `UserError` is shown to the user.
+"""Errors that the user can do something about: the message of a `UserError` is shown on the page.
 
-Anything else that is raised is a bug and stays a traceback in the log.
+Any other exception is a bug; its traceback goes to the log.
 """
 
 from typing import Any
@@ -9,10 +9,9 @@ from core.messages import Message
 
 
 class UserError(Exception):
-    """A problem that the user can mend; its message names the limit and the remedy.
+    """A problem that the user can solve; its message says what is wrong and what to do.
 
-    It is made of a template and the values in its holes, see `Message`, or of a message that is there already, and
-    `str` gives the English.
+    It is made from a template and its values, as `Message` is, or from a `Message`. `str` gives the English text.
     """
 
     def __init__(self, template: str, /, **values: Any) -> None:
@@ -20,7 +19,7 @@ class UserError(Exception):
 
     @property
     def message(self) -> Message:
-        """What to tell the user, in any language."""
+        """The message, which the page can translate."""
         message: Message = self.args[0]
         return message
 
@@ -42,7 +41,7 @@ class UnknownModel(BadInput):
 
 
 class HubUnreachable(UserError):
-    """The weights are not on this machine and the hub cannot be asked."""
+    """The weights are not on this machine and the hub cannot be reached."""
 
 
 class GatedModel(UserError):
@@ -50,7 +49,7 @@ class GatedModel(UserError):
 
 
 class UnsupportedModel(UserError):
-    """A model whose attention we cannot replace faithfully: any picture of it would be fiction."""
+    """A model whose attention cannot be replaced without changing its output, or one that cannot be loaded."""
 
 
 class DamagedModel(UserError):
@@ -62,7 +61,7 @@ class OutOfMemory(UserError):
 
 
 class GpuUnavailable(UserError):
-    """The GPU that a Space lends to one run at a time is not to be had."""
+    """The GPU that a Space lends to one run at a time is not available."""
 
 
 class ClusterError(UserError):
@@ -70,11 +69,11 @@ class ClusterError(UserError):
 
 
 class NumericalError(UserError):
-    """The model produced numbers that are not numbers."""
+    """The model's output, or an importance, is infinite or NaN."""
 
 
 class BadTraceFile(UserError):
-    """A file that is not a trace of this schema, or not whole."""
+    """A file that is not a trace of a known schema, or is damaged."""
 
 
 class StoreUnavailable(UserError):
@@ -86,4 +85,4 @@ class VotesUnavailable(UserError):
 
 
 class JudgeUnavailable(UserError):
-    """The language model that is to judge stories cannot be asked."""
+    """The language model that judges stories cannot be reached or refuses us."""

@@ -1,20 +1,20 @@
-"""Messages: texts of ours that the page can tell in another language."""
+"""Messages: texts of the program that the page can translate."""
 
 from typing import Any
 
 
 class Message(str):
-    """A text of ours in English, which remembers its template and the values in its holes.
+    """A string in English that remembers its template and the values of its placeholders.
 
-    It is an ordinary string for whoever only shows it. The page finds the template in its catalogue of words and fills
-    the holes again; a value that is itself a message is told in that language, too, and any other text stays as it is.
+    To translate it, the page looks the template up in its catalogue and fills the placeholders again. A value that is
+    itself a message is translated, too; any other value stays as it is.
 
     Example: ``Message("{n:,} MB in {file}", n=3, file="a.npz")`` equals ``"3 MB in a.npz"``.
 
     Attributes:
-        template: the English with its {holes}, see `str.format`; without values it is the text, braces and all.
-        plural: the template for any number but 1; None if it depends on none.
-        values: what is in the holes; the number, if there is one, is called n.
+        template: the English with {placeholders}, see `str.format`; if there are no values, braces are plain text.
+        plural: the template for any n but 1; None if the text does not depend on n.
+        values: the values of the placeholders by name; a number that selects the plural is called n.
     """
 
     template: str
@@ -27,7 +27,7 @@ class Message(str):
 
     @classmethod
     def counted(cls, one: str, many: str, /, **values: Any) -> "Message":
-        """The message for `n`, which is one of the values: 1 takes the first template, other numbers the second."""
+        """The message with template `one` if the value `n` is 1, else with template `many`."""
         return cls._of(one, many, values)
 
     @classmethod
@@ -39,5 +39,5 @@ class Message(str):
 
 
 def tokens(n: int) -> Message:
-    """So many tokens."""
+    """The number with its noun, such as "1 token" or "2,000 tokens"."""
     return Message.counted("{n:,} token", "{n:,} tokens", n=n)

@@ -1,7 +1,7 @@
-"""Texts as they come, from files and from what is pasted. Knows no model.
+"""Reads text files and removes byte order marks.
 
-An editor may put a byte order mark in front of a text. It tells how the text is encoded and is no part of it; to a
-model it would be the first token, the one that is seldom forgotten.
+An editor may put a byte order mark in front of a text. It tells the encoding and does not belong to the text. If it
+stayed, it would be the first token, which most policies keep for long.
 """
 
 import codecs
@@ -15,7 +15,7 @@ UTF_16, UTF_32 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), (codecs.BOM_UTF32_L
 
 
 def encoding_of(path: str | PathLike[str]) -> str:
-    """The encoding to open a text file with, which takes a byte order mark off: UTF-8, or UTF-16 if it has its mark.
+    """The encoding to open a text file with: UTF-16 if the file has its byte order mark, else UTF-8. Removes the mark.
 
     Raises:
         OSError: the file cannot be read.
@@ -29,7 +29,7 @@ def read_text(path: str | PathLike[str]) -> str:
     """The text of a file, without a byte order mark, its lines ended by line feeds.
 
     Raises:
-        BadInput: it cannot be read, or is neither UTF-8 nor UTF-16 with a byte order mark.
+        BadInput: the file cannot be read, or is neither UTF-8 nor UTF-16 with a byte order mark.
     """
     try:
         return decoded(path)
@@ -40,10 +40,10 @@ def read_text(path: str | PathLike[str]) -> str:
 
 
 def decoded(path: str | PathLike[str]) -> str:
-    """The text of a file, without a byte order mark.
+    """`read_text` with Python's own errors.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
         UnicodeError: it is neither UTF-8 nor UTF-16 with a byte order mark.
     """
     text = Path(path).read_text(encoding=encoding_of(path))
@@ -53,5 +53,5 @@ def decoded(path: str | PathLike[str]) -> str:
 
 
 def without_mark(text: str) -> str:
-    """The text without a byte order mark in front, which may have been copied with it."""
+    """A pasted text without the byte order mark that may have been copied with it."""
     return text.removeprefix(MARK)

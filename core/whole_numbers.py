@@ -1,4 +1,4 @@
-"""Whole numbers as people and programs give them: checked before anything is done with them."""
+"""Checks whole numbers that come from users and programs."""
 
 from typing import Any
 
@@ -8,23 +8,23 @@ from core.errors import BadInput
 from core.trace import NEVER
 
 MOST_TOKENS = NEVER
-"""No text has more tokens, since their positions are counted in 32 bits; so no number of tokens or rows is greater."""
+"""The most tokens that a text, and rows that a budget, may have: positions are 32-bit integers."""
 
 MOST_SEED = 2**64 - 1
-"""Random generators take a seed of 64 bits."""
+"""The greatest seed: torch's random generator takes 64 bits."""
 
 
 def whole(name: str, value: Any, least: int, most: int = MOST_TOKENS) -> int:
-    """The value as a plain int, whichever kind of whole number it is.
+    """The value as a plain int.
 
     Args:
-        name: what the message calls it.
-        value: an int, or one of numpy's.
-        least: it may be.
-        most: it may be.
+        name: the value's name in the error message.
+        value: an int or a numpy integer; a bool is refused.
+        least: the least allowed value.
+        most: the greatest allowed value.
 
     Raises:
-        BadInput: it is no whole number, or out of this range.
+        BadInput: the value is not a whole number, or not in this range.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
         raise BadInput("{name} must be a whole number from {least:,} to {most:,}.", name=name, least=least, most=most)
