@@ -1,6 +1,6 @@
-"""Questions put to policies: what they cost, which budget a text needs, what they answer, what they write.
+"""Experiments with policies: what they cost, which budget a text needs, what they answer, what they write.
 
-Imported at their first use, as in `core`.
+Modules are imported when they are first used, as in `core`.
 """
 
 from lazy_loader import attach

@@ -1,6 +1,6 @@
-"""How well an answer agrees with reference answers: token F1 and ROUGE, the measures of ZeroSCROLLS. Knows no model.
+"""How well an answer agrees with reference answers: F1 of words and ROUGE, the measures of ZeroSCROLLS.
 
-Shares are from 0 to 1; papers print them in percent. Where there are several references the best counts.
+Values are from 0 to 1; papers print them in percent. If there are several references, the best counts.
 """
 
 import math
@@ -20,14 +20,12 @@ ROUGE = RougeScorer(["rouge1", "rouge2", "rougeL"])
 
 
 def words(text: str) -> list[str]:
-    """What F1 compares: lower case, without ASCII punctuation, without a, an and the (Rajpurkar et al. 2016)."""
+    """The words that F1 compares: lower case, without ASCII punctuation and articles (Rajpurkar et al. 2016)."""
     return ARTICLES.sub(" ", text.lower().translate(NO_PUNCTUATION)).split()
 
 
 def f1(answer: str, references: Sequence[str]) -> float:
-    """The harmonic mean of precision and recall of the answer's words, order aside, with the best reference.
-
-    0 if they have no word in common, so also for an answer without words.
+    """The F1 of the answer's words, in any order, with the best reference; 0 if they have no word in common.
 
     Raises:
         BadInput: there is no reference.
@@ -42,10 +40,10 @@ def _f1(answer: Counter[str], reference: Counter[str]) -> float:
 
 @dataclass(frozen=True)
 class Rouge:
-    """F-measures of an answer: words, pairs of words, and the longest common subsequence of words.
+    """F-measures of an answer for words, pairs of words, and the longest common subsequence of words.
 
-    As ZeroSCROLLS computes them: by the library rouge-score, without a stemmer. Its words are the runs of the letters
-    a to z and digits, so it is of no use for other scripts.
+    They are computed as in ZeroSCROLLS, by the library rouge-score without a stemmer. Its words consist of the letters
+    a to z and digits only, so it does not work for other scripts.
     """
 
     rouge1: float
@@ -54,12 +52,12 @@ class Rouge:
 
     @property
     def geometric_mean(self) -> float:
-        """The geometric mean of the three; ZeroSCROLLS takes it of the means over all answers, not for each answer."""
+        """The geometric mean of the three. ZeroSCROLLS applies it to means over all answers, not to each answer."""
         return math.cbrt(self.rouge1 * self.rouge2 * self.rouge_l)
 
 
 def rouge(answer: str, references: Sequence[str]) -> Rouge:
-    """Each of the three measures with the reference that is best for it, as in ZeroSCROLLS.
+    """The three measures, each with the reference for which it is highest, as in ZeroSCROLLS.
 
     Raises:
         BadInput: there is no reference.

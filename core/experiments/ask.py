@@ -1,4 +1,4 @@
-"""A question about a document: one model, several policies and the full model answer it side by side."""
+"""A question about a document, answered by one model under several policies and under the full policy."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ class Prompt:
     """A document and a question about it, as the model reads them.
 
     Attributes:
-        tokens: all of it, the chat format included.
+        tokens: the whole prompt, the chat format included.
         document: the positions of the document.
         question: the positions of the question.
-        document_start: the character of the whole at which the document begins; one further to the front if it was
-            given with a byte order mark, which is not read.
-        document_length: its characters as it was given.
+        document_start: the index of the character at which the document begins in the text of `tokens`, minus 1 if it
+            was given with a byte order mark: that mark is not read, but counts in the arguments of `passage`.
+        document_length: the number of characters of the document as it was given.
     """
 
     tokens: Tokens
@@ -37,7 +37,7 @@ class Prompt:
     document_length: int
 
     def passage(self, start: int, stop: int) -> range:
-        """The positions of some characters of the document, from `start` to before `stop`.
+        """The positions of the document's characters from `start` up to but not including `stop`.
 
         Raises:
             BadInput: the document has no such characters.
@@ -59,8 +59,8 @@ class Answer:
 
     Attributes:
         text: the answer, without control tokens.
-        trace: of the prompt and the answer; its policy says whose it is.
-        finished: the model itself ended the answer.
+        trace: the trace of the prompt and the answer.
+        finished: whether the model has ended the answer by an end-of-sequence token.
     """
 
     text: str
@@ -78,13 +78,13 @@ class AskProgress:
 
 
 def prompt_of(lm: LanguageModel, document: str, question: str) -> Prompt:
-    """The document, then the question, in the model's chat format if it has one, else with an open "Answer:".
+    """The document, then the question, in the model's chat format if it has one, else followed by "Answer:".
 
-    What the user wrote is text: a control token spelled out in it is read as the characters it is spelled with.
+    Control tokens that the user has typed are read as ordinary characters, see `turn`.
 
     Raises:
         BadInput: no document or no question, or a model without a tokenizer.
-        UnsupportedModel: the model's chat template does not take a text in as it is.
+        UnsupportedModel: as `turn`.
     """
     given, document = len(document), without_mark(document)
     if not document.strip():
@@ -115,8 +115,8 @@ def iter_ask(
 ) -> Iterator[AskProgress]:
     """`ask` as a generator that reports progress several times a second, also while the document is read.
 
-    Closing it ends the run and frees its memory. While the document is read a report waits for a chunk, which is not
-    made shorter on a slow machine, since short chunks are slower still.
+    Closing it ends the run and frees its memory. Chunks are of `chunk` tokens, so on a slow machine reports are rarer
+    while the document is read.
     """
     tokens = prompt.tokens if isinstance(prompt, Prompt) else prompt
     reports = iter_generate(
@@ -134,17 +134,17 @@ def ask(
     max_new_tokens: int = MAX_NEW_TOKENS,
     prefill: Prefill = "token-by-token",
 ) -> list[Answer]:
-    """Read a prompt once per policy, and answer it, greedily and in lockstep.
+    """Answer a prompt under every policy and the full model, greedily and in lockstep.
 
     Args:
         lm: the model.
         prompt: what `prompt_of` gives.
-        policies: who answers, besides the full model, which always does.
-        max_new_tokens: the longest answer; one ends earlier where the model ends it.
+        policies: with any budgets; the full model is added.
+        max_new_tokens: the most tokens of an answer.
         prefill: as in `generate`. With ``"one-shot"`` the question is read before anything is evicted.
 
     Returns:
-        One answer per policy in their order, after the full model's.
+        The full model's answer, then one per policy, in their order.
 
     Raises:
         BadInput, TextTooLong, NumericalError, OutOfMemory: as `generate`.
@@ -155,7 +155,7 @@ def ask(
 
 
 def answer_of(lm: LanguageModel, trace: Trace) -> Answer:
-    """What a trace has written so far."""
+    """The answer that a trace has after its prompt."""
     written = trace.tokens[trace.prompt_length :]
     pieces = [piece for piece, special in zip(written.pieces, written.special, strict=True) if not special]
     finished = bool(len(written)) and int(written.ids[-1]) in lm.eos_ids

@@ -1,7 +1,7 @@
-"""Perplexity against budget: whole texts of any length, read under every policy with every budget.
+"""Perplexity against budget: texts of any length are read under every policy with every budget.
 
-A long text is cut into windows of the model's context, one after another, as Oren et al. 2024 do with PG-19. Beside
-the policies there are always the full model and the paper's baseline, a context simply cut to the budget.
+A long text is cut into consecutive windows as long as the model's context, as Oren et al. 2024 do with PG-19. The full
+model and the paper's baseline, the full model with its context cut to the budget, are always added.
 """
 
 import hashlib
@@ -32,9 +32,9 @@ class SweepProgress:
     """How far a sweep is.
 
     Attributes:
-        done, total: tokens that have been and that are to be predicted.
-        records: all so far, in the order of the plan.
-        left_out: a sentence for every policy with a budget that it cannot have.
+        done, total: how many tokens have been predicted, of how many.
+        records: all records so far, in the order of the plan.
+        left_out: a sentence for every policy and budget that is left out because the policy refuses the budget.
     """
 
     done: int
@@ -48,7 +48,7 @@ class Plan:
     """What a sweep reads.
 
     Attributes:
-        readings: in order, each with the tokens of its window.
+        readings: the readings in order, each with the tokens of its window.
         left_out: as in `SweepProgress`.
     """
 
@@ -57,7 +57,7 @@ class Plan:
 
     @property
     def total(self) -> int:
-        """How many tokens are predicted in all."""
+        """How many tokens all readings predict together."""
         return sum(len(tokens) - 1 for _, tokens in self.readings)
 
 
@@ -70,10 +70,10 @@ def iter_sweep(
     window: int | None = None,
     records: Sequence[Record] = (),
 ) -> Iterator[SweepProgress]:
-    """`sweep` as a generator that reports progress after every record, and several times a second in a long one.
+    """`sweep` as a generator that reports progress several times a second and after every record.
 
-    `records` are what a sweep of the same settings had found when it was stopped: they are not done again. BadInput
-    is raised if they are another sweep's.
+    `records` are those of a sweep with the same settings that was stopped; they are not computed again. BadInput is
+    raised if they belong to another sweep.
     """
     plan = plan_sweep(lm, documents, policies, budgets, window=window, records=records)
     found = list(records)
@@ -93,7 +93,7 @@ def iter_sweep(
 def iter_reading(lm: LanguageModel, reading: Reading, tokens: Tokens) -> Iterator[Record]:
     """Read one window under one policy with one budget.
 
-    Yields the record of as much as has been read, several times a second; the last is the whole window's.
+    Several times a second, yields the record of the tokens read so far; the last is that of the whole window.
 
     Raises:
         NumericalError, OutOfMemory: as `replay`.
@@ -121,27 +121,27 @@ def sweep(
 ) -> list[Record]:
     """Read texts under every policy with every budget, and under the full model and the baseline.
 
-    The baseline is the full model with its context cut to `budget` tokens: the window is cut into pieces of that many
-    tokens, one after another, and the model starts each piece with nothing but its first token. So a token is
-    predicted from between 1 and `budget` tokens before it, and from no more of the text; every token of the window
-    but its first is predicted exactly once, as under the policies. Short pieces rather than, for each token, the
-    `budget` tokens before it, because that would take `budget` times as long; the paper's figures for a short context
-    fit this reading, too.
+    The baseline is the full model with its context cut to `budget` tokens. The window is cut into consecutive pieces of
+    that many tokens, and the model reads each piece from an empty multi-state. So each token is predicted from 1 to
+    `budget` tokens before it; every token of the window but its first is predicted exactly once, as under the policies.
+    Example: with budget 2, tokens 1 and 2 are predicted from token 0 and tokens 0–1, tokens 3 and 4 from token 2 and
+    tokens 2–3. To predict each token from exactly `budget` tokens would take `budget` times as long, and the paper's
+    numbers fit such pieces.
 
     Args:
         lm: the model.
-        documents: a text, as in `replay` but of any length, or several by name.
-        policies: keys of `POLICIES`; the full model and the baseline need not be among them.
-        budgets: multi-state sizes. One that a policy cannot have (Window+i none that its sink tokens fill) is left
-            out for that policy alone; the progress of `iter_sweep` says so.
-        window: into how many tokens long texts are cut; the model's context if none is given. A single token that is
-            left over is not read.
+        documents: a text, as in `replay` but of any length, or several texts by name.
+        policies: keys of `POLICIES`; the full model and the baseline are added.
+        budgets: multi-state sizes. A budget that a policy refuses (Window+i needs more than its sink tokens) is left
+            out for that policy only; the progress of `iter_sweep` says so.
+        window: the length of a window in tokens; None for the model's context. If a single token is left over at the
+            end, it is not read.
 
     Returns:
-        One record per window, policy and budget, those of a window together.
+        One record per window, policy and budget, in order of windows.
 
     Raises:
-        BadInput: no text or budget, or one that cannot be used; a policy that can have none of the budgets.
+        BadInput: no text or budget, or one that cannot be used; or a policy that refuses all budgets.
         NumericalError, OutOfMemory: as `replay`.
     """
     for report in iter_sweep(lm, documents, policies, budgets, window=window):
@@ -158,10 +158,10 @@ def plan_sweep(
     window: int | None = None,
     records: Sequence[Record] = (),
 ) -> Plan:
-    """Everything that a sweep reads; `records` are to be the first of them.
+    """Everything that a sweep reads, in order; `records` must be those of its first readings.
 
     Raises:
-        BadInput: as `sweep`, and if the records are another sweep's.
+        BadInput: as `sweep`; also if the records belong to another sweep.
     """
     if not isinstance(documents, Mapping):
         documents = {"text": documents}
@@ -179,7 +179,7 @@ def plan_sweep(
 
 
 def _curves(policies: Sequence[str], budgets: Sequence[int]) -> tuple[list[tuple[str, int | None]], list[str]]:
-    """Every policy with every budget that it can have, in order, and sentences about the others."""
+    """Every policy with every budget that it accepts, in order, and a sentence about every budget refused."""
     budgets = [whole(Message("budget"), budget, 1) for budget in budgets]
     finite = [key for key in dict.fromkeys(policies) if key not in (FULL, BASELINE)]
     refused: dict[tuple[str, int], BadInput] = {}
@@ -220,7 +220,7 @@ def _windows(lm: LanguageModel, name: str, tokens: Tokens, window: int | None) -
 
 
 def _pieces(reading: Reading, tokens: Tokens) -> list[Tokens]:
-    """The window itself; for the baseline `budget` tokens at a time, and the one after them, which they predict."""
+    """The window itself; for the baseline, pieces of `budget` tokens, each with the next token, which is predicted."""
     if reading.policy != BASELINE or reading.budget is None:
         return [tokens]
     return [tokens[start : start + reading.budget + 1] for start in range(0, len(tokens) - 1, reading.budget)]

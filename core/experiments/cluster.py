@@ -1,7 +1,7 @@
 """`core.experiments.budget_sweep` on a Ray cluster: every reading is one task, every worker loads the model once.
 
-Ray is optional: nothing but `iter_cluster_sweep` imports it. The workers get this package from the driver; what it
-needs (requirements.txt) must be installed on them.
+Ray is optional: only `iter_cluster_sweep` imports it. Workers get this package from the process that starts the sweep;
+the packages of requirements.txt must be installed on every machine.
 """
 
 import logging
@@ -23,8 +23,8 @@ from core.loading.load import load_model
 from core.model.language_model import LanguageModel
 from core.trace import Tokens
 
-ATTEMPTS = 3  # of a reading, or of loading the model, before a worker that dies at it is no accident
-BESIDE_THE_WEIGHTS = 2**30  # bytes that a worker needs for its libraries and for what it computes
+ATTEMPTS = 3  # how often a reading, or loading the model, is tried if the worker dies
+BESIDE_THE_WEIGHTS = 2**30  # bytes that a worker needs in addition, for libraries and intermediate results
 
 
 def iter_cluster_sweep(
@@ -40,20 +40,19 @@ def iter_cluster_sweep(
     """`iter_sweep` on a Ray cluster: the same records in the same order, a report after every reading.
 
     `address` is ``"auto"`` or host:port for the cluster that this machine is part of, or ``"local"`` for one that is
-    started on this machine and lives as long as the sweep.
+    started on this machine and ends with the sweep.
 
-    There is one worker per GPU or, in a cluster without any, as many as its processors and its memory allow. Each
-    loads the model by its name, in the dtype that it has here, so a directory must be there on every machine; `lm`
-    itself only turns texts into tokens. Other processors, or another number of them for each worker, may round
-    differently in the last digits. A reading whose worker dies is given to another. A reading that ends before one
-    that comes before it in the plan counts as done, but its record waits for that one: a sweep that is stopped can
-    lose, and will repeat, what was read meanwhile.
+    There is one worker per GPU; without GPUs, as many as processors and memory allow. Each loads the model by
+    `lm.model_id` in the dtype of `lm`, so if this is a directory, it must exist on every machine. `lm` itself is not
+    run. Different processors, or numbers of processors per worker, may change the last digits by rounding. A reading
+    whose worker dies is given to another. Records are reported in the order of the plan, so the record of a reading
+    that ends early waits for those before it; if the sweep is stopped meanwhile, that reading must be repeated.
 
     Raises:
-        BadInput: as `iter_sweep`, before the cluster is asked for anything.
-        ClusterError: Ray is not installed, the cluster cannot be used, or workers die again and again.
-        OutOfMemory: no machine of the cluster has room for the model.
-        UserError: of any kind, as a worker raised it.
+        BadInput: as `iter_sweep`, before the cluster is used.
+        ClusterError: Ray is not installed, the cluster cannot be used, or workers die repeatedly.
+        OutOfMemory: no machine of the cluster has enough memory for the model.
+        UserError: any error that a worker raised.
     """
     plan = plan_sweep(lm, documents, policies, budgets, window=window, records=records)
     found, early = list(records), dict[int, Record]()
@@ -73,7 +72,7 @@ class Worker:
     """A process of the cluster with the model in its memory."""
 
     def load(self, model: str, dtype: str, threads: int) -> None:
-        """Load the model; not done when the worker is made, since Ray would not hand on what is raised there."""
+        """Load the model. This is not done in `__init__`, since Ray does not report exceptions raised there."""
         torch.set_num_threads(threads)
         self.lm = load_model(model, dtype=dtype)
 
@@ -86,14 +85,17 @@ class Worker:
 
 @dataclass(frozen=True)
 class _Task:
-    """What a worker does: the reading of that number in the plan, or loading the model; the how-manieth time."""
+    """A task for a worker: the reading with this index in the plan, or loading the model (None); attempts from 1."""
 
     reading: int | None
     attempt: int = 1
 
 
 class _Crew:
-    """The workers of a sweep. One that has not loaded the model is given no reading, so none waits for a machine."""
+    """The workers of a sweep. A worker gets readings only after it has loaded the model.
+
+    So no reading is given to a worker that Ray cannot start yet because no machine is free.
+    """
 
     def __init__(self, ray: Any, lm: LanguageModel, readings: Sequence[tuple[Reading, Tokens]], first: int) -> None:
         self.ray = ray
@@ -101,7 +103,7 @@ class _Crew:
         self._waiting = deque(_Task(i) for i in range(first, len(readings)))
         self._left = len(self._waiting)
         self._idle: list[Any] = []
-        self._running: dict[Any, tuple[Any, _Task]] = {}  # by Ray's reference to what will come of the task
+        self._running: dict[Any, tuple[Any, _Task]] = {}  # by Ray's reference to the task's result
         self._shipped: dict[tuple[str, int], Any] = {}  # the tokens of each window
         size, resources = _shares(ray, lm)
         self._new_worker = ray.remote(Worker).options(**resources).remote
@@ -111,7 +113,7 @@ class _Crew:
             self._load(_Task(None))
 
     def records(self) -> Iterator[tuple[int, Record]]:
-        """The numbers of the readings and what came of them, as they come."""
+        """The indices of the readings in the plan and their records, as soon as they are done."""
         while self._left:
             (reference,), _ = self.ray.wait(list(self._running))
             worker, task = self._running.pop(reference)
@@ -143,7 +145,7 @@ class _Crew:
         self._running[worker.read.remote(reading, self._shipped[window])] = worker, task
 
     def _replace(self, task: _Task, error: Exception) -> None:
-        """A worker was lost: what it did is to be done again, and another takes its place."""
+        """Start a new worker in place of one that has died, and repeat its task."""
         if task.attempt == ATTEMPTS:
             raise _given_up(None if task.reading is None else self.readings[task.reading][0], error) from error
         again = _Task(task.reading, task.attempt + 1)
@@ -170,7 +172,7 @@ def _given_up(reading: Reading | None, error: Exception) -> ClusterError:
 
 
 def _shares(ray: Any, lm: LanguageModel) -> tuple[int, dict[str, int]]:
-    """How many workers the cluster has room for, and what each asks of Ray."""
+    """How many workers the cluster has room for, and the resources that each requests from Ray."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if gpus := int(sum(machine.get("GPU", 0) for machine in machines)):
         return gpus, {"num_cpus": 1, "num_gpus": 1}
@@ -185,16 +187,16 @@ def _shares(ray: Any, lm: LanguageModel) -> tuple[int, dict[str, int]]:
             memory=memory / 2**30,
             model=lm.model_id,
         )
-    # where the memory holds fewer models than there are processors, each worker gets several
+    # if memory holds fewer models than there are processors, each worker gets several processors
     cpus_each = max(-(-cpus // models) for cpus, models in rooms)
     return sum(cpus // cpus_each for cpus, _ in rooms), {"num_cpus": cpus_each, "memory": memory}
 
 
 def import_ray() -> Any:
-    """Ray, told not to send usage statistics and not to print on stdout that a worker was lost.
+    """Import Ray, without its usage statistics and without its messages about lost workers on stdout.
 
     Raises:
-        ClusterError: it is not installed.
+        ClusterError: Ray is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "^")
@@ -234,7 +236,7 @@ def _connected(address: str) -> Iterator[Any]:
 
 
 def _check_answers(address: str) -> None:
-    """Ray itself would try for two minutes."""
+    """Raise OSError unless host and port answer within 10 seconds; Ray itself would try for two minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdigit() and "/" not in host:
         socket.create_connection((host, int(port)), timeout=10).close()

@@ -1,6 +1,6 @@
-"""Several policies read the same text in lockstep beside the full model, which says what their forgetting costs.
+"""Several policies and the full model read the same text in lockstep, to measure what each policy costs.
 
-The logits of a chunk are compared and thrown away, so a long text takes no more memory than a short one.
+The logits of a chunk are compared and then discarded, so their memory does not grow with the text.
 """
 
 import time
@@ -22,7 +22,7 @@ from core.model.language_model import LanguageModel
 from core.policies import Full, Ints, Policy
 from core.trace import Bools, Floats, Tokens, Trace
 
-CHUNK = 128  # tokens, fewer than a replay's: the logits of all runs are there at once
+CHUNK = 128  # tokens; fewer than in `replay`, since the logits of all runs are in memory at once
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ def iter_compare(
     policies: Sequence[Policy],
     **options: Unpack[ReadKeywords],
 ) -> Iterator[ComparisonProgress]:
-    """`compare` as a generator that reports progress several times a second; the last report has the whole of it.
+    """`compare` as a generator that reports progress several times a second; the last report is complete.
 
-    Closing it ends the run and frees its memory. Without `chunk` the chunks are as long as a report allows.
+    Closing it ends the run and frees its memory. Without `chunk`, chunks are as long as the time between two reports.
     """
     if not policies:
         raise BadInput("Choose at least one policy.")
@@ -76,9 +76,9 @@ def compare(
     Args:
         lm: the model.
         tokens: n tokens, as in `replay`.
-        policies: what is to be compared; the full model is always there and need not be among them.
-        options: as in `replay`, the same for all policies; without ``chunk``, 128. The full model evicts nothing, so to
-            it all ``positions`` are the same.
+        policies: the policies to compare; the full model is added.
+        options: as in `replay`, the same for all policies; ``chunk`` is 128 if not given. ``positions`` make no
+            difference to the full model, which evicts nothing and so has no gaps.
 
     Raises:
         BadInput, TextTooLong, UnsupportedModel, NumericalError, OutOfMemory: as `replay`; BadInput also without a
@@ -90,9 +90,9 @@ def compare(
 
 
 def _compare_logits(logits: Tensor) -> tuple[Floats, Bools]:
-    """Kl and agrees, (policies, positions), from logits (1 + policies, positions, vocabulary), the full model's first.
+    """`Comparison.kl` and `agrees` from logits (1 + policies, positions, vocabulary), the full model's first.
 
-    A few positions at a time, whose numbers fit the processor's cache: three times as fast as all at once.
+    It takes a few positions at a time, which fit into the processor's cache: three times as fast as all at once.
     """
     few, kls, agrees = 4, [], []
     for part in torch.split(logits, few, dim=1):
@@ -100,7 +100,7 @@ def _compare_logits(logits: Tensor) -> tuple[Floats, Bools]:
         probability = expected.exp()
         kls.append(torch.stack([vecdot(probability, expected - own.float().log_softmax(dim=-1)) for own in part[1:]]))
         agrees.append(part[1:].argmax(dim=-1) == top)
-    kl = torch.cat(kls, dim=1).clamp(min=0)  # rounding takes a divergence of nothing below zero
+    kl = torch.cat(kls, dim=1).clamp(min=0)  # rounding may make a zero negative
     return kl.cpu().numpy(), torch.cat(agrees, dim=1).cpu().numpy()
 
 
@@ -120,17 +120,17 @@ def _comparison(batch: Batch, tokens: Tokens, kl: Floats, agrees: Bools, seconds
 
 
 def forgotten_attention(lm: LanguageModel, traces: Sequence[Trace], step: int) -> list[ForgottenAttention]:
-    """How much of the full model's attention at a step falls on tokens that a policy no longer has.
+    """How much of the full model's attention at a step falls on tokens that a policy has evicted before.
 
-    Takes one replay of the full model up to that step.
+    It replays the full model up to that step.
 
     Args:
         lm: the model that made the traces.
-        traces: of one text, e.g. those of a `Comparison`.
-        step: position of the query.
+        traces: traces of one text, e.g. those of a `Comparison`.
+        step: the position of the query.
 
     Returns:
-        One for each trace.
+        One result for each trace.
 
     Raises:
         BadInput: no trace, traces of another model or of several texts, or a step that they do not have.
@@ -160,7 +160,7 @@ def _check_traces(lm: LanguageModel, traces: Sequence[Trace]) -> None:
 
 
 def _full_attention(lm: LanguageModel, tokens: Tokens, step: int) -> Floats:
-    """(layers, KV heads, step + 1): what the full model's query at that step pays to each token."""
+    """(layers, KV heads, step + 1): the attention of the full model's query at that step to each token."""
     layers: list[Floats] = []
 
     def watch(layer: int, chunk: range, positions: list[Ints], attention: Tensor) -> None:

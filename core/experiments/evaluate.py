@@ -1,9 +1,9 @@
-"""Long documents understood with a finite multi-state: QASPER and SQuALITY under every policy with every budget.
+"""Long-document understanding: answers to QASPER and SQuALITY under every policy with every budget, and their scores.
 
-As the paper does (Oren et al. 2024, section 5): greedy answers, F1 for QASPER, the geometric mean of ROUGE-1, -2 and
--L for SQuALITY, the full model as the topline. The published code reads a prompt at once and cuts it at its end; that
-is ``prefill="one-shot"``. By default the prompt is read token by token here, which is harder: the document is
-forgotten before the question is known.
+As in Oren et al. 2024, section 5: greedy answers, F1 for QASPER, the geometric mean of ROUGE-1, -2 and -L for SQuALITY,
+the full model as the topline. Deviation: their code reads the whole prompt at once and cuts it at its end, which is
+``prefill="one-shot"`` here. The default reads it token by token, which is harder: rows of the document are evicted
+before the question is read.
 """
 
 import hashlib
@@ -31,15 +31,15 @@ class Asking:
     """One example to be answered under one policy with one budget.
 
     Attributes:
-        model, dtype: who answers.
+        model, dtype: the model and its number format.
         task: a key of `TASKS`.
-        prefill: how the prompt is read.
-        new_tokens: for the answer.
-        example: its id.
-        text_hash: of the prompt's tokens.
-        omitted: characters of the document that did not fit the model's context.
-        policy: its key, or `FULL`.
-        budget: None for the full model.
+        prefill: how the prompt is read, see `ReadOptions`.
+        new_tokens: the most tokens of the answer.
+        example: the id of the example.
+        text_hash: a hash of the prompt's tokens.
+        omitted: how many characters of the document did not fit into the model's context.
+        policy: a key of `POLICIES`.
+        budget: the budget; None for the full model.
     """
 
     model: str
@@ -56,14 +56,14 @@ class Asking:
 
 @dataclass(frozen=True)
 class Evaluation(Asking):
-    """What came of it.
+    """The answer to an `Asking`, and its measures.
 
     Attributes:
-        prompt_tokens: that were read.
-        answer: its words, with single spaces between, which is all that the measures look at.
-        f1: for QASPER, from 0 to 1.
-        rouge1, rouge2, rouge_l: for SQuALITY, from 0 to 1.
-        seconds: it took.
+        prompt_tokens: the number of tokens of the prompt.
+        answer: the answer, with all white space replaced by single spaces, which does not change the measures.
+        f1: from 0 to 1; None unless the task is QASPER.
+        rouge1, rouge2, rouge_l: from 0 to 1; None unless the task is SQuALITY.
+        seconds: how long reading and answering took.
     """
 
     prompt_tokens: int
@@ -95,10 +95,10 @@ def iter_evaluate(
     prefill: Prefill = "token-by-token",
     records: Sequence[Evaluation] = (),
 ) -> Iterator[EvaluateProgress]:
-    """`evaluate` as a generator that reports progress after every answer, and several times a second in a long one.
+    """`evaluate` as a generator that reports progress several times a second and after every answer.
 
-    `records` are what an evaluation of the same settings had found when it was stopped: they are not done again.
-    BadInput is raised if they are another evaluation's.
+    `records` are those of an evaluation with the same settings that was stopped; they are not computed again. BadInput
+    is raised if they belong to another evaluation.
     """
     plan = _plan(lm, task, examples, policies, budgets, new_tokens, prefill)
     check_continues(records, [asking for asking, _ in plan], "evaluation")
@@ -135,13 +135,13 @@ def evaluate(
         lm: the model.
         task: a key of `TASKS`.
         examples: what `read_examples` gives.
-        policies: keys of `POLICIES`; the full model is always there and need not be among them.
+        policies: keys of `POLICIES`; the full model is added.
         budgets: multi-state sizes.
-        new_tokens: the longest answer; the benchmark's own limit for the task if not given.
+        new_tokens: the most tokens of an answer; None for the benchmark's limit of the task.
         prefill: as in `generate`.
 
     Returns:
-        One record per example, policy and budget, those of an example together, the full model's first.
+        One record per example, policy and budget: by example, then the full model first, then by budget and policy.
 
     Raises:
         BadInput: no such task, no example or budget, or one that cannot be used.
@@ -163,7 +163,7 @@ def _plan(
     new_tokens: int | None,
     prefill: Prefill,
 ) -> list[tuple[Asking, Tokens]]:
-    """Everything that is to be answered, in order."""
+    """Everything that is to be answered, in order, each with the tokens of its prompt."""
     if task not in TASKS:
         raise BadInput("The task must be one of {known}, not {task!r}.", known=", ".join(TASKS), task=task)
     if not examples or not budgets:
@@ -202,12 +202,12 @@ def _evaluation(
 
 @dataclass(frozen=True)
 class Score:
-    """A policy's score with one budget, from 0 to 1, over the examples that all have answered.
+    """The score of one policy with one budget, over the examples that all policies and budgets have answered.
 
     Attributes:
         policy, budget: as in `Asking`.
-        examples: how many.
-        score: for QASPER the mean F1; for SQuALITY the geometric mean of the mean ROUGE-1, -2 and -L.
+        examples: the number of these examples.
+        score: from 0 to 1: for QASPER the mean F1; for SQuALITY the geometric mean of the mean ROUGE-1, -2 and -L.
     """
 
     policy: str
@@ -232,7 +232,7 @@ def scores(records: Iterable[Evaluation]) -> list[Score]:
 
 
 def score_of(records: Sequence[Evaluation]) -> float:
-    """The score of some answers to one task, from 0 to 1; NaN if there are none."""
+    """`Score.score` of some answers to one task; NaN if there are none."""
     if not records:
         return float("nan")
     if records[0].f1 is not None:
@@ -242,9 +242,9 @@ def score_of(records: Sequence[Evaluation]) -> float:
 
 
 def table(records: Sequence[Evaluation]) -> list[str]:
-    """The lines of a table as the paper would print it: policies downwards, budgets across, the full model on top.
+    """The lines of a table of scores in percent: a row per policy, the full model's first, and a column per budget.
 
-    In percent. Says how many examples it is over, and how many of them were shortened.
+    The lines before it say how many examples there are and how many of them were shortened.
     """
     found = scores(records)
     if not found:

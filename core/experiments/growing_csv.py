@@ -1,4 +1,4 @@
-"""A CSV file of records that only ever grows, a whole line at a time. Knows no model and no kind of record."""
+"""A CSV file of records to which whole lines are added, and which can be continued after an interrupted run."""
 
 import csv
 import io
@@ -22,21 +22,21 @@ PARSERS: dict[Any, Callable[[str], Any]] = {
 
 
 class GrowingCsv(Generic[R]):
-    """The records of one dataclass, whose fields are the columns: str, int or float, the last two perhaps None.
+    """The records of one dataclass. Its fields are the columns, of type str, int, float, int | None or float | None.
 
-    A run that was killed leaves at most half a line at its end, which is cut off when the file is opened again. A
-    file that is no such CSV is refused and left as it is. Text must be without line breaks. A new file begins with a
-    byte order mark, without which Excel does not take it for UTF-8; one without it goes on as it is.
+    A run that was killed leaves at most half a line at the end of the file, which is cut off when it is opened again. A
+    file with other content is refused and not changed. Text must not have line breaks. A new file begins with a byte
+    order mark, which Excel needs to recognise UTF-8; an existing file without one is continued without.
 
     Attributes:
-        records: all that are in the file.
+        records: all records in the file.
     """
 
     def __init__(self, path: str | PathLike[str], kind: type[R]) -> None:
-        """Open the file, or make it.
+        """Open the file, or create it.
 
         Raises:
-            BadInput: it cannot be opened, or holds something else.
+            BadInput: the file cannot be opened, or has other content.
         """
         hints = get_type_hints(kind)
         names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
@@ -69,18 +69,18 @@ class GrowingCsv(Generic[R]):
         return records
 
     def _header_of(self, whole: bytes, content: bytes) -> bytes:
-        """The header of these whole lines, with or without mark; raise ValueError if they and the rest have another."""
+        """The header that the file has, with or without byte order mark; raises ValueError if it has neither."""
         for header in (self._header, self._header.removeprefix(BOM_UTF8)):
             if whole.startswith(header) or (not whole and header.startswith(content)):
                 return header
         raise ValueError("another header")
 
     def _parsed(self, values: list[str]) -> R:
-        """Raise ValueError unless these are the values of a record."""
+        """The record with these values; raises ValueError if there is none."""
         return self._kind(*(parse(value) for parse, value in zip(self._parsers, values, strict=True)))
 
     def append(self, record: R) -> None:
-        """Add a record; it is in the file when this returns."""
+        """Add a record and write it to the file at once."""
         self._write(_line(astuple(record)))  # type: ignore[call-overload]
         self.records.append(record)
 
@@ -94,10 +94,10 @@ class GrowingCsv(Generic[R]):
 
 
 def check_continues(records: Sequence[object], plan: Sequence[object], what: str) -> None:
-    """Whether these are records of the first things planned: a record has all fields of its plan, and more.
+    """Check that the records belong to the first entries of the plan: they must have equal values in its fields.
 
     Raises:
-        BadInput: they are those of another sweep or evaluation, as `what` says.
+        BadInput: the records belong to another `what`, which is "sweep" or "evaluation".
     """
     if len(records) > len(plan):
         raise BadInput(

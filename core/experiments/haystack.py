@@ -1,4 +1,4 @@
-"""A fact that nobody could guess, hidden in a long text of our own, and what became of it. Knows no model."""
+"""The texts of the needle test, each with a hidden fact that a model cannot guess, and its results."""
 
 import re
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 NEEDLE = "The secret number of the clockmaker is 7394."
 QUESTION = "What is the secret number of the clockmaker?"
 FACT = "7394"
-# What people put between thousands: the full-width comma also parts the numbers of a list, without a space.
+# Separators of thousands. The full-width comma is apart, since it also separates numbers in a list, without a space.
 MARKS, WIDE, SPACES = ".,'’ʼ·٬،．", "，", " \u00a0\u2007\u2009\u202f"
-_BETWEEN = rf"(?:[{MARKS}{WIDE}]|\{{,\}}|\\,)"  # the last two as LaTeX has it
+_BETWEEN = rf"(?:[{MARKS}{WIDE}]|\{{,\}}|\\,)"  # the last two are LaTeX
 _HEAD, _TAIL = FACT[:-3], FACT[-3:]
 WRITTEN = re.compile(
     rf"(?<![a-z_\d½¼¾])(?<!\d[{MARKS}/])(?<!\s\.)(?<!^\.)"  # it begins here
@@ -42,7 +42,7 @@ class Haystack:
 
     Attributes:
         document: the text.
-        start, stop: the needle's characters in it.
+        start, stop: begin and end of the needle in it, in characters.
     """
 
     document: str
@@ -52,15 +52,15 @@ class Haystack:
 
 @dataclass(frozen=True)
 class NeedleResult:
-    """How one policy fared with one text.
+    """The result of one policy on one text.
 
     Attributes:
         policy: the policy and its settings.
-        depth: where the needle was, from 0, in front of the text, to 1, at its end.
-        length: how many tokens the text was to have; it has at most as many, and ends with a sentence.
-        answer: what the policy answered.
-        found: the answer contains the fact, see `contains_fact`.
-        fate: what became of the needle; `fate.at_question` is the share kept when the question came.
+        depth: where the needle was, from 0 (before the text) to 1 (at its end).
+        length: the requested length in tokens; the text may be shorter, since it ends with a whole sentence.
+        answer: the answer under this policy.
+        found: whether the answer contains the fact, see `contains_fact`.
+        fate: when the needle was evicted, and how much of it was kept when the question came.
     """
 
     policy: PolicySettings
@@ -72,19 +72,20 @@ class NeedleResult:
 
 
 def hide(lm: "LanguageModel", depth: float, length: int) -> Haystack:
-    """The needle in the first sentences of the chronicle, as many as fit into `length` tokens together with it.
+    """The needle and as many of the first sentences of the chronicle as together fit into `length` tokens.
 
-    It stands between two sentences, as close as possible to `depth` times the text before it.
+    The needle is between two sentences, where the share of tokens before it is closest to `depth`.
 
     Raises:
-        BadInput: a depth outside 0 … 1, or a length that the chronicle does not have or that leaves no room for it.
+        BadInput: a depth outside 0 … 1, or a length that is shorter than needle and first sentence or longer than the
+            chronicle.
     """
     if not isinstance(depth, Real) or not 0 <= depth <= 1:
         raise BadInput("The depth must be a number from 0 (the beginning) to 1 (the end).")
     length = whole(Message("The text's length"), length, 0)
     text = CHRONICLE.read_text(encoding="utf-8")
     ends = [0] + [sentence.end() for sentence in SENTENCE.finditer(text)]
-    tokens = np.searchsorted(lm.encode(text).offsets[:, 0], ends)  # in front of each of these characters
+    tokens = np.searchsorted(lm.encode(text).offsets[:, 0], ends)  # how many tokens are before each end
     room = length - len(lm.encode(NEEDLE + " "))
     last = int(np.searchsorted(tokens, room, side="right")) - 1
     if last < 1 or room > tokens[-1]:
@@ -101,9 +102,9 @@ def hide(lm: "LanguageModel", depth: float, length: int) -> Haystack:
 
 
 def contains_fact(answer: str) -> bool:
-    """Whether the fact stands in the answer, not as a part of a longer number or of a word in Latin letters.
+    """Whether the answer contains the fact, but not as part of a longer number or of a word in Latin letters.
 
-    As people write it: in the digits of any script, the thousands perhaps set off by a comma, a point, an apostrophe
-    or a space. Scripts without spaces between words may have a letter next to it.
+    The digits may be of any script, and the thousands may be separated by a comma, a point, an apostrophe or a space.
+    A letter of a script without spaces between words may be next to it. Example: "7,394" counts, "17394" does not.
     """
     return WRITTEN.search(re.sub(r"\d", lambda digit: str(decimal(digit[0])), answer)) is not None

@@ -1,7 +1,7 @@
-"""A language model judges which of two stories is better, behind any endpoint that speaks OpenAI's protocol.
+"""A language model, at any endpoint compatible with OpenAI's, judges which of two stories is better.
 
-As in Oren et al. 2024 (section 6) every pair is judged in both orders, and a story wins only if it is preferred
-twice; the wording of the question is ours.
+As in Oren et al. 2024 (section 6), every pair is judged in both orders, and a story wins only if it is preferred both
+times. Deviation: the wording of the question is ours.
 """
 
 import json
@@ -23,7 +23,7 @@ Answer: TypeAlias = Literal["A", "B", "TIE"]
 
 BASE_URL, MODEL, API_KEY = "JUDGE_BASE_URL", "JUDGE_MODEL", "JUDGE_API_KEY"
 LONGEST_ANSWER = 1_000_000  # bytes of a response
-LONGEST_PAUSE = 60.0  # seconds before a question is asked again
+LONGEST_PAUSE = 60.0  # seconds between two attempts
 BUSY = (408, 425, 429, 500, 502, 503, 504, 529)
 MISCONFIGURED = (401, 403, 404, 405)
 
@@ -41,11 +41,11 @@ _ONE_WORD = re.compile(r"\W*(?:(?:final )?(?:verdict|answer)\W+)?(?:story\W+)?(A
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a judge said of a pair.
+    """A judge's answers on a pair.
 
     Attributes:
-        verdict: the policy's against the full model; None if the judge refused or did not answer the question.
-        answers: its words, or what it sent instead of them, cut short: with the full model's story as A, and as B.
+        verdict: whether the policy wins, ties or loses against the full model; None if an answer is not A, B or TIE.
+        answers: the first 200 characters of both answers: with the full model's story as A, and as B.
     """
 
     verdict: Verdict | None
@@ -54,16 +54,16 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Judge:
-    """A language model behind an endpoint.
+    """A language model at an endpoint.
 
     Attributes:
-        base_url: what comes before ``/chat/completions``, e.g. ``http://localhost:11434/v1``.
-        model: its name there.
-        api_key: if the endpoint wants one.
-        timeout: seconds that one answer may take.
-        attempts: how often a question is asked while the endpoint is busy or silent.
-        pause: seconds before the second attempt; twice as many before every further one, unless the endpoint says
-            how long to wait.
+        base_url: the address without ``/chat/completions``, e.g. ``http://localhost:11434/v1``.
+        model: its name at the endpoint.
+        api_key: the key, if the endpoint needs one.
+        timeout: how many seconds one answer may take.
+        attempts: how often a question is asked if the endpoint is busy or does not answer.
+        pause: seconds before the second attempt, doubled before each further one, unless the endpoint says how long to
+            wait.
     """
 
     base_url: str
@@ -77,7 +77,7 @@ class Judge:
         """Ask in both orders; the policy wins or loses only if both answers say so.
 
         Raises:
-            JudgeUnavailable: the endpoint does not answer, or does not let us in.
+            JudgeUnavailable: the endpoint does not answer, or refuses the request.
         """
         first, second = self._ask(pair.prompt, pair.full, pair.story), self._ask(pair.prompt, pair.story, pair.full)
         answers = first[:200], second[:200]
@@ -88,7 +88,7 @@ class Judge:
         return Judgement(verdicts.get(said, "tie"), answers)
 
     def _ask(self, prompt: str, a: str, b: str) -> str:
-        """The judge's words; what came instead of them if there are none."""
+        """The judge's answer; the status and body of the response if it has none."""
         question = {
             "model": self.model,
             "messages": [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": _material(prompt, a, b)}],
@@ -101,7 +101,7 @@ class Judge:
         return words if status == 200 and isinstance(words, str) else f"HTTP {status}: {body.decode(errors='replace')}"
 
     def _post(self, question: Mapping[str, object]) -> tuple[int, bytes]:
-        """Status and body of an answer that is worth reading."""
+        """The status and body of the first response that is not one of `BUSY`."""
         url = f"{self.base_url.rstrip('/')}/chat/completions"
         headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
         trouble, pause = "", self.pause
@@ -140,7 +140,7 @@ class Judge:
         )
 
     def _read(self, response: httpx.Response) -> bytes:
-        """The body, if all of it comes in time."""
+        """The body; raises ReadTimeout if it takes longer than `timeout` or is too long."""
         until = time.monotonic() + self.timeout
         body = b""
         for part in response.iter_bytes():
@@ -151,12 +151,12 @@ class Judge:
 
 
 def judge_from(environment: Mapping[str, str] = os.environ) -> Judge | None:
-    """The judge that these variables name; None if they name none.
+    """The judge that these variables of the environment configure; None if they are not set.
 
-    Names of our own, so that no key that is there for something else is ever spent on a class's stories.
+    They are not the usual OPENAI_… variables, so that a key meant for something else is never used for judging.
 
     Raises:
-        BadInput: one of the address and the model is given without the other.
+        BadInput: only one of address and model is given.
     """
     base_url, model = environment.get(BASE_URL, ""), environment.get(MODEL, "")
     if not base_url and not model:
@@ -173,7 +173,7 @@ def judge_from(environment: Mapping[str, str] = os.environ) -> Judge | None:
 
 
 def answer_in(words: str) -> Answer | None:
-    """A, B or TIE if that is what the last line says and all it says; else None."""
+    """A, B or TIE if the last line says that and nothing else; else None."""
     lines = [line for line in words.splitlines() if line.strip()]
     match = _ONE_WORD.fullmatch(lines[-1]) if lines else None
     if match is None:
@@ -183,7 +183,7 @@ def answer_in(words: str) -> Answer | None:
 
 
 def _material(prompt: str, a: str, b: str) -> str:
-    """The user's part of the question; no story can know the code of its markers."""
+    """The user's message. Its marker lines have a random code, so that a story cannot imitate them."""
     code = secrets.token_hex(8)
     parts = (("PROMPT", prompt), ("STORY A", a), ("STORY B", b))
     framed = [f"[{code} BEGIN {name}]\n{text}\n[{code} END {name}]" for name, text in parts]
@@ -191,7 +191,7 @@ def _material(prompt: str, a: str, b: str) -> str:
 
 
 def _wanted_pause(response: httpx.Response) -> float | None:
-    """Seconds, if the endpoint says how long to wait and says it in seconds."""
+    """The seconds in the header Retry-After; None if there is none, or a date."""
     try:
         return max(float(response.headers.get("retry-after", "")), 0.0)
     except ValueError:

@@ -1,8 +1,8 @@
-"""The needle test: is a fact, hidden somewhere in a text, still known when the question about it comes?
+"""The needle test: a fact is hidden in a text, and the model is asked for it at the end.
 
-It shows where a finite multi-state fails: what seemed unimportant when it was read is evicted before anybody asks.
-Tang et al. 2024 (Quest, arXiv 2406.10774) report it for TOVA with a passkey in 10,000 tokens; our text is shorter, of
-our own writing, and does not repeat itself.
+It shows where a finite multi-state fails: a fact that seemed unimportant when it was read is evicted before the
+question comes. Tang et al. 2024 (Quest, arXiv 2406.10774) report this for TOVA with a passkey in 10,000 tokens.
+Deviations: our text is shorter, was written for this test, and does not repeat itself.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from core.measures.evidence import fate
 from core.model.language_model import LanguageModel
 from core.policies import Policy
 
-NEW_TOKENS = 24  # room for a sentence with the fact in it
+NEW_TOKENS = 24  # enough for a sentence with the fact
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class NeedleProgress:
 def iter_needle(
     lm: LanguageModel, policies: Sequence[Policy], depths: Sequence[float], lengths: Sequence[int]
 ) -> Iterator[NeedleProgress]:
-    """`needle` as a generator that reports progress after every text, and several times a second in each.
+    """`needle` as a generator that reports progress several times a second and after every text.
 
     Closing it ends the run and frees its memory.
     """
@@ -54,22 +54,22 @@ def iter_needle(
 def needle(
     lm: LanguageModel, policies: Sequence[Policy], depths: Sequence[float], lengths: Sequence[int]
 ) -> list[NeedleResult]:
-    """Ask for the fact hidden at every depth of texts of every length, under every policy and the full model.
+    """Ask for the fact in texts of every length with the needle at every depth, under every policy and the full model.
 
     All policies read a text and answer in lockstep.
 
     Args:
         lm: the model.
-        policies: the full model is always there and need not be among them.
-        depths: where the needle is, from 0 (in front of the text) to 1 (at its end).
-        lengths: of the texts, in tokens.
+        policies: with any budgets; the full model is added.
+        depths: where the needle is, from 0 (before the text) to 1 (at its end).
+        lengths: the lengths of the texts, in tokens.
 
     Returns:
-        One result per text and policy, those of a text together, the full model's first; the shortest text need not
-        come first, they are in the order of `lengths`.
+        One result per text and policy: by length, then depth, each in the order given, then policy, the full model's
+        first.
 
     Raises:
-        BadInput: no depth or length, or one that there is no text for.
+        BadInput: no depth or length, or one that is refused by `hide`.
         TextTooLong, NumericalError, OutOfMemory: as `generate`.
     """
     for report in iter_needle(lm, policies, depths, lengths):

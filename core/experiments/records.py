@@ -1,4 +1,4 @@
-"""The records of a budget sweep, and the curves drawn from them. Knows no model."""
+"""The records of a budget sweep, and the points of its curves. Needs no model."""
 
 import math
 from collections import defaultdict
@@ -10,7 +10,7 @@ from core.messages import Message
 from core.policies import POLICIES
 
 FULL = "full"
-BASELINE = "baseline"  # no policy: the full model, but the context simply cut to the budget
+BASELINE = "baseline"  # the full model with its context cut to the budget, see `sweep`
 LABELS = {BASELINE: Message("Short context")} | {key: policy.label for key, policy in POLICIES.items()}
 
 
@@ -19,12 +19,12 @@ class Reading:
     """One window of a document to be read under one policy with one budget.
 
     Attributes:
-        model, dtype: who reads it.
-        document: its name.
-        window: which of its windows, from 0.
-        text_hash: of the window's tokens.
-        policy: its key, `FULL` or `BASELINE`.
-        budget: None for the full model.
+        model, dtype: the model and its number format.
+        document: the name of the document.
+        window: the index of the window in the document, from 0.
+        text_hash: a hash of the window's tokens.
+        policy: a key of `POLICIES`, or `BASELINE`.
+        budget: the budget; None for the full model.
     """
 
     model: str
@@ -38,13 +38,13 @@ class Reading:
 
 @dataclass(frozen=True)
 class Record(Reading):
-    """What came of a reading.
+    """The result of a reading.
 
     Attributes:
-        tokens: that were predicted: all of the window's but its first.
-        nll_sum: nats, over all of them.
-        perplexity: the exponential of their mean.
-        seconds: the reading took.
+        tokens: how many tokens were predicted: all of the window but its first.
+        nll_sum: the sum of their negative log-likelihoods, in nats.
+        perplexity: the exponential of their mean negative log-likelihood.
+        seconds: how long the reading took.
     """
 
     tokens: int
@@ -55,13 +55,13 @@ class Record(Reading):
 
 @dataclass(frozen=True)
 class Point:
-    """A point of a policy's curve: its perplexity with one budget, over the windows that all curves have.
+    """The perplexity of one policy with one budget, over the windows that all policies and budgets have read.
 
     Attributes:
         policy, budget: as in `Reading`.
-        tokens: predicted in these windows.
-        perplexity: of all of them together.
-        tokens_per_second: read.
+        tokens: how many tokens were predicted in these windows.
+        perplexity: the perplexity over all these tokens.
+        tokens_per_second: how fast they were read.
     """
 
     policy: str
@@ -75,7 +75,7 @@ POINT_COLUMNS = ("policy", "budget", "perplexity", "tokens", "tokens per second"
 
 
 def point_rows(points: Iterable[Point]) -> list[dict[str, Any]]:
-    """One row per point, with all digits, for a table or a file; the full model has no budget (None)."""
+    """One row per point, with unrounded numbers, for a table or a file."""
     return [
         dict(
             zip(
@@ -91,8 +91,8 @@ def point_rows(points: Iterable[Point]) -> list[dict[str, Any]]:
 def points(records: Iterable[Record]) -> list[Point]:
     """One point per policy and budget, in the order of the records.
 
-    Perplexities of different windows cannot be compared, so an unfinished sweep's last window counts only for as long
-    as it is the only one.
+    Perplexities over different windows cannot be compared. So only windows count that every policy and budget among the
+    records has read.
     """
     of_point: dict[tuple[str, int | None], dict[tuple[str, int], Record]] = defaultdict(dict)
     for record in records:
@@ -110,9 +110,9 @@ def points(records: Iterable[Record]) -> list[Point]:
 
 
 def smallest_budget(records: Iterable[Record], within: float = 0.05) -> dict[str, int | None]:
-    """Per policy, the smallest budget tried whose perplexity exceeds the full model's by at most that share, or None.
+    """For each policy, the smallest budget whose perplexity is at most 1 + `within` times the full model's, or None.
 
-    Empty before the full model has read anything.
+    Empty if the full model has no record.
     """
     curves = points(records)
     limit = next((point.perplexity * (1 + within) for point in curves if point.policy == FULL), None)

@@ -1,7 +1,7 @@
-"""Stories that several policies have written from one prompt, and what is counted of them. numpy only.
+"""Stories that several policies have written from one prompt, their lengths and repetition. numpy only.
 
-Oren et al. 2024 (section 6) let a model write stories with multi-states of several sizes, compare their lengths, and
-let a judge compare each with the full model's.
+As in Oren et al. 2024 (section 6), where a model writes stories with several budgets, their lengths are compared, and a
+language model judges each against the full model's story.
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ class Story:
 
     Attributes:
         policy: the policy and its settings.
-        tokens: that were written, without the prompt and without an end-of-sequence token.
-        ended: an end-of-sequence token came; otherwise the writing was stopped at its limit, or is still going on.
-        left_at: the first position, from 0 at the story's first token, at which it differs from the full model's
-            story; that may be the place where one of the two ended. None as long as they are the same.
+        tokens: the tokens written, without the prompt and without an end-of-sequence token.
+        ended: whether the model wrote an end-of-sequence token; if not, it was stopped at its limit or still writes.
+        left_at: the index, from 0, of the first token that differs from that of the full model's story, where an
+            end-of-sequence token counts as a token, too. None as long as they are the same.
     """
 
     policy: PolicySettings
@@ -38,15 +38,15 @@ class Story:
 
     @property
     def text(self) -> str:
-        """The story as it reads; special tokens that the model wrote in between stand there by name."""
+        """The story as text; special tokens inside it appear by name."""
         return "".join(self.tokens.pieces)
 
 
 def stories(traces: Sequence[Trace], eos_ids: frozenset[int]) -> list[Story]:
-    """The stories of runs that have written on from one prompt in lockstep; the first run is the full model's.
+    """The stories of several runs from one prompt.
 
     Args:
-        traces: as `generate` returns them, also those of a run that is still going on.
+        traces: as `generate` returns them, or those of its progress; the first must be the full model's.
         eos_ids: the model's end-of-sequence tokens.
     """
     full = _written(traces[0]).ids
@@ -63,22 +63,22 @@ def _written(trace: Trace) -> Tokens:
 
 
 def left_at(ids: Ints, full: Ints) -> int | None:
-    """The first position at which two token sequences differ; one that is merely shorter does not differ."""
+    """The first index at which two token sequences differ; None if one is the beginning of the other."""
     common = min(len(ids), len(full))
     different = np.flatnonzero(ids[:common] != full[:common])
     return int(different[0]) if len(different) else None
 
 
 def distinct(story: Story, n: int) -> float:
-    """Distinct-n: the share of a story's n-grams of tokens that are different ones. The lower, the more repetition.
+    """Distinct-n: the number of different n-grams of tokens, divided by the number of all n-grams; low if repetitive.
 
-    Source: Li et al. 2016 (arXiv 1510.03055), section 5.2. Two deviations. They divide by the number of tokens, we by
-    the number of n-grams, so that a text without repetition has 1 for every n. They count words, we the model's
-    tokens, which are there for every language and every model; of two tokenizers the values cannot be compared. The
-    value falls with the length of a text: compare stories of about the same length.
+    Source: Li et al. 2016 (arXiv 1510.03055), section 5.2. Deviations: they divide by the number of tokens, we by the
+    number of n-grams, so that a text without repetition has 1 for every n. They count words, we count the model's
+    tokens, which work for every language; so values of different tokenizers cannot be compared. The value is lower for
+    longer texts, so only stories of about the same length should be compared.
 
     Returns:
-        Between 0 and 1; NaN of a story shorter than n tokens.
+        Above 0 and at most 1; NaN for a story shorter than n tokens.
     """
     if len(story) < n:
         return float("nan")
@@ -91,9 +91,9 @@ class Telling:
     """The stories of one prompt.
 
     Attributes:
-        prompt: as the user wrote it.
-        seed: of the draws, the same for every policy.
-        stories: the full model's, then one per policy.
+        prompt: the prompt as the user wrote it.
+        seed: the seed of the random draws, the same for every policy.
+        stories: the full model's story, then one per policy.
     """
 
     prompt: str
@@ -107,13 +107,13 @@ class Lengths:
 
     Attributes:
         policy: the policy and its settings.
-        stories: how many.
-        mean: length in tokens. If some were stopped at the limit, the model would have written more.
-        ended: how many ended by themselves.
-        distinct: the mean of distinct-1, -2 and -3, over the stories long enough to have one.
+        stories: the number of stories.
+        mean: their mean length in tokens; too low if some were stopped at the limit.
+        ended: how many the model ended itself.
+        distinct: distinct-1, -2 and -3, each averaged over the stories that are long enough.
         left: how many differ from the full model's story.
-        left_at: the median of the positions at which these leave it; None if none does.
-        paper: the mean length that Oren et al. 2024 report for this policy and budget, if they do.
+        left_at: the median of `Story.left_at` of these; None if none differs.
+        paper: the mean length in Oren et al. 2024 for this policy and budget; None if they do not report it.
     """
 
     policy: PolicySettings
@@ -127,7 +127,7 @@ class Lengths:
 
 
 def length_table(tellings: Sequence[Telling]) -> list[Lengths]:
-    """One row per policy, in the order of the stories; every telling has the same policies."""
+    """One row per policy, in the order of the stories; every telling must have the same policies."""
     rows = []
     for own in zip(*(telling.stories for telling in tellings), strict=True):
         lengths = [len(story) for story in own]

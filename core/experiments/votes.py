@@ -1,8 +1,8 @@
 """Pairs of stories and the votes on them, in one SQLite file that several processes may write at once.
 
-A pair is the full model's story and a policy's, from one prompt with one seed. A verdict is the policy's: it wins,
-ties or loses against the full model, as in Oren et al. 2024, section 6. The first vote of a voter on a pair counts;
-the names are shown after it, so a later one would not be blind.
+A pair is the full model's story and a policy's story, from one prompt with one seed. A verdict says whether the policy
+wins, ties or loses against the full model, as in Oren et al. 2024, section 6. Only the first vote of a voter on a pair
+counts: after it the voter is shown which policy wrote which story, so a second vote would not be blind.
 """
 
 import csv
@@ -35,16 +35,16 @@ WAIT = 30.0  # seconds for another process that is writing
 
 @dataclass(frozen=True)
 class Pair:
-    """The full model's story and a policy's.
+    """The full model's story and a policy's story from the same prompt.
 
     Attributes:
-        id: unique.
-        model: who wrote.
-        prompt: of both.
-        policy, budget: the policy's key and its budget; its other settings are its defaults.
-        temperature, top_p, seed, max_new_tokens: of the sampling.
-        full, story: the two texts, the full model's and the policy's.
-        full_tokens, story_tokens: their lengths.
+        id: a unique id.
+        model: the id of the model that wrote both.
+        prompt: the prompt as the user wrote it.
+        policy, budget: the policy's key and its budget; its other settings have their defaults.
+        temperature, top_p, seed, max_new_tokens: as in `generate`.
+        full, story: the full model's story and the policy's story.
+        full_tokens, story_tokens: their lengths in tokens.
     """
 
     id: str
@@ -63,7 +63,7 @@ class Pair:
 
 
 def pairs_of(telling: Telling, model: str, *, temperature: float, top_p: float, max_new_tokens: int) -> list[Pair]:
-    """One pair for each of the policies of a telling that is complete. Texts beyond `LONGEST_STORY` are cut."""
+    """One pair for each policy of a complete telling. Longer texts than `LONGEST_STORY` are cut."""
     full, *others = telling.stories
     return [
         Pair(
@@ -91,21 +91,21 @@ def _cut(text: str, longest: int) -> str:
 
 
 def full_comes_first(pair: str, voter: str) -> bool:
-    """Whether this voter is shown the full model's story as A: by chance, but always the same for both."""
+    """Whether this voter is shown the full model's story as A: random, but always the same for this pair and voter."""
     return hashlib.sha256(f"{pair} {voter}".encode()).digest()[0] % 2 == 0
 
 
 @dataclass(frozen=True)
 class Tally:
-    """What became of one policy against the full model.
+    """The votes on one policy against the full model.
 
     Attributes:
         judge: the name of the language model that judged; empty for people.
-        model: who wrote the stories.
+        model: the id of the model that wrote the stories.
         policy, budget: as in `Pair`.
-        wins, ties, losses: votes.
-        pairs: on how many different pairs.
-        weight: how many independent votes these are worth at least, see `interval`.
+        wins, ties, losses: the numbers of votes.
+        pairs: the number of different pairs voted on.
+        weight: the effective number of independent votes, see `interval`.
     """
 
     judge: str
@@ -123,16 +123,16 @@ class Tally:
         return self.wins + self.ties + self.losses
 
     def share(self, verdict: Verdict) -> float:
-        """The share of this verdict in all votes."""
+        """The share of all votes that have this verdict."""
         return {"win": self.wins, "tie": self.ties, "loss": self.losses}[verdict] / self.votes
 
     def interval(self, verdict: Verdict, confidence: float = 0.95) -> tuple[float, float]:
-        """Wilson's confidence interval of a share.
+        """Wilson's confidence interval of `share`.
 
-        Thirty votes on one pair say much about that pair and little about the policy. So a pair counts once however
-        many have voted on it: the interval is that of n² / Σ mᵢ² votes, where mᵢ of the n votes are on pair i (Kish's
-        effective sample size). That is the number of votes if every pair has one, as with the paper's judge, and the
-        number of pairs if all have the same; it is cautious, as if all votes on a pair were always the same.
+        Thirty votes on one pair say much about that pair and little about the policy. So the interval is computed for
+        n² / Σ mᵢ² votes instead of n, where mᵢ of the n votes are on pair i (Kish's effective sample size). Example:
+        10 votes on each of 3 pairs count as 3 votes; 3 votes on different pairs count as 3, too. This is cautious: it
+        assumes that all votes on one pair agree.
         """
         z = NormalDist().inv_cdf((1 + confidence) / 2)
         p, n = self.share(verdict), self.weight
@@ -160,19 +160,19 @@ EXPORTED = (
 
 
 class VoteStore:
-    """The file. Every call opens it anew, so a store may be used by any number of threads and processes.
+    """Stores pairs and votes. Every call opens the file, so any number of threads and processes may use it.
 
-    SQLite's write-ahead log is used, which needs a local disk: processes on one machine can share the file, machines
-    over a network file system cannot.
+    SQLite's write-ahead log needs a local disk: the file cannot be shared by several machines over a network.
 
-    At most `MOST_PAIRS` pairs are kept. For a new one the oldest without a vote goes; a pair with votes never does.
+    At most `most_pairs` pairs are kept. To make room, the oldest pairs without a vote are deleted; a pair with votes is
+    never deleted.
     """
 
     def __init__(self, path: str | PathLike[str], most_pairs: int = MOST_PAIRS) -> None:
-        """Open the file, or make it and its folder.
+        """Open the file, or create it and its folder.
 
         Raises:
-            VotesUnavailable: it cannot be written, or holds something else.
+            VotesUnavailable: the file cannot be written, or has other content.
         """
         self.path = Path(path)
         self.most_pairs = most_pairs
@@ -201,11 +201,11 @@ class VoteStore:
             ) from e
 
     def add(self, pairs: Sequence[Pair], seen_by: str | None = None) -> None:
-        """Store pairs to be judged.
+        """Store pairs to be judged, either all of them or none.
 
         Args:
-            pairs: all of them are stored, or none.
-            seen_by: the voter who has already seen them with their names, and so cannot judge them blindly.
+            pairs: the pairs.
+            seen_by: the voter who has already seen who wrote them, and so cannot judge them blindly.
 
         Raises:
             VotesUnavailable: the file is full of judged pairs, or cannot be used.
@@ -233,9 +233,9 @@ class VoteStore:
             connection.execute("COMMIT")
 
     def next_for(self, voter: str) -> Pair | None:
-        """A pair that this voter has neither judged nor seen with its names; None if there is none.
+        """A pair that this voter has not judged and whose writers this voter has not seen; None if there is none.
 
-        Those with the fewest votes come first, of those the newest: the more pairs are judged, the more the votes say.
+        Pairs with the fewest votes come first, since votes on many pairs say more; of these, the newest.
         """
         with self._open() as connection:
             row = connection.execute(
@@ -247,10 +247,10 @@ class VoteStore:
         return None if row is None else Pair(*row)
 
     def pair(self, id_: str) -> Pair:
-        """The pair of that id.
+        """The pair with this id.
 
         Raises:
-            BadInput: there is none, or no longer.
+            BadInput: there is no such pair, or it has been deleted.
         """
         with self._open() as connection:
             row = connection.execute(f"SELECT {_COLUMNS} FROM pairs WHERE id = ?", [id_]).fetchone()
@@ -259,16 +259,16 @@ class VoteStore:
         return Pair(*row)
 
     def vote(self, pair: str, voter: str, verdict: Verdict, judge: str = "") -> bool:
-        """Count a vote, unless the voter has voted on this pair before; it is on the disk when this returns.
+        """Store a vote on the disk, unless the voter has voted on this pair before.
 
         Args:
-            pair: its id.
-            voter: who votes: any name that stays the same, such as a browser's random id.
-            verdict: the policy's.
+            pair: the id of the pair.
+            voter: a name that is always the same for one voter, such as a random id of the browser.
+            verdict: whether the policy wins, ties or loses.
             judge: the name of the language model that judges; empty for a person.
 
         Returns:
-            Whether it counts; False leaves the first vote as it is.
+            Whether the vote was stored.
 
         Raises:
             BadInput: no such pair or verdict, or a name that is empty or too long.
@@ -286,7 +286,7 @@ class VoteStore:
             return done.rowcount == 1
 
     def without_verdict_of(self, judge: str) -> list[str]:
-        """The ids of the pairs that this language model has not judged, the oldest first."""
+        """The ids of the pairs that this language model has not judged, oldest first."""
         with self._open() as connection:
             rows = connection.execute(
                 "SELECT id FROM pairs WHERE id NOT IN (SELECT pair FROM votes WHERE judge = ?) ORDER BY made, rowid",
@@ -295,7 +295,7 @@ class VoteStore:
         return [id_ for (id_,) in rows]
 
     def tallies(self) -> list[Tally]:
-        """One for each judge, model, policy and budget that has a vote; people's first."""
+        """One tally for each judge, model, policy and budget that has votes; those of people come first."""
         with self._open() as connection:
             rows = connection.execute(
                 "SELECT judge, model, policy, budget, pair, sum(verdict = 'win'), sum(verdict = 'tie'), "
@@ -308,10 +308,10 @@ class VoteStore:
         return [_tally(row, votes) for row, votes in of_row.items()]
 
     def export(self, file: TextIO) -> None:
-        """Write all votes as CSV, a line per vote, in the order they came.
+        """Write all votes as CSV, one line per vote, oldest first.
 
-        Voters get numbers, because a browser's id is its own business. Texts that begin as a formula would in a
-        spreadsheet get an apostrophe in front.
+        Voters are exported as numbers, since their ids are private. Texts that a spreadsheet would take for a formula
+        get an apostrophe in front.
         """
         with self._open() as connection:
             rows = connection.execute(

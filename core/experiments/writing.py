@@ -1,9 +1,9 @@
-"""Several policies write stories from the same prompts beside the full model, in lockstep and sampled alike.
+"""Several policies and the full model write stories from the same prompts, with the same random numbers.
 
-One seed means: at the n-th token every policy draws with the same random numbers, whatever the others have written or
-whether they have ended. Each random number belongs to one token of the vocabulary (an exponential race, as
-`torch.multinomial` runs for a single draw), so two policies that expect nearly the same next token nearly always draw
-the same one. What differs between two stories comes from their policies.
+For its n-th token every policy draws with the same random numbers, one for each token of the vocabulary, whatever the
+other policies have written. `torch.multinomial` draws the token whose probability, divided by its random number, is
+the greatest. So two policies with nearly equal distributions nearly always draw the same token, and two stories differ
+because of their policies, not by chance.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,11 +24,11 @@ class WritingProgress:
     """How far the writing is.
 
     Attributes:
-        done: tokens written of this prompt's stories, by those that write longest.
-        max_new_tokens: the most it can be.
-        prompt: which prompt is being written from, from 0.
-        telling: its stories so far.
-        finished: its stories are complete.
+        done: tokens written for this prompt, in the longest of its stories.
+        max_new_tokens: the most that `done` can be.
+        prompt: the index of the prompt, from 0.
+        telling: the stories of this prompt so far.
+        finished: whether these stories are complete.
     """
 
     done: int
@@ -50,23 +50,22 @@ def iter_stories(
 ) -> Iterator[WritingProgress]:
     """Write a story from every prompt under every policy and under the full model; reports several times a second.
 
-    Closing it ends the run and frees its memory.
+    Closing the generator ends the run and frees its memory.
 
     Args:
         lm: the model.
-        prompts: a model that has a chat template gets each as the user's message, any other as the beginning of the
-            text.
-        policies: with any budgets; the full model is always there and need not be among them.
-        max_new_tokens: of a story.
+        prompts: a model with a chat template gets each as a user's message, any other as the beginning of the text.
+        policies: with any budgets; the full model is added.
+        max_new_tokens: the most tokens of a story.
         temperature: as in `generate`.
         top_p: as in `generate`.
-        seed: of the first prompt's draws; every further prompt has the next one.
+        seed: the seed of the first prompt; the second has seed + 1, and so on.
 
     Yields:
-        Progress; every prompt's last report is `finished`.
+        Progress; the last report of every prompt is `finished`.
 
     Raises:
-        BadInput: no prompt or policy, or a seed that leaves none for the last prompt.
+        BadInput: no prompt or policy, or a seed of the last prompt that would be above `MOST_SEED`.
         BadInput, TextTooLong, NumericalError, OutOfMemory: as `generate`.
         UnsupportedModel: as `turn`.
     """

@@ -1,13 +1,13 @@
-"""The tasks QASPER and SQuALITY of ZeroSCROLLS (Shaham et al. 2023): its records and how a prompt is built of one.
+"""The tasks QASPER and SQuALITY of ZeroSCROLLS (Shaham et al. 2023): reads their records and makes prompts of them.
 
-A record's `input` holds everything: an instruction, the document, the query and the header of the answer. As in the
-benchmark's own code, a document that is too long loses its end, which is replaced by a sentence that says so, and the
-query is always kept; a chat model gets no header, and in QASPER it is asked not to explain.
+The `input` of a record has an instruction, the document, the query and the header of the answer. As in the benchmark's
+code, the end of a document that is too long is replaced by a sentence that says so, and the query is always kept. A
+chat model gets no header, and in QASPER it is asked not to explain.
 
-Deviations: the benchmark's code sends its prompt to an API as a user's message, here the model's own chat template
-wraps it; it cuts the encoded document and joins the tokens of both parts, here the text is cut at that token and then
-encoded, and what is left out is no more than is needed for the model's context; control tokens spelled out in the
-text stay text.
+Deviations from that code: it sends the prompt to an API as a user's message, here the model's own chat template is
+used. It cuts the encoded document and joins the tokens of both parts; here the text is cut at that token and then
+encoded, and no more is cut than the model's context requires. Control tokens typed in the text are read as ordinary
+characters.
 """
 
 import json
@@ -31,8 +31,8 @@ class Task:
     """A task of the benchmark.
 
     Attributes:
-        new_tokens: for the answer, as in the benchmark.
-        explains: whether the answer may be longer than the answer itself; else a chat model is asked not to explain.
+        new_tokens: the most tokens of an answer, as in the benchmark.
+        explains: whether the answer may have explanations; if not, a chat model is asked not to explain.
     """
 
     new_tokens: int
@@ -47,11 +47,11 @@ class Example:
     """One record, or several that differ only in their reference answer.
 
     Attributes:
-        id: its name in the benchmark.
+        id: its id in the benchmark.
         input: instruction, document, query and the header of the answer.
         references: the reference answers, at least one.
-        query_start, query_end: the characters of the query in `input`; None if the record does not say.
-        separator: what stands for the end of a document that was too long.
+        query_start, query_end: begin and end of the query in `input`, in characters; None if the record does not say.
+        separator: the sentence that replaces the end of a document that is too long.
     """
 
     id: str
@@ -63,10 +63,10 @@ class Example:
 
 
 def read_examples(path: str | PathLike[str]) -> list[Example]:
-    """The examples of a file with one JSON record a line: `id`, `input` and `output`, a text or a list of texts.
+    """The examples of a file that has one JSON record per line: `id`, `input` and `output`, a text or a list of texts.
 
-    `query_start_index`, `query_end_index` and `truncation_seperator` (so spelled there) are used if they are there.
-    Records with the same id are one example with several references.
+    `query_start_index`, `query_end_index` and `truncation_seperator` (spelled that way) are optional. Records with the
+    same id become one example with several references.
 
     Raises:
         BadInput: the file cannot be read, has no records, or a line is not such a record.
@@ -99,7 +99,7 @@ def _add(examples: dict[str, Example], line: str, where: str) -> None:
 
 
 def _example(record: Mapping[str, Any]) -> Example:
-    """Raise ValueError, KeyError or TypeError unless this is a record."""
+    """The example of one record; raises ValueError, KeyError or TypeError if it is not one."""
     outputs = record["output"]
     outputs = [outputs] if isinstance(outputs, str) else outputs
     start, end = record.get("query_start_index"), record.get("query_end_index")
@@ -152,7 +152,7 @@ def prompt_of(lm: LanguageModel, example: Example, task: Task, new_tokens: int) 
 
 
 def _asked(lm: LanguageModel, example: Example, task: Task) -> tuple[str, int]:
-    """What is asked, and the character at which its query begins; 0 if that is unknown."""
+    """The text of the prompt, and the index of the character at which its query begins, 0 if unknown."""
     text, start = example.input, example.query_start or 0
     if not chats(lm):
         return text, start
