@@ -1,8 +1,8 @@
-"""Runs that have been done, kept on disk: what was computed once is shown again at once, to everybody.
+"""Stores finished runs on disk, so that the same request is not computed twice.
 
-An entry is found by a digest of all that it depends on. Several processes may share the directory; what has not been
-used for the longest time makes room for the new. Nothing in it is ever unpickled, and what is damaged is as good as
-not there.
+The key of an entry is a hash of everything that the result depends on. Several processes may share the directory. When
+it is full, the least recently used entries are deleted. Nothing is ever unpickled, and damaged entries count as
+missing.
 """
 
 import hashlib
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from core.model.language_model import LanguageModel
 
 VERSION = 1
-"""Goes up whenever a run gives another trace than it did before: then the traces of before are not found again."""
+"""Raise it when a change of the program makes runs give other traces, so that old entries are not found again."""
 
 MEGABYTES, MOST_MEGABYTES = 500, 10**9
-SHARE = 16  # no entry is larger than this part of the store, so that one does not drive out all others
-PATIENCE = 5.0  # seconds for another process that is writing
-OPENING = 60.0  # and for one that is opening the store
+SHARE = 16  # an entry may take at most 1/16 of the store, so that it does not replace all others
+PATIENCE = 5.0  # seconds to wait for another process that is writing
+OPENING = 60.0  # seconds to wait for another process that is opening the store
 
 _KEY = re.compile("[0-9a-f]{64}")
 _DIGEST = hashlib.sha256().digest_size
@@ -48,11 +48,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """What is kept of one request.
+    """The result of one request.
 
     Attributes:
-        traces: one, or those of all policies of a comparison.
-        arrays: what is told beside the traces, by name.
+        traces: one trace, or several of policies in lockstep; those of a comparison begin with the full model's.
+        arrays: further arrays by name, such as those of a comparison.
     """
 
     traces: tuple[Trace, ...]
@@ -60,7 +60,7 @@ class Stored:
 
     @classmethod
     def of(cls, comparison: Comparison) -> "Stored":
-        """A comparison, all of it."""
+        """The entry for a comparison."""
         arrays = {
             "kl": comparison.kl,
             "agrees": comparison.agrees,
@@ -71,7 +71,7 @@ class Stored:
 
     @property
     def comparison(self) -> Comparison:
-        """What `of` was given, exactly."""
+        """The comparison from which `of` made this entry."""
         full, *traces = self.traces
         return Comparison(
             full=full,
@@ -96,16 +96,16 @@ def key_of(
     top_p: float = 1.0,
     seed: int = 0,
 ) -> str:
-    """The key of a request: a digest, 64 hexadecimal digits, of all that its result depends on.
+    """The key of a request: a hash, 64 hexadecimal digits, of everything that its result depends on.
 
     Args:
-        lm: the model; counts with its weights, their number format, its tokenizer and its device.
-        tokens: n tokens; their text counts, too, for some tokenizers give several texts the same ids.
-        policies: that read or write in lockstep. Of the oracle only its budget counts: the rest follows from the text.
-        beside_full: the full model reads along, as in `core.experiments.comparison`.
+        lm: the model, of which `fingerprint` counts.
+        tokens: n tokens; their text counts as well as their ids, since some tokenizers give several texts the same ids.
+        policies: the policies in lockstep. Of the oracle only the budget counts, since the rest follows from the text.
+        beside_full: whether the full model reads, too, as in `core.experiments.comparison`.
         prefill: as in `replay`.
         positions: as in `replay`.
-        max_new_tokens: 0 for a text that is only read; else as in `generate`.
+        max_new_tokens: as in `generate`; 0 if the text is only read.
         temperature: as in `generate`.
         top_p: as in `generate`.
         seed: as in `generate`.
@@ -126,17 +126,17 @@ def key_of(
 
 
 class TraceStore:
-    """The store in one directory. Its objects may be used by many threads at once.
+    """The store in one directory. Threads may share an object.
 
-    A disk that fails later, by being full for instance, costs what is stored but no run: the log tells of it.
+    If the disk fails after opening, for example because it is full, the store logs that and does nothing; runs go on.
     """
 
     def __init__(self, directory: str | PathLike[str], megabytes: float = MEGABYTES) -> None:
-        """Open the store, or begin it.
+        """Open the store, or create it.
 
         Args:
-            directory: where it is; made if it is not there.
-            megabytes: what it may take on the disk, in 10⁶ bytes.
+            directory: its directory, which is created if needed.
+            megabytes: how much it may take on the disk, in 10⁶ bytes.
 
         Raises:
             BadInput: less than 1 MB, or more than `MOST_MEGABYTES`.
@@ -150,7 +150,7 @@ class TraceStore:
         self._limit = int(megabytes * 1e6)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            # One process at a time: on a busy disk, beginning a database takes longer than SQLite lets another wait.
+            # One process at a time: on a busy disk, creating a database takes longer than SQLite lets others wait.
             with FileLock(self.directory / "opening", timeout=OPENING):
                 self._cache = self._open()
             (self.directory / "turns").mkdir(exist_ok=True)
@@ -166,9 +166,9 @@ class TraceStore:
             "size_limit": self._limit,
             "cull_limit": 0,  # `put` makes room
             "eviction_policy": "least-recently-used",
-            # One file that is at no time longer than what is in it, and works on network drives, too.
+            # Unlike the default write-ahead log, this also works on network drives, and no log file grows.
             "sqlite_journal_mode": "truncate",
-            # A file cut short by a fault would kill a process that has it mapped.
+            # If a mapped file is cut short by a disk error, the process is killed.
             "sqlite_mmap_size": 0,
         }
         try:
@@ -181,7 +181,7 @@ class TraceStore:
             return diskcache.Cache(str(self.directory), timeout=PATIENCE, disk=_PlainBytes, **settings)
 
     def get(self, key: str) -> Stored | None:
-        """What is stored under a key, which may come from anybody; None if there is nothing whole."""
+        """The entry with this key; None if it is missing or damaged. The key may come from an untrusted user."""
         if not _KEY.fullmatch(key):
             return None
         try:
@@ -198,7 +198,7 @@ class TraceStore:
             return None
 
     def put(self, key: str, stored: Stored) -> bool:
-        """Keep the result of a request, which must be whole. Returns whether it is there now."""
+        """Store the result of a finished request. Returns False if it is too large or the disk fails."""
         packed = _packed(stored)
         if len(packed) > self._limit // SHARE:
             return False
@@ -212,13 +212,13 @@ class TraceStore:
 
     @contextmanager
     def turn(self, key: str) -> Iterator[Callable[..., bool]]:
-        """The right to compute what a key stands for, which one at a time has, among all threads and processes.
+        """A lock for computing the result of a key, which only one thread of all processes can hold.
 
-        Gives a function ``comes(seconds=0.25)``, which waits so long for it and says whether it has come. It ends with
-        the context, and with the process, however that ends. Look into the store once it has come: somebody else may
-        have computed the same. Ask for one turn at a time: now and then two keys share theirs.
+        Gives a function ``comes(seconds=0.25)`` that waits so long for the lock and returns whether it is held now. The
+        lock ends with the context, or with the process. Call `get` after it has come, since another thread may have
+        stored the result meanwhile. Hold one lock at a time: two keys may share a lock, so two could wait forever.
         """
-        # An own object for every asker, for they are to exclude each other; a generator changes its thread.
+        # A new lock object each time, since one object does not exclude itself; generators may change their thread.
         lock = FileLock(self.directory / "turns" / key[:3], thread_local=False)
 
         def comes(seconds: float = 0.25) -> bool:
@@ -236,15 +236,15 @@ class TraceStore:
             lock.release()
 
     def is_computing(self, key: str) -> bool:
-        """Whether somebody is computing what the key stands for, in whatever thread or process."""
+        """Whether a thread of any process is computing the result of the key."""
         with self.turn(key) as comes:
             return not comes(0)
 
 
 class _PlainBytes(diskcache.Disk):  # type: ignore[misc]
-    """Bytes under keys of text, all in the database itself: nothing is pickled, and no other file is written or read.
+    """Stores bytes under text keys in the database itself: nothing is pickled, and no other file is used.
 
-    What comes back in any other form was not written by us; to the cache an OSError means that it is not there.
+    An entry in any other form was not written by this class. It raises OSError, which diskcache treats as missing.
     """
 
     def put(self, key: str) -> tuple[str, bool]:
@@ -269,7 +269,7 @@ class _PlainBytes(diskcache.Disk):  # type: ignore[misc]
 
 
 def _packed(stored: Stored) -> bytes:
-    """The traces as they are saved, the other arrays, and in front of it all a digest of it."""
+    """A SHA-256 hash, then an .npz file with the traces, each as `Trace.save` writes it, and the arrays."""
     file = io.BytesIO()
     traces = {_name(i): np.frombuffer(_saved(trace), np.uint8) for i, trace in enumerate(stored.traces)}
     np.savez(file, **traces, **stored.arrays)  # type: ignore[arg-type]
@@ -278,7 +278,7 @@ def _packed(stored: Stored) -> bytes:
 
 
 def _unpacked(packed: bytes) -> Stored | None:
-    """None if it is damaged, or its traces are of a schema that is no longer read."""
+    """The entry that `_packed` made; None if it is damaged or its traces have a schema that is no longer read."""
     content = packed[_DIGEST:]
     if hashlib.sha256(content).digest() != packed[:_DIGEST]:
         return None
