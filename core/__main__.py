@@ -1,9 +1,9 @@
-"""The command line: one run into a file; a budget sweep or a benchmark into a CSV that goes on where it was stopped.
+"""The command line: writes a run to a file, or a budget sweep or a benchmark to a CSV that can be continued later.
 
 ``python -m core trace --text FILE --policy tova --budget 64 --out run.npz``,
 ``python -m core sweep --text book.txt --budgets 32,64,128 --policies tova,h2o,window --out sweep.csv`` and
 ``python -m core evaluate qasper --file validation.jsonl --budgets 256,512 --policies tova,window --out qasper.csv``;
-`--model` takes what `load_model` takes.
+`--model` takes a name, directory or hub id, as `load_model` does.
 """
 
 import argparse
@@ -39,7 +39,7 @@ STOPPED = 130  # what a shell reports for a command that Ctrl-C ended
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Returns the exit code: 2 after a `UserError`, whose message is a line on stderr."""
+    """Run a command. Returns the exit code: 0, 2 after a `UserError` (one line on stderr), or `STOPPED`."""
     options = _parser().parse_args(arguments)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -100,7 +100,7 @@ def _trace(options: argparse.Namespace) -> None:
     lm = load_model(options.model)
     tokens = lm.encode(text)
     try:
-        with open(options.out, "ab"):  # what cannot be written is better known before the run
+        with open(options.out, "ab"):  # fail before the run, not after it
             pass
         how = {"positions": options.positions, "beyond_context": options.beyond_context}
         if options.new_tokens:
@@ -129,7 +129,7 @@ def _sweep(options: argparse.Namespace) -> None:
     with closing(GrowingCsv(options.out, Record)) as file:
         settings = {"window": options.window, "records": file.records}
         if options.ray:
-            # the workers load the model for themselves; here its tokenizer and its configuration will do
+            # workers load the model themselves; here only its tokenizer and configuration are needed
             lm.model.to("meta")
             torch.cuda.empty_cache()
             reports = iter_cluster_sweep(lm, texts, policies, budgets, address=options.ray, **settings)
