@@ -288,7 +288,7 @@ def _check_header(header: dict[str, Any], trace: Trace) -> None:
     )
     if not fits:
         raise ValueError("the header does not describe this trace")
-    "".join([trace.model_id, policy.key, policy.label, *pieces]).encode()  # half a character is no text
+    "".join([trace.model_id, policy.key, policy.label, *pieces]).encode()  # raises if a text has half a character
 
 
 def _is_count(value: Any) -> bool:

@@ -273,7 +273,7 @@ class Batch:
         scaling: float,
         window: int | None,
     ) -> tuple[Tensor, Tensor | None]:
-        """`_decide_chunk` with late rotation, where every eviction changes the later logits; it writes them anew."""
+        """`_decide_chunk` with late rotation, where every eviction changes the later logits; it computes them again."""
         late = self.late
         assert late is not None
         queries = late.queries(query.reshape(*query.shape[:2], -1, len(self._chunk), query.shape[3]), scaling)
@@ -390,7 +390,7 @@ def _attended(until: Tensor, logits: Tensor, attention: Tensor | None) -> Tensor
 
 
 def _on_cpu(values: Tensor, run: Run) -> Floats:
-    """(KV heads, query heads of the group, chunk, columns) as (groups, query heads of the group, chunk, columns)."""
+    """Logits or attention of one run (KV heads, query heads, chunk, columns) with the KV heads of a group joined."""
     on_cpu: Floats = values.cpu().numpy().reshape(run.groups, -1, *values.shape[2:])
     return on_cpu
 

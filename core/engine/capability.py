@@ -85,7 +85,7 @@ def check_attention(lm: "LanguageModel") -> None:
         found = _output(states, ids, [range(8), range(8, 9)])
     except (UserError, MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as e:  # whatever an architecture may stumble on when it is run in this way
+    except Exception as e:  # an unsupported architecture may raise anything
         raise UnsupportedModel(
             "{model} cannot read a text under our attention ({kind}: {why}). Choose another architecture.",
             model=_named(lm),
@@ -204,7 +204,7 @@ def _probe(lm: "LanguageModel", count: int) -> torch.Tensor:
 
 
 def _output(states: Batch, ids: torch.Tensor, chunks: list[range]) -> torch.Tensor:
-    """The logits of tokens at the positions of these chunks, with nothing before them."""
+    """The logits of these ids, read into empty multi-states in these chunks."""
     first = chunks[0].start
     read = (states.read(ids[:, chunk.start - first : chunk.stop - first], chunk) for chunk in chunks)
     return torch.cat(list(read), dim=1).float()

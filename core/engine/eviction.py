@@ -100,7 +100,7 @@ def walk(
         budget: how many rows may stay.
         before: the rows as they are before the chunk.
         softmax: gives the attention of a step; None if the policy does not read it.
-        late: computes logits anew after an eviction; None without late rotation, where logits do not change.
+        late: computes logits again after an eviction; None without late rotation, where logits do not change.
     """
     chunk, filled = before.chunk, before.live.shape[1]
     deciders, offset = len(before.live), before.positions.shape[1] - len(chunk)
@@ -166,7 +166,7 @@ def walk_by_mean(budget: int, before: Columns, attention: Floats) -> Walked | No
     held[:, columns - count :] = 1.0  # later tokens of the chunk may count as held: their attention is still 0
     spared = np.where(held > 0, np.float32(0), np.float32(np.inf))
     spared[:, columns - count + idle :] = np.inf
-    steps = range(columns - count + idle, columns)  # by the column of the step's own token
+    steps = range(columns - count + idle, columns)  # a step is named by the column of its own token
     totals = np.empty((len(steps), deciders, heads, 1), np.float32)
     importance = np.empty((len(steps), deciders, columns), np.float32)
     gone = np.empty((len(steps), deciders), np.int64)

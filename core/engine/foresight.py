@@ -45,7 +45,7 @@ def foresee(lm: LanguageModel, tokens: Tokens | Sequence[int], budget: int) -> O
     future = np.empty((lm.n_layers, _start(n)), np.float32)
 
     def watch(layer: int, chunk: range, positions: list[Ints], attention: Tensor) -> None:
-        paid = attention[0].mean(dim=(0, 1)).cpu().numpy()  # the full model's columns are all positions so far
+        paid = attention[0].mean(dim=(0, 1)).cpu().numpy()  # nothing is evicted, so columns are positions
         seen = np.tri(len(chunk), chunk.stop, k=chunk.start, dtype=bool)
         future[layer, _start(chunk.start) : _start(chunk.stop)] = paid[seen]
 

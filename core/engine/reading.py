@@ -1,4 +1,4 @@
-"""A text goes into the multi-states of one or several runs, chunk by chunk."""
+"""Reads a text into the multi-states of one or several runs, chunk by chunk."""
 
 import time
 from collections.abc import Iterator, Sequence

@@ -159,7 +159,7 @@ class LateRotation:
 
 
 class LateLogits:
-    """The logits of one run's chunk in one layer, which are computed anew after evictions in the chunk.
+    """The logits of one run's chunk in one layer, which are computed again after evictions in the chunk.
 
     A turned key is key · cos + quarter(key) · sin. So its product with a query is one product of [query, query] with
     [key, quarter(key)] · [cos, sin], where only the last factor depends on the distances.
@@ -182,7 +182,7 @@ class LateLogits:
         self._groups = np.arange(groups)[:, None]
 
     def renew(self, step: int, positions: Ints, columns: Ints) -> None:
-        """Compute the logits of one step of the chunk anew.
+        """Compute the logits of one step of the chunk again.
 
         Args:
             step: the step, counted from 0 in the chunk.

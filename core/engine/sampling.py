@@ -1,4 +1,4 @@
-"""Choosing the next token from the model's logits."""
+"""Chooses the next token from the model's logits."""
 
 from numbers import Real
 from typing import Any

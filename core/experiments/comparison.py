@@ -164,7 +164,7 @@ def _full_attention(lm: LanguageModel, tokens: Tokens, step: int) -> Floats:
     layers: list[Floats] = []
 
     def watch(layer: int, chunk: range, positions: list[Ints], attention: Tensor) -> None:
-        if step in chunk:  # the full model's columns are all positions so far
+        if step in chunk:  # nothing is evicted, so columns are positions
             layers.append(attention[0, :, :, step - chunk.start, : step + 1].mean(dim=1).cpu().numpy())
 
     tokens = tokens[: max(step + 1, 2)]

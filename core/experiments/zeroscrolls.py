@@ -124,6 +124,8 @@ class ExamplePrompt:
 def prompt_of(lm: LanguageModel, example: Example, task: Task, new_tokens: int) -> ExamplePrompt:
     """The prompt of an example that leaves room for `new_tokens` in the model's context.
 
+    A shortened text may be split into other tokens than before, so it is shortened again until it fits.
+
     Raises:
         TextTooLong: the query does not fit, or the document does not and the record does not say where the query is.
         BadInput, UnsupportedModel: as `turn`.

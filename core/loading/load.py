@@ -241,7 +241,7 @@ def _load_tokenizer(source: str) -> Any:
         return None
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **files)
-    except Exception as e:  # the tokenizers library raises plain ones
+    except Exception as e:  # the tokenizers library raises plain Exception
         raise DamagedModel(
             "The tokenizer cannot be read: {reason}. Download its files again, tokenizer.json among them.",
             reason=_reason(e),

@@ -1,1 +1,1 @@
-"""Traces to numbers: what survives, what becomes of a passage, what forgetting costs; the paper's own. numpy only."""
+"""Numbers from traces: which tokens survive, what becomes of a passage, what forgetting costs; numbers of the paper."""

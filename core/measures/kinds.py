@@ -52,7 +52,7 @@ _PIECES = regex.compile(
 _WITHOUT_SPACES = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]", regex.V1)
 _SPACE_AND_LETTER = regex.compile(r"\s\p{L}")
 
-# What may open the quotation that each of these closes; languages differ.
+# By closing quote: the quotes that may open what it closes, in any language.
 _OPENERS = {
     **{'"': '"', "'": "'", "”": "“„”", "“": "„", "’": "‘‚’", "‘": "‚"},
     **{"»": "«»", "«": "»", "›": "‹›", "‹": "›", "」": "「", "』": "『", "｣": "｢"},

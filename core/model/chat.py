@@ -39,7 +39,7 @@ def _frame(lm: LanguageModel) -> tuple[str, str]:
     messages = [{"role": "user", "content": MARK}]
     try:
         filled = lm.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    except Exception as e:  # a template is code, which may go wrong in any way
+    except Exception as e:  # a template is code and may raise anything
         why = " ".join(str(e).split())[:200] or type(e).__name__
         raise UnsupportedModel(
             "The chat template of {model} cannot be filled in ({why}). Mend the template in its files, or choose "

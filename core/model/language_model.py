@@ -84,7 +84,7 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Where token ids go."""
+        """The device that token ids must be on."""
         device: torch.device = self.model.get_input_embeddings().weight.device
         return device
 
@@ -120,7 +120,7 @@ class LanguageModel:
         """
         try:
             encoded = self.tokenizer(text, add_special_tokens=add_special_tokens, return_offsets_mapping=True)
-        except Exception as e:  # the tokenizers library raises plain ones
+        except Exception as e:  # the tokenizers library raises plain Exception
             raise BadInput(
                 "The tokenizer of {model} has no token for some of this text: {why}. Take out what it does not know, "
                 "or choose another model.",
