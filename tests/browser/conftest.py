@@ -14,7 +14,7 @@ from viz.maps.retention_map import static
 from viz.page.page import SpeakingMiddleware
 from viz.words.labels import PageWords
 
-CHROMIUM = "/usr/bin/chromium"
+CHROMIUM = "/usr/bin/chromium-headless-shell"
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",

@@ -1,0 +1,87 @@
+"""A run on the page beside the same work of `core` alone: from Run pressed to the finished picture, in Chromium."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+from playwright.sync_api import Page, sync_playwright
+
+import core
+from tests.benchmarks.timing import table
+from tests.browser.apps import running
+from tests.browser.conftest import CHROMIUM, FLAGS
+from viz.examples.example_texts import EXAMPLES
+
+ROUNDS = 2
+LENGTHS = (326, 938)
+TEXT = "\n\n".join(example.text for example in EXAMPLES)
+
+
+@contextmanager
+def opened(address: str) -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        page = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS).new_page()
+        page.goto(address)
+        page.locator("#status .done").wait_for(timeout=120_000)
+        yield page
+
+
+def on_page(page: Page, text: str, tokens: int) -> tuple[float, float]:
+    """Seconds from Run pressed to the first growth of the picture, and to the finished picture."""
+    page.locator("#text textarea").fill(text)
+    page.wait_for_timeout(500)
+    before = page.locator(".rm-number").first.text_content()
+    began = time.perf_counter()
+    page.locator("#run").click()
+    page.wait_for_function(
+        "before => document.querySelector('.rm-number').textContent !== before", arg=before, polling=20, timeout=120_000
+    )
+    grown = time.perf_counter() - began
+    done = """last => document.querySelector("#status .done") !== null
+        && document.querySelector(".rm-number").textContent === last + " / " + last
+        && /^Done/.test(document.querySelector("#status").textContent.trim())"""
+    page.wait_for_function(done, arg=str(tokens - 1), polling=20, timeout=120_000)
+    return grown, time.perf_counter() - began
+
+
+def text_of(lm: core.LanguageModel, n: int) -> str:
+    """Exactly n tokens of the example texts."""
+    text = "".join(lm.encode(TEXT * 3).pieces[:n])
+    assert len(lm.encode(text)) == n
+    return text
+
+
+def alone(lm: core.LanguageModel, text: str) -> float:
+    """Seconds of the policy's replay and of the full model's."""
+    tokens = lm.encode(text)
+    began = time.perf_counter()
+    core.replay(lm, tokens, core.make_policy("tova", 64))
+    core.replay(lm, tokens, core.make_policy("full"))
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    lm = core.load_model()
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as app, opened(app.address) as page:
+        for n in LENGTHS:
+            text, grown, page_took, core_took = text_of(lm, n), [], [], []
+            for i in range(ROUNDS + 1):
+                own = f"{i}{text[1:]}"  # one that the store does not have
+                tokens = len(lm.encode(own))
+                core_took.append(alone(lm, own))
+                first, whole = on_page(page, own, tokens)
+                grown.append(first)
+                page_took.append(whole)
+            core_, whole, first = (median(took[1:]) for took in (core_took, page_took, grown))
+            table(
+                f"a run of {n} tokens on the page, TOVA with 64 rows (medians of {ROUNDS})",
+                {
+                    "core alone: the policy and the full model": f"{core_:.2f} s",
+                    "the page, Run pressed to the finished picture": f"{whole:.2f} s",
+                    "page / core (at most 1.25)": f"{whole / core_:.2f}",
+                    "first growth of the picture (at most 1 s)": f"{first:.2f} s",
+                },
+            )
