@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-TOOLS := chromium libatomic1 nginx # the second for the browser's driver, which playwright brings
+TOOLS := chromium-headless-shell libatomic1 nginx # the second for the browser's driver, which playwright brings
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .PHONY: run test lint bench examples picture words tools

@@ -22,8 +22,8 @@ class ReadOptions:
     """How a text is read.
 
     Attributes:
-        chunk: at most so many tokens per forward pass; any number gives the same trace. None: as many as can be read
-            between two progress reports.
+        chunk: at most so many tokens per forward pass; any number gives the same trace up to rounding. None: the larger
+            the model and the more the runs, the fewer, see `core.engine.reading`.
         prefill: ``"token-by-token"``, or ``"one-shot"`` to attend to the whole prompt and cut it once at its end to the
             policy's `budget` most important rows, as the official TOVA code does.
         positions: which positions rows have for the model's rotary embedding, and so for the attention that policies

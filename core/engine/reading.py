@@ -1,6 +1,6 @@
 """Reads a text into the multi-states of one or several runs, chunk by chunk."""
 
-import time
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +20,8 @@ from core.trace import Positions, Tokens, Trace
 
 REPORT_EVERY = 0.25  # seconds between two reports of progress
 LONGEST_CHUNK = 256
-SHORTEST_CHUNK = 16  # unless another is asked for: shorter ones cost more per token
+FIRST_CHUNK, SHORTEST_CHUNK = 32, 16  # where no length is asked for
+WORK = 2**36  # tokens times runs times parameters of a chunk, at most: about a second of two cores
 
 
 @dataclass(frozen=True)
@@ -91,28 +92,35 @@ def read_chunks(batch: Batch, tokens: Tokens) -> Iterator[tuple[range, Tensor]]:
     """
     options = batch.runs[0].options
     ids = torch.as_tensor(tokens.ids, dtype=torch.long, device=batch.lm.device)
-    n, start, size = len(tokens), 0, options.chunk or 32
+    n, start, sizes = len(tokens), 0, _sizes(batch, options.chunk)
     while start < n:
-        stop = min(start + size, n)
+        stop = min(start + next(sizes), n)
         if options.prefill == "one-shot" and start < n - 1:
             stop = min(stop, n - 1)
         if batch.in_common and start < batch.common_until():
             stop = min(stop, batch.common_until())
-        began = time.monotonic()
         logits = batch.read(ids[None, start:stop], range(start, stop))
         _note_nll(batch, logits, ids[start + 1 : stop + 1], start + 1)
-        if options.chunk is None:
-            size = _paced(size, time.monotonic() - began)
         yield range(start, stop), logits
         del logits  # they are large; free them before the next are made
         start = stop
 
 
-def _paced(size: int, seconds: float) -> int:
-    """The size of the next chunk, so that a chunk takes at most about `REPORT_EVERY` seconds."""
-    if seconds < REPORT_EVERY / 2:
-        return min(2 * size, LONGEST_CHUNK)
-    return max(size // 2, SHORTEST_CHUNK) if seconds > REPORT_EVERY else size
+def _sizes(batch: Batch, chunk: int | None) -> Iterator[int]:
+    """How long the chunks of a text are: as asked for, or short at first, so that there is soon something to show.
+
+    They depend on the model and the number of runs, never on the clock: a chunk's length decides how its numbers are
+    rounded, so a busy machine would give other bits.
+    """
+    if chunk is not None:
+        yield from itertools.repeat(chunk)
+    longest = LONGEST_CHUNK
+    if batch.lm.device.type == "cpu":
+        longest = min(longest, WORK // (len(batch.runs) * batch.lm.model.num_parameters()))
+    size = FIRST_CHUNK
+    while True:
+        yield max(min(size, longest), SHORTEST_CHUNK)
+        size *= 2
 
 
 def _note_nll(batch: Batch, logits: Tensor, targets: Tensor, first: int) -> None:

@@ -26,7 +26,7 @@ def iter_replay(
 ) -> Iterator[Progress]:
     """`replay` as a generator that reports progress several times a second; the last report has the whole trace.
 
-    Closing it ends the run and frees its memory. Without `chunk`, chunks are as long as the time between two reports.
+    Closing it ends the run and frees its memory. Without `chunk`, chunks depend on the model, see `ReadOptions`.
     """
     tokens = lm.as_tokens(tokens)
     batch = start_reading(lm, tokens, [policy], ReadOptions(**options))

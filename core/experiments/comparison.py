@@ -42,7 +42,7 @@ def iter_compare(
 ) -> Iterator[ComparisonProgress]:
     """`compare` as a generator that reports progress several times a second; the last report is complete.
 
-    Closing it ends the run and frees its memory. Without `chunk`, chunks are as long as the time between two reports.
+    Closing it ends the run and frees its memory. Without `chunk`, chunks depend on the model, see `ReadOptions`.
     """
     if not policies:
         raise BadInput("Choose at least one policy.")
