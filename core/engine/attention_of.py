@@ -51,14 +51,15 @@ def attention_of(
     n = len(tokens)
     options = ReadOptions(positions=positions, beyond_context=beyond_context)
     check_prompt(lm, tokens, n, [policy], options)
-    run = Run(policy, layers=layer + 1, kv_heads=lm.n_kv_heads, capacity=n, prompt_length=n)
-    if not (0 <= layer < lm.n_layers and 0 <= group < run.groups):
+    groups = lm.n_kv_heads if policy.scope == "kv_head" else 1
+    if not (0 <= layer < lm.n_layers and 0 <= group < groups):
         raise BadInput(
             "There is no layer {layer} with group {group}: give a layer from 0 to {last}.",
             layer=layer,
             group=group,
             last=lm.n_layers - 1,
         )
+    run = Run(policy, layers=layer + 1, kv_heads=lm.n_kv_heads, capacity=n, prompt_length=n)
     paid = np.zeros((n, n), np.float32)
 
     def watch(of_layer: int, chunk: range, of_columns: list[Ints], attention: Tensor) -> None:

@@ -222,4 +222,5 @@ def ranked(policy: Policy, step: Step, memory: Floats) -> tuple[Ints, Floats]:
             step=step.position,
             policy=policy.label,
         )
+    # the tie rule: of equally important rows the one at the lowest position, the oldest, comes first
     return np.lexsort((step.positions, importance), axis=-1), importance

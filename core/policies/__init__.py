@@ -5,7 +5,7 @@ To add one, write a class like those in `recency.py` and `attention.py`, and add
 
 from core.policies.attention import H2O, Tova, TovaHead
 from core.policies.bounds import Full, Oracle, Random
-from core.policies.policy import Policy, Step, settings_of
+from core.policies.policy import Policy, Step, a_budget, settings_of
 from core.policies.recency import Window, WindowPlusI
 from core.policies.registry import POLICIES, make_policy
 from core.trace import Floats, Ints
@@ -24,6 +24,7 @@ __all__ = [
     "TovaHead",
     "Window",
     "WindowPlusI",
+    "a_budget",
     "make_policy",
     "settings_of",
 ]

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from core.messages import Message
 from core.policies.policy import Policy, Step, a_budget
 from core.trace import Floats, Scope
 
@@ -24,6 +25,10 @@ class H2O(Policy):
     paper = "Zhang et al. 2023"
     scope = "kv_head"
     reads_attention = True
+    reason = Message(
+        "of {rows} rows, the one outside the recent half with the least attention accumulated, {importance}; next "
+        "lowest {runner_up}"
+    )
     budget: int = a_budget()
 
     def observe(self, step: Step, memory: Floats) -> None:
@@ -48,6 +53,7 @@ class Tova(Policy):
     paper = "Oren et al. 2024"
     scope: ClassVar[Scope] = "layer"
     reads_attention = True
+    reason = Message("least attended of {rows} rows, {importance}; next lowest {runner_up}")
     budget: int = a_budget()
 
     def importance(self, step: Step, memory: Floats) -> Floats:

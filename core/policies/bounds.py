@@ -38,6 +38,7 @@ class Random(Policy):
     paper = "ours"
     scope = "layer"
     reads_attention = False
+    reason = Message("drawn at random from {rows} rows")
     budget: int = a_budget()
     seed: int = field(
         default=0,

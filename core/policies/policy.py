@@ -40,6 +40,8 @@ class Policy(Protocol):
         paper: its source, such as "Oren et al. 2024", or "ours".
         scope: who decides: ``"layer"``, or ``"kv_head"`` if each KV head evicts for itself.
         reads_attention: whether it needs `Step.attention`.
+        reason: what the page says of a row that it evicts; {rows} were attended to, the row's own importance is
+            {importance} and the next lowest {runner_up}, and the policy's settings have their names.
         budget: how many rows may stay; None for all.
     """
 
@@ -48,6 +50,7 @@ class Policy(Protocol):
     paper: ClassVar[str]
     scope: ClassVar[Scope]
     reads_attention: ClassVar[bool]
+    reason: ClassVar[Message] = Message("least important of {rows} rows, {importance}; next lowest {runner_up}")
     budget: int | None
 
     def observe(self, step: Step, memory: Floats) -> None:
@@ -55,7 +58,10 @@ class Policy(Protocol):
         return
 
     def importance(self, step: Step, memory: Floats) -> Floats:
-        """(groups, slots): how important each row is; called only if there are more than `budget` rows."""
+        """(groups, slots): how important each row is; called only if there are more than `budget` rows.
+
+        The row with the lowest is evicted, of equal ones the oldest; `np.inf` spares a row while others are lower.
+        """
         ...
 
     def __post_init__(self) -> None:

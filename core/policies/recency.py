@@ -20,6 +20,7 @@ class Window(Policy):
     paper = "Wang et al. 2019"
     scope = "layer"
     reads_attention = False
+    reason = Message("the oldest of {rows} rows")
     budget: int = a_budget()
 
     def importance(self, step: Step, memory: Floats) -> Floats:
@@ -39,6 +40,7 @@ class WindowPlusI(Policy):
     paper = "Xiao et al. 2023"
     scope = "layer"
     reads_attention = False
+    reason = Message("the oldest of {rows} rows that is not among the first {n_sink} tokens")
     budget: int = a_budget()
     n_sink: int = field(
         default=4,

@@ -145,8 +145,10 @@ def computed(
     beside = full_perplexity(store, reading)
     stored = stored_run(trace, request, {} if beside is None else {FULL_PERPLEXITY: np.array(beside)})
     key = request.key if store.put(request.key, stored) else None
-    picture, found, *rest = whole(stored, key, row, run_id)
-    yield picture, found, done(trace, _("Done: {tokens:,} tokens in {seconds:.1f} s.", **read)), *rest
+    picture, found, trace, *below = whole(stored, key, row, run_id)
+    finished = done(trace, _("Done: {tokens:,} tokens in {seconds:.1f} s.", **read))
+    yield picture, found, finished, trace, skip, skip, skip
+    yield skip, skip, skip, skip, *below  # figures take the browser long to draw, and it would show nothing meanwhile
 
 
 def stored_run(trace: Trace, request: ExploreRequest, beside: Mapping[str, NDArray[Any]] | None = None) -> Stored:

@@ -45,9 +45,9 @@ def language() -> str:
 def preferred(header: str) -> str:
     """The page's language that an Accept-Language header prefers, whatever its region or script; English if none."""
     ours = {name.partition("_")[0]: name for name in languages()}
-    wanted = [part.strip().partition(";q=") for part in header.lower().split(",")]
+    wanted = [part.partition(";q=") for part in header.lower().replace(" ", "").split(",")]
     wanted.sort(key=lambda part: part[2] or "1", reverse=True)  # weights from 0 to 1 sort as texts, too
-    found = (ours.get(tag.partition("-")[0]) for tag, _, _ in wanted)
+    found = (ours.get(tag.partition("-")[0]) for tag, _, weight in wanted if weight.strip("0.") or not weight)
     return next(filter(None, found), ENGLISH)
 
 

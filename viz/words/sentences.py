@@ -7,6 +7,7 @@ import numpy as np
 
 from core.measures.survival import lifespan
 from core.messages import Message
+from core.policies import POLICIES, Policy
 from core.trace import NEVER, Trace
 from viz.words.catalogue import _
 from viz.words.letters import isolated
@@ -60,21 +61,6 @@ def why(trace: Trace, layer: int, group: int, position: int) -> str:
     return _("{who} forgot {token} while reading {reading} (step {step}): {reason}.", **told) + unseen
 
 
-LEAST_ATTENDED = Message("least attended of {rows} rows, {importance}; next lowest {runner_up}")
-REASONS = {
-    "tova": LEAST_ATTENDED,
-    "tova-head": LEAST_ATTENDED,
-    "h2o": Message(
-        "of {rows} rows, the one outside the recent half with the least attention accumulated, {importance}; "
-        "next lowest {runner_up}"
-    ),
-    "window": Message("the oldest of {rows} rows"),
-    "window+i": Message("the oldest of {rows} rows that is not among the first {n_sink} tokens"),
-    "random": Message("drawn at random from {rows} rows"),
-}
-"""Why a policy evicts, by its key."""
-
-ANY_REASON = Message("least important of {rows} rows, {importance}; next lowest {runner_up}")
 AT_ONCE = Message("not among the rows kept when the whole prompt was cut at once, {importance}")
 
 
@@ -86,7 +72,7 @@ def _reason(trace: Trace, layer: int, group: int, position: int) -> str:
     runner_up = float(trace.runner_up_importance[where])
     next_lowest = f"{runner_up:.2g}" if np.isfinite(runner_up) else _("none")
     return _(
-        AT_ONCE if at_once else REASONS.get(trace.policy.key, ANY_REASON),
+        AT_ONCE if at_once else POLICIES.get(trace.policy.key, Policy).reason,
         rows=int(trace.attended(evicted_at)[layer, group].sum()),
         importance=importance,
         runner_up=next_lowest,

@@ -73,7 +73,16 @@ def test_no_text_is_joined_from_values_where_it_cannot_be_found(capfd: pytest.Ca
             ("ZH-hans-CN", "zh_CN"),
         ),
         *(("zh", "zh_CN"), ("fr, zh;q=0.5, en;q=0.3", "zh_CN"), ("fr,en;q=0.8,zh;q=0.5", "en"), ("en-GB", "en")),
-        *(("zh;q=0.2, en;q=0.8", "en"), ("de", "en"), ("", "en"), ("*", "en"), (";;q=,-", "en"), ("zhx", "en")),
+        *(
+            ("zh;q=0.2, en;q=0.8", "en"),
+            ("de", "en"),
+            ("", "en"),
+            ("*", "en"),
+            (";;q=,-", "en"),
+            ("zhx", "en"),
+            ("fr, zh; q=0.9", "zh_CN"),
+            ("fr, zh;q=0.0", "en"),
+        ),
     ],
 )
 def test_the_language_is_the_first_of_ours_that_a_browser_prefers(header: str, expected: str) -> None:
