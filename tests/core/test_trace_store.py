@@ -293,7 +293,7 @@ def test_a_run_that_is_stopped_is_not_stored_and_the_next_computes(
     assert "going on already" in next(second)[2]
     first.close()
     assert rows(store) == 0
-    *_, last = second
+    *_, last, _figures = second
     assert "Done" in last[2] and "store" not in last[2]
     *_, again = started()
     assert "comes from the store" in again[2]
