@@ -15,7 +15,7 @@ from tests.browser.apps import running
 from tests.browser.conftest import CHROMIUM, FLAGS
 from viz.examples.example_texts import EXAMPLES
 
-ROUNDS = 2
+ROUNDS = 5
 LENGTHS = (326, 938)
 TEXT = "\n\n".join(example.text for example in EXAMPLES)
 
