@@ -18,7 +18,7 @@ from viz.page.buttons import stopping
 from viz.page.export import new_folder, table_file
 from viz.page.models import QUIETLY
 from viz.words.catalogue import _, told
-from viz.words.labels import later
+from viz.words.labels import fixed, later
 
 WAITING = Message("Press “Next pair” to read two stories without knowing who wrote them.")
 NO_PAIR = Message(
@@ -121,7 +121,7 @@ def _asking(store: VoteStore, judge: Judge, plot: gr.Plot) -> None:
     """Let the language model judge all pairs that it has not judged."""
     with gr.Row():
         ask = gr.Button(
-            Message("Ask the judge ({model})", model=judge.model), elem_id="judge-ask", min_width=240, scale=0
+            fixed(Message("Ask the judge ({model})", model=judge.model)), elem_id="judge-ask", min_width=240, scale=0
         )
         halt = gr.Button(Message("Stop the judge"), elem_id="judge-stop", min_width=170, scale=0)
     line = gr.HTML(elem_id="judge-progress")

@@ -15,6 +15,8 @@ import pytest
 import torch
 
 from core import Trace, generate, iter_generate, iter_replay, make_policy, replay
+from core.engine.options import ReadOptions
+from core.engine.reading import read_chunks, start_reading
 from core.errors import BadInput, NumericalError, TextTooLong
 from core.policies import POLICIES, Step
 from core.trace import NEVER
@@ -717,3 +719,18 @@ def test_a_real_run_is_never_silent_for_long(smollm2):
         times += [time.thread_time() for _ in run]
         assert np.median(np.diff(times)) < 0.5
         assert np.diff(times).max() < 3
+
+
+def test_chunks_grow_to_what_the_size_of_the_model_allows(tiny, monkeypatch):
+    lm = tiny("llama-gqa").lm
+    tokens = lm.as_tokens(text("llama-gqa", 120))
+
+    def lengths():
+        batch = start_reading(lm, tokens, [make_policy("tova", 4)], ReadOptions())
+        return [len(read) for read, _ in read_chunks(batch, tokens)]
+
+    assert lengths() == [32, 64, 24]
+    monkeypatch.setattr("core.engine.reading.WORK", 48 * lm.model.num_parameters())
+    assert lengths() == [32, 48, 40]
+    monkeypatch.setattr("core.engine.reading.WORK", 1)
+    assert lengths() == [16] * 7 + [8]

@@ -20,6 +20,7 @@ from tests.core.measures.test_survival import full_of, window_of
 from tests.traces import random_trace, tokens_of
 from tests.viz.figures.test_answer_figures import PASSAGE, QUESTION, result
 from tests.viz.figures.test_story_figures import BY_MODEL, TALLY, story_of
+from tests.viz.words.test_both_languages import in_each
 from tests.writers import pair_of
 from viz.cards.answer_cards import Given, answers_html
 from viz.cards.lives import lives_html
@@ -110,15 +111,6 @@ PAGES: dict[str, Callable[[], str]] = {
     ),
     "needle": lambda: "<br>".join(needle_sentences(NEEDLES)),
 }
-
-
-def in_each(make: Callable[[], Any]) -> list[Any]:
-    """In English and in Chinese."""
-    made = []
-    for language in ("en", "zh_CN"):
-        with speaking(language):
-            made.append(make())
-    return made
 
 
 def texts(node: Any, shown: bool = False) -> Iterator[str]:
