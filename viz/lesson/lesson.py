@@ -14,7 +14,7 @@ from core.measures import paper
 from core.measures.costs import perplexity
 from core.measures.survival import N_BEGINNING, lifespan, not_recent_share
 from core.trace import NEVER, Trace
-from viz.maps.payload import Moment, Payload, payload
+from viz.maps.payload import Moment, Payload, View, payload
 from viz.words.policies import policy_label
 from viz.words.sentences import quoted
 
@@ -62,7 +62,7 @@ def trace(policy: str) -> Trace:
 def picture(step: int) -> Payload:
     """What the map shows in a step (from 0)."""
     shown = STEPS[step]
-    return payload(trace(shown.policy), run=f"lesson-{step}", at=shown.moment)
+    return payload([trace(shown.policy)], View(run=f"lesson-{step}", at=shown.moment))
 
 
 @cache

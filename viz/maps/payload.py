@@ -18,7 +18,7 @@ from core.trace import NEVER, Floats, Ints, Positions, Trace
 Payload: TypeAlias = dict[str, Any]
 MarkKind: TypeAlias = Literal["evidence", "question"]
 
-SCHEMA = 1
+SCHEMA = 2
 WINDOW = 4096
 """How many tokens of a longer trace a map shows at once: as many as a browser can draw 60 times a second."""
 
@@ -51,6 +51,29 @@ class Moment:
     position: int | None = None
 
 
+@dataclass(frozen=True)
+class View:
+    """How a run is shown.
+
+    Attributes:
+        run: identifies the run. If the browser already shows this run, it takes the payload as the same run grown
+            longer, otherwise as a new picture; "" is always a new one. The number of traces of a run never changes.
+        total: the number of tokens that the run may reach: the map leaves room for them. None for a run that has
+            ended.
+        window: the positions to send, if the traces are too long to be sent whole, see `window_at`. The maps then have
+            only these columns and steps. None for all.
+        at: what the maps show first; they then do not change the page's address. None for the step in the address, or
+            else the last one. Only for traces that are sent whole.
+        key: under which everybody finds the run in the store: "" for the example, None if nobody does, or not yet.
+    """
+
+    run: str = ""
+    total: int | None = None
+    window: range | None = None
+    at: Moment | None = None
+    key: str | None = None
+
+
 def window_at(n: int, position: int) -> range:
     """The window that contains a position, or the nearest, if n tokens are cut into windows of `WINDOW`."""
     start = min(max(position, 0), n - 1) // WINDOW * WINDOW
@@ -58,105 +81,76 @@ def window_at(n: int, position: int) -> range:
 
 
 def payload(
-    trace: Trace,
-    run: str = "",
-    total: int | None = None,
+    traces: Sequence[Trace],
+    view: View = View(),
+    *,
     marks: Sequence[Mark] = (),
-    window: range | None = None,
-    at: Moment | None = None,
+    delta_nll: Floats | None = None,
+    notes: Sequence[str] = (),
 ) -> Payload:
-    """The trace as JSON values, with all that the browser needs to show any step without asking again.
+    """Traces of one model as JSON values, with all that the browser needs to show any step without asking again.
 
     Importances and attention are not sent: Python reads them when a token is clicked and is to be explained.
 
     Args:
-        trace: the trace of a run, which may still be growing.
-        run: identifies the run. If the browser already shows this run, it takes the payload as the same run grown
-            longer, otherwise as a new picture; "" is always a new one.
-        total: the number of tokens that the run may reach: the map leaves room for them. None for a run that has
-            ended.
-        marks: passages to highlight.
-        window: the positions to send, if the trace is too long to be sent whole, see `window_at`. The map then has only
-            these columns and steps. None for all.
-        at: what the map shows first; it then does not change the page's address. None for the step in the address, or
-            else the last one. Only for a trace that is sent whole.
-
-    Returns:
-        With n for the number of tokens in the window: `evicted_at` is (layers, groups, n); a token that is kept after
-        the last step has the value n. `piece_ends` is (n,), in UTF-16 code units, which JavaScript's strings count in.
-        `special` and `continued` are (n,) bytes. Steps, positions, `prompt_length` and the marks' `start` and `end` are
-        counted from `start`, the first position of the window; `total` is the number of columns, `whole` that of all
-        tokens. If the window does not begin at 0, `older` says how many rows from before it each decider still holds
-        (see `_held_before`), and `older_seen` how many of these the model's own sliding window does not hide (None if
-        not known); both are None otherwise. `sliding_windows` is (layers,), 0 for a layer that has none.
-
-    Raises:
-        ValueError: a window or a mark outside the trace, or a mark of an unknown kind.
-    """
-    whole = max(len(trace), total or 0)
-    shown = _shown(len(trace), whole, window)
-    _check(marks, whole)
-    stands = None if at is None else {"step": at.step, "position": at.position}
-    return _shared(trace, run, whole, shown) | _text_of(trace, shown) | _policy_of(trace, shown, marks) | {"at": stands}
-
-
-def comparison_payload(
-    traces: Sequence[Trace],
-    delta_nll: Floats | None = None,
-    run: str = "",
-    total: int | None = None,
-    marks: Sequence[Mark] = (),
-    window: range | None = None,
-) -> Payload:
-    """Several traces of one model as JSON values, for one picture of all of them.
-
-    Args:
-        traces: of the same text, which all have read, or of the same prompt, which each has continued.
+        traces: of the same text, which all have read, or of the same prompt, which each has continued. They may still
+            be growing.
+        view: how they are shown.
+        marks: passages to highlight; only in the prompt, if the traces have continued it.
         delta_nll: (traces, n), how many nats each token costs more under the policy than under the full model; NaN
             where nothing is predicted. Only for traces of the same text.
-        run: as in `payload`.
-        total: as in `payload`.
-        marks: as in `payload`; only in the prompt, if the traces have continued it.
-        window: as in `payload`; only for traces of the same text.
+        notes: for each trace one line about what is to be seen in its map, in the language of the page; none for how
+            many rows it keeps at the step.
 
     Returns:
         The shared values and, in `policies`, those of each trace. If all have the same tokens, `mode` is "read" and the
-        text is shared. Otherwise `mode` is "write", and each policy has its own text and `diverges_at`: the first
-        position at which its text differs from the first trace's, the shorter one's length if the other continues it,
-        None if the two are equal.
+        text is shared. Otherwise `mode` is "write", and each policy has its own text, cut to the same window, and
+        `diverges_at`: the first position at which its text differs from the first trace's, the shorter one's length if
+        the other continues it, None if the two are equal.
+
+        With n for the number of tokens in the window: `evicted_at` is (layers, groups, n); a token that is kept after
+        the last step has the value n. `piece_ends` is (n,), in UTF-16 code units, which JavaScript's strings count in.
+        `special` and `continued` are (n,) bytes. Steps, positions, `prompt_length`, `diverges_at` and the marks'
+        `start` and `end` are counted from `start`, the first position of the window; `total` is the number of columns,
+        `whole` that of all tokens. If the window does not begin at 0, `older` says how many rows from before it each decider
+        still holds (see `_held_before`), and `older_seen` how many of these the model's own sliding window does not
+        hide (None if not known); both are None otherwise. `sliding_windows` is (layers,), 0 for a layer that has none.
 
     Raises:
-        ValueError: no traces, different numbers of layers, a `delta_nll` of another shape, a window although the texts
-            differ, a window or a mark outside the traces, or a mark of an unknown kind.
+        ValueError: no traces, different numbers of layers, a `delta_nll` of another shape, not a note for each trace, a
+            window or a mark outside the traces, or a mark of an unknown kind.
     """
-    if not traces:
-        raise ValueError("no traces to compare")
-    first = traces[0]
-    if any(trace.evicted_at.shape[0] != first.evicted_at.shape[0] for trace in traces):
-        raise ValueError("these traces are of models with different numbers of layers")
-    diverging = [_diverges_at(first, trace) for trace in traces]
-    reading = not any(at is not None for at in diverging)
-    if delta_nll is not None and not (reading and delta_nll.shape == (len(traces), len(first))):
+    diverging = _diverging(traces)
+    reading = all(at is None for at in diverging)
+    if delta_nll is not None and not (reading and delta_nll.shape == (len(traces), len(traces[0]))):
         raise ValueError(f"delta_nll {delta_nll.shape} does not fit {len(traces)} traces")
-    if window is not None and not reading:
-        raise ValueError("traces that have written are shown whole")
+    if len(notes) not in (0, len(traces)):
+        raise ValueError(f"{len(notes)} notes on {len(traces)} traces")
     longest = max(len(trace) for trace in traces)
-    whole = max(longest, total or 0)
-    shown = _shown(longest, whole, window)
+    whole = max(longest, view.total or 0)
+    shown = _shown(longest, whole, view.window)
     _check(marks, whole if reading else min(trace.prompt_length for trace in traces))
     policies = []
     for i, (trace, at) in enumerate(zip(traces, diverging, strict=True)):
         own = _policy_of(trace, shown, marks)
         if not reading:
-            own |= _text_of(trace, shown) | {"diverges_at": at}
+            own |= _text_of(trace, shown) | {"diverges_at": None if at is None else at - shown.start}
         if delta_nll is not None:
             own["delta_nll"] = _floats(delta_nll[i, shown.start : shown.stop])
-        policies.append(own)
-    return (
-        _shared(first, run, whole, shown)
-        | {"mode": "read" if reading else "write", "layers": first.evicted_at.shape[0], "policies": policies}
-        | (_text_of(first, shown) if reading else {})
-    )
+        policies.append(own | {"note": notes[i] if notes else None})
+    text = _text_of(traces[0], shown) if reading else {}
+    mode = "read" if reading else "write"
+    return _shared(traces[0], view, whole, shown) | text | {"mode": mode, "policies": policies}
+
+
+def _diverging(traces: Sequence[Trace]) -> list[int | None]:
+    """Where each text leaves the first trace's, as `diverges_at` has it, but counted from the first token."""
+    if not traces:
+        raise ValueError("no traces to show")
+    layers = {trace.evicted_at.shape[0] for trace in traces}
+    if len(layers) > 1:
+        raise ValueError("these traces are of models with different numbers of layers")
+    return [_diverges_at(traces[0], trace) for trace in traces]
 
 
 def _shown(n: int, whole: int, window: range | None) -> range:
@@ -185,11 +179,14 @@ def _diverges_at(first: Trace, other: Trace) -> int | None:
     return None if len(ours) == len(theirs) else n
 
 
-def _shared(trace: Trace, run: str, whole: int, shown: range) -> Payload:
+def _shared(first: Trace, view: View, whole: int, shown: range) -> Payload:
     return {
         "schema": SCHEMA,
-        "run": run,
-        "model": PurePath(trace.model_id).name,  # no path of a local model: pictures are passed on
+        "run": view.run,
+        "key": view.key,
+        "at": None if view.at is None else {"step": view.at.step, "position": view.at.position},
+        "model": PurePath(first.model_id).name,  # no path of a local model: pictures are passed on
+        "layers": first.evicted_at.shape[0],
         "start": shown.start,
         "total": len(shown),
         "whole": whole,
@@ -202,7 +199,7 @@ def _text_of(trace: Trace, shown: range) -> Payload:
         "length": len(tokens),
         "prompt_length": trace.prompt_length - shown.start,
         "text": "".join(tokens.pieces),
-        "piece_ends": _integers(np.cumsum([_utf16_length(piece) for piece in tokens.pieces])),
+        "piece_ends": _integers(np.cumsum([_utf16_length(piece) for piece in tokens.pieces], dtype=np.int64)),
         "special": _base64(tokens.special.astype(np.uint8)),
         "continued": _base64(tokens.continued.astype(np.uint8)),
     }
@@ -219,7 +216,6 @@ def _policy_of(trace: Trace, shown: range, marks: Sequence[Mark]) -> Payload:
         "scope": trace.policy.scope,
         "budget": trace.policy.budget,
         "positions": trace.positions,
-        "layers": layers,
         "groups": groups,
         "evicted_at": _integers(np.minimum(evicted_at, steps.stop) - steps.start),
         "older": _held_before(before, steps) if steps.start else None,

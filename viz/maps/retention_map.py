@@ -1,6 +1,7 @@
-"""The retention map: step control, text and map in one component, or in one HTML file."""
+"""The retention map: step control, text and the maps of one to six policies, in a component or in an HTML file."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import gradio as gr
@@ -21,31 +22,45 @@ def static(*names: str) -> str:
     return "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in names)
 
 
-_HTML, _CSS = fill("static/retention_map.html"), shared_style() + static("retention_map.css")
-# The scripts that all maps share; each uses those before it.
+# Each uses those before it.
 SCRIPTS = (
     "words.js",
     "letters.js",
     "traces.js",
     "sight.js",
     "sentences.js",
+    "stories.js",
     "colours.js",
     "pixels.js",
     "scenes.js",
     "painter.js",
-    "controls.js",
+    "elements.js",
+    "steps.js",
+    "text_pane.js",
+    "viewport.js",
+    "panel.js",
+    "difference.js",
+    "texts.js",
+    "address.js",
     "pictures.js",
+    "retention_map.js",
 )
-_JS = shared_script() + static(*SCRIPTS, "retention_map.js")
+_HTML = fill("static/retention_map.html")
+_CSS = shared_style() + static("retention_map.css")
+_JS = shared_script() + static(*SCRIPTS)
 
-# The names of the events must stand in quotes: by them gradio finds which events the component has.
+# The first map of a page defines the scripts, the others find them. The names of the events must stand in quotes: by
+# them gradio finds which events the component has.
 _ON_LOAD = """
-Words.speak(JSON.parse(props.label));
-const instrument = RetentionMap.mount(element, {
+if (!window.RetentionMap) {
+  const { words, script } = JSON.parse(props.label);
+  window.RetentionMap = new Function("words", script + "; Words.speak(words); return RetentionMap;")(words);
+}
+const shown = window.RetentionMap.mount(element, {
   onEvent: (name, detail) => trigger({ cell: "cell", token: "token", row: "row", window: "window" }[name], detail),
 });
-watch("value", () => instrument.setPayload(props.value));
-instrument.setPayload(props.value);
+watch("value", () => shown.setPayload(props.value));
+shown.setPayload(props.value);
 """
 
 
@@ -53,22 +68,38 @@ def RetentionMap() -> gr.HTML:  # noqa: N802 (a class would make gradio write a 
     """A component that shows a `viz.maps.payload.payload`; without one it says that the example is being loaded.
 
     Fill it from an event or from ``Blocks.load``. Its events `cell`, `token` and `row` pass a `gr.EventData` with the
-    attributes `layer`, `group`, `position` and `step` (a token has neither layer nor group, a row no position). The
-    event `window` asks for the part of a long text that contains a position; it has only `run` and `position`; answer
-    with ``payload(…, run, window=window_at(len(trace), position))``. The component's value is large: use it only as an
-    output, never as an input.
+    attributes `policy` (the index of the trace), `layer`, `group`, `position` and `step` (a token has neither layer nor
+    group, a row no position). The event `window` asks for the part of a long text that contains a position; it has only
+    `run` and `position`; answer with a payload whose view has that `run` and ``window=window_at(n, position)``. The
+    component's value is large: use it only as an output, never as an input.
+
+    However many maps a page has, it carries their scripts once: they come with the words that they say, in the page's
+    dictionary of texts, which every launch of ours sends (``i18n=PageWords()``) and `viz.page.page.Page` always has.
     """
-    return map_component(_HTML, _CSS, _JS + _ON_LOAD)
+    return gr.HTML(
+        label=later(_words_and_script),
+        html_template=_HTML,
+        css_template=_CSS,
+        js_on_load=_ON_LOAD,
+        apply_default_css=False,
+    )
 
 
-def map_component(html: str, css: str, script: str) -> gr.HTML:
-    """A component of this template. The script gets its words in the label, the only text that Gradio translates."""
-    words = later(lambda: json.dumps(script_words(), ensure_ascii=False))
-    return gr.HTML(label=words, html_template=html, css_template=css, js_on_load=script, apply_default_css=False)
+def _words_and_script() -> str:
+    """What all maps of a page share, as the only kind of text that gradio sends once and in the browser's language."""
+    return json.dumps({"words": script_words(), "script": _JS}, ensure_ascii=False)
 
 
-def standalone_html(trace: Trace) -> str:
-    """One HTML file with the map of this trace, for slides, homework and papers; it needs no server and no network."""
-    sent = payload(trace)
-    title = f"{trace.policy} · {sent['model']}"
+def standalone_html(traces: Sequence[Trace], notes: Sequence[str] = ()) -> str:
+    """One HTML file with the maps of these traces, for slides, homework and papers; it needs no server and no network.
+
+    Args:
+        traces: as in `payload`.
+        notes: as in `payload`.
+
+    Raises:
+        ValueError: as in `payload`.
+    """
+    sent = payload(traces, notes=notes)
+    title = f"{', '.join(str(trace.policy) for trace in traces)} · {sent['model']}"
     return fill("maps/page.html", title=title, css=Markup(_CSS), map=_HTML, script=Markup(_JS), payload=sent)

@@ -2,7 +2,7 @@
 const Colours = (() => {
   "use strict";
 
-  const LEVELS = 16; // tints of a token in the text, besides none
+  const LEVELS = Shared.levels;
 
   const mix = (from, to, share) => from.map((value, i) => value + (to[i] - value) * share);
   const css = (colour) => "rgb(" + colour.map(Math.round).join(",") + ")";

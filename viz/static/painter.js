@@ -113,11 +113,10 @@ const Painter = (() => {
 
   function tokenAxis(scene) {
     const { trace, view, font } = scene;
-    const every = Math.ceil((font * 1.5) / cellWidth(scene));
     const items = [];
     const y = scene.top + scene.height;
     const end = Math.min(view.x1, trace.length);
-    for (let column = Math.ceil(view.x0 / every) * every; column < end; column += every) {
+    for (let column = Math.ceil(view.x0); column < end; column++) {
       const x = toX(scene, column + 0.5);
       if (x > scene.left + scene.width) continue;
       const faint = column > scene.step;

@@ -1,86 +1,67 @@
-// The retention map: step control, text and map of one trace. Draws everything from one payload, asks for nothing.
-// Written for three hosts: a gr.HTML component, a single HTML file on disk, and the tests of its pure functions.
+// The retention map: step control, text and the maps of one to six policies. Draws everything from one payload, asks
+// for nothing. Written for three hosts: a gr.HTML component, a single HTML file on disk, and the tests of its parts.
 const RetentionMap = (() => {
   "use strict";
 
-  const { say, tokens, translate } = Words;
-  const { decode, noCounts, moveCounts, olderIn, mostOlder, inText } = Traces;
-  const { number, tokenName, deciderName, policyName, stepName, cellStory, tokenStory, stepStory } = Sentences;
-  const { markStory, alternative, olderLegend } = Sentences;
+  const { say, translate } = Words;
+  const { decode, stepOf, mostOlder, inText } = Traces;
+  const { number, capitalised, tokenName, placeName, deciderName, policyName, stepName } = Sentences;
+  const { stepStory, markStory, alternative, olderLegend } = Sentences;
+  const { shortNames, storyUnder, rowStory } = Stories;
   const { canHide } = Sight;
   const { readPalette, setTints } = Colours;
-  const { clamp, isNarrow, margins, makeScene } = Scenes;
-  const { retention, makeScratch, drawScene } = Painter;
-  const { StepControl, WindowControl, MarkKeys, TextPane, Viewport, Pointer } = Controls;
-  const { lookOf, oncePerFrame, fitted, setText, toggleHelp } = Controls;
+  const { clamp, isNarrow, rowsOf, showsTokens } = Scenes;
+  const { retention } = Painter;
+  const { StepControl, WindowControl } = Steps;
+  const { MarkKeys } = TextPanes;
+  const { Viewport } = Viewports;
+  const { PolicyPanel } = Panels;
+  const { Difference } = Differences;
+  const { TextColumn, setCostTints } = Texts;
   const { Picture, statesOf, fileName } = Pictures;
-
-  const titleOf = (trace) => policyName(trace) + " · " + trace.model;
-
-  // ---- The address carries the run and the step ---------------------------------------------------------------------
-
-  function stepInAddress() {
-    const text = new URLSearchParams(location.search).get("step");
-    return text !== null && /^[0-9]+$/.test(text) ? Number(text) : null;
-  }
-
-  // The address of this page with the run of this key at this step; without what is null, undefined or empty.
-  function addressOf(key, step) {
-    const address = new URL(location.href);
-    for (const [name, value] of Object.entries({ trace: key || null, step: step ?? null })) {
-      if (value === null) address.searchParams.delete(name);
-      else address.searchParams.set(name, value);
-    }
-    return address;
-  }
-
-  function writeAddress(key, step) {
-    try {
-      history.replaceState(history.state, "", addressOf(key, step));
-      // Plotly fills its colour bars and cuts its plots by the address that the page had when it drew them
-      for (const bar of document.querySelectorAll(".js-plotly-plot .gradient_filled")) {
-        bar.style.fill = bar.style.fill.replace(/url\("[^"#]*#/, 'url("#');
-      }
-      for (const cut of document.querySelectorAll(".js-plotly-plot [clip-path]")) {
-        cut.setAttribute("clip-path", cut.getAttribute("clip-path").replace(/url\('[^'#]*#/, "url('#"));
-      }
-    } catch {
-      // Some browsers let no file opened from disk change its address; the picture works without.
-    }
-  }
-
-  // ---- The instrument -----------------------------------------------------------------------------------------------
+  const { setText, oncePerFrame } = Elements;
 
   class Instrument {
     constructor(root, onEvent) {
       this.root = root;
       this.onEvent = onEvent;
-      this.trace = null;
-      this.collapsed = false;
-      this.gutter = null; // the row whose label is pointed at
-      this.cross = null; // {row, position}, row as drawn or null for the whole column
-      this.scratch = makeScratch();
+      this.runs = null; // what Traces.decode returns
+      this.hovered = this.pinned = null; // crosses, as Panel has them
+      this.panels = [];
       const find = (selector) => root.querySelector(selector);
       this.empty = find(".rm-empty");
       this.body = find(".rm-body");
-      this.title = find(".rm-title");
-      this.canvas = find("canvas");
-      this.readout = find(".rm-readout");
-      this.alternative = find(".rm-alternative");
+      this.list = find(".rm-list");
+      this.foot = find(".rm-foot");
       this.collapse = find(".rm-collapse");
+      [this.where, this.told] = find(".rm-readout").children;
+      this.alternative = find(".rm-alternative");
       this.marks = new MarkKeys(find(".rm-marks"));
-      this.olderKey = find(".rm-key-older");
-      this.unseenKey = find(".rm-key-unseen");
-      this.changed = oncePerFrame(() => this.trace && root.isConnected && this.draw());
+      this.changed = oncePerFrame(() => this.runs && root.isConnected && this.draw());
       this.steps = new StepControl(root, () => this.onStep());
-      this.part = new WindowControl(root, (position) => onEvent("window", { position, run: this.trace.run }));
-      this.text = new TextPane(find(".rm-text"), {
-        onPoint: (position) => this.point(position === null ? null : { row: null, position }),
-        onClick: (position) => this.clickToken(position),
-      });
+      this.part = new WindowControl(root, (position) => onEvent("window", { position, run: this.runs.run }));
       this.viewport = new Viewport(() => this.onView());
+      this.texts = new TextColumn(root, this);
+      this.difference = new Difference(root, this);
       this.listen();
       this.readColours();
+    }
+
+    get mode() {
+      return this.runs.mode;
+    }
+
+    get alone() {
+      return this.panels.length === 1;
+    }
+
+    // What is pointed at, or else what has been clicked.
+    get cross() {
+      return this.hovered || this.pinned;
+    }
+
+    get maps() {
+      return this.difference.shown ? [...this.panels, this.difference] : this.panels;
     }
 
     // -- what comes in --
@@ -96,193 +77,231 @@ const RetentionMap = (() => {
       }
     }
 
-    show(trace) {
+    show(runs) {
       const { steps, viewport } = this;
-      const before = this.trace;
-      const same = before !== null && trace.run !== "" && trace.run === before.run;
-      const grown = same && trace.start === before.start;
+      const before = this.runs;
+      const same = before !== null && runs.run !== "" && runs.run === before.run;
+      const grown = same && runs.start === before.start;
       // Neither a part of a long run nor one that still grows tells the key, which comes with the whole run.
-      trace.key ??= same ? before.key : null;
+      runs.key ??= same ? before.key : null;
       const following = steps.step === steps.last;
       const wasWhole = viewport.isWhole();
-      this.trace = trace;
-      this.counts = noCounts(trace);
-      steps.setLast(trace.length - 1, trace.start);
-      if (same && !grown) this.startWindow(trace.start > before.start);
-      else if (!grown) this.startRun(before === null);
+      this.runs = runs;
+      steps.setLast(runs.length - 1, runs.start);
+      if (!same) this.startRun(before === null);
+      else if (!grown) this.startWindow(runs.start > before.start);
       else if (following) steps.step = steps.last;
-      if (grown && trace.key !== before.key) this.writeAddressSoon();
-      this.sizeView();
-      if (!grown || wasWhole) viewport.all();
-      this.showWords();
+      if (!same || runs.mode !== before.mode) this.texts.begin(runs);
+      this.fillIn();
+      if (grown && runs.key !== before.key) this.writeAddressSoon();
+      viewport.setSize(runs.total, runs.layers);
       this.empty.hidden = true;
       this.body.hidden = false;
+      if (!grown || wasWhole) viewport.all();
       this.resize();
-      this.changed();
     }
 
     // The time goes on where the window before it ended, or back to where this one ends.
     startWindow(onwards) {
       const { steps } = this;
       steps.pause();
-      this.cross = this.gutter = null;
+      this.hovered = this.pinned = null;
       steps.step = onwards ? 0 : steps.last;
     }
 
     startRun(first) {
-      const { steps } = this;
+      const { steps, runs } = this;
       steps.pause();
-      this.cross = this.gutter = null;
-      const { at } = this.trace;
-      if (at) this.startAt(at);
-      else this.startByAddress(first);
-      this.collapse.hidden = this.trace.groups === 1;
-      this.collapsed = this.trace.groups > 1 && this.collapse.firstElementChild.checked;
+      this.hovered = this.pinned = null;
+      this.startStep(first);
+      const names = runs.traces.map(policyName);
+      this.panels = names.map((_, policy) => new PolicyPanel(this, policy));
+      this.panels[0].above = true;
+      this.cells = null; // how high each map is, without what the labels of tokens take
+      this.list.replaceChildren(...this.panels.flatMap(({ head, box }) => [head, box]));
+      this.root.querySelector("[data-do=difference]").hidden = this.alone;
+      if (this.alone) this.showDifference(false);
+      this.difference.setNames(names);
+      this.texts.setNames(shortNames(runs.traces));
     }
 
-    startByAddress(first) {
-      const { steps } = this;
-      const asked = first ? stepInAddress() : null;
-      steps.step = asked === null ? steps.last : clamp(asked - this.trace.start, 0, steps.last);
-      if (!first) writeAddress(this.trace.key, null);
+    startStep(first) {
+      const { steps, runs } = this;
+      if (runs.at) {
+        steps.step = clamp(runs.at.step, 0, steps.last);
+        if (runs.at.position !== null) this.pinned = this.columnAt(runs.at.position);
+        return;
+      }
+      this.linked ||= runs.key !== null;
+      const asked = first && this.linked ? Address.step() : null;
+      steps.step = asked === null ? steps.last : clamp(asked - runs.start, 0, steps.last);
+      if (!first && this.linked) Address.write(runs.key, null);
     }
 
-    startAt({ step, position }) {
-      this.steps.step = clamp(step, 0, this.steps.last);
-      if (position !== null) this.cross = { row: null, position };
-    }
-
-    showWords() {
-      const { trace, text } = this;
-      this.title.textContent = titleOf(trace);
-      this.part.setTrace(trace);
+    fillIn() {
+      const { runs } = this;
+      const [trace] = runs.traces;
+      const find = (selector) => this.root.querySelector(selector);
+      this.panels.forEach((panel, i) => panel.setTrace(runs.traces[i]));
+      this.texts.setRuns(runs);
+      this.part.setTrace(runs);
       this.marks.setMarks(trace.marks);
-      this.unseenKey.hidden = !canHide(trace);
-      this.olderKey.hidden = !trace.older;
-      this.olderKey.querySelector(".rm-older-from").textContent = olderLegend(trace);
-      this.olderKey.querySelector(".rm-older-most").textContent = number(mostOlder(trace));
-      const keys = say("Control and arrows move through it; Enter explains a token.");
-      const said = { tokens: tokens(trace.length), keys };
-      text.box.setAttribute("aria-label", say("The text, {tokens}. {keys}", said));
-      text.setTrace(trace);
+      this.collapse.hidden = runs.traces.every(({ groups }) => groups === 1);
+      find(".rm-key-unseen").hidden = !runs.traces.some(canHide);
+      find(".rm-key-generated").hidden = runs.traces.every(({ length, promptLength }) => length <= promptLength);
+      find(".rm-key-special").hidden = !runs.traces.some(({ special }) => special.includes(1));
+      find(".rm-key-older").hidden = runs.start === 0;
+      find(".rm-older-from").textContent = olderLegend(runs);
+      find(".rm-older-most").textContent = this.alone ? number(mostOlder(trace)) : say("as many as the budget allows");
+      this.setRows();
+    }
+
+    // Which rows each map has.
+    setRows() {
+      const collapsed = !this.collapse.hidden && this.collapse.firstElementChild.checked;
+      for (const panel of this.panels) panel.collapsed = collapsed && panel.trace.groups > 1;
+      this.difference.setPair(this.runs.traces, collapsed);
+      this.heads = this.maps.some((panel) => panel.per > 1);
+      this.drawn = null;
     }
 
     // -- drawing, at most once a frame --
 
     draw() {
-      const { trace, counts, cross } = this;
+      const { panels, cross, alone } = this;
       const { step } = this.steps;
-      moveCounts(trace, counts, step);
-      this.drawSteps();
-      this.text.draw(step, lookOf(trace, step, counts), cross && cross.position);
-      this.drawMap();
-      this.marks.draw(trace.marks.map((mark) => markStory(trace, mark, step, counts)));
-      setText(this.readout, this.story());
+      for (const panel of panels) panel.moveTo(step);
+      this.drawStep();
+      this.texts.draw(step, panels, cross && cross.position);
+      for (const map of this.maps) map.draw();
+      if (alone) {
+        const [{ trace, counts }] = panels;
+        this.marks.draw(trace.marks.map((mark) => markStory(trace, mark, step, counts)));
+      }
+      const [where, told] = this.answer();
+      setText(this.where, where);
+      setText(this.told, told);
     }
 
-    drawSteps() {
-      const { trace, steps } = this;
-      if (this.drawnStep === steps.step && this.drawnTrace === trace) return;
-      this.drawnStep = steps.step;
-      this.drawnTrace = trace;
-      steps.draw(tokenName(trace, steps.step));
+    drawStep() {
+      const { steps, panels, runs } = this;
+      if (this.drawn === steps.step) return;
+      this.drawn = steps.step;
+      steps.draw(this.tokenOf(steps.step));
+      for (const panel of panels) panel.drawNote(steps.step, this.alone);
+      if (this.difference.shown) this.difference.drawWords(steps.step);
       // For whoever wants to pass it on; empty if nobody else can open this run.
-      this.root.dataset.link = typeof trace.key === "string" ? addressOf(trace.key, inText(trace, steps.step)) : "";
+      this.root.dataset.link = typeof runs.key === "string" ? Address.of(runs.key, inText(runs, steps.step)) : "";
       clearTimeout(this.telling);
       // Late, so that a screen reader hears where scrubbing ended and not every step on the way.
       this.telling = setTimeout(() => this.tell(), 250);
     }
 
     tell() {
-      const story = alternative(this.trace, this.steps.step, this.counts);
-      this.alternative.textContent = story;
+      const { panels } = this;
+      const { step } = this.steps;
       const keys = say("Arrows change the step; control and arrows move the crosshair; Enter explains the cell.");
-      this.canvas.setAttribute("aria-label", say("Retention map. {keys} {story}", { keys, story }));
-    }
-
-    scene(overrides = {}) {
-      if (!this.trace) return null;
-      const { collapsed, palette, cssWidth, cssHeight } = this;
-      const { step } = this.steps;
-      const { view } = this.viewport;
-      const ratio = window.devicePixelRatio || 1;
-      return makeScene(this.trace, { step, view, collapsed, palette, cssWidth, cssHeight, ratio, ...overrides });
-    }
-
-    drawMap() {
-      if (!this.cssWidth) return;
-      const scene = this.scene();
-      drawScene(fitted(this.canvas, scene), scene, this.scratch, this.cross);
-    }
-
-    story() {
-      const { trace, cross, counts } = this;
-      const { step } = this.steps;
-      if (this.gutter !== null) return this.rowStory(this.gutter);
-      if (!cross) return stepStory(trace, step, counts);
-      if (cross.row === null) return tokenStory(trace, step, cross.position, counts.keepers[cross.position]);
-      const { layer, group } = this.decider(cross.row);
-      return cellStory(trace, step, layer, group, cross.position);
-    }
-
-    rowStory(row) {
-      const { trace, steps } = this;
-      const { layer, group } = this.decider(row);
-      const per = group === null ? trace.groups : 1;
-      const told = [deciderName(trace, layer, group)];
-      if (trace.older) {
-        const count = number(Math.round(10 * olderIn(trace, steps.step, row, per)) / 10); // heads' mean has tenths
-        told.push(say("holds {count} rows from before token {start}", { count, start: number(trace.start) }));
+      for (const panel of panels) panel.tell(step, keys);
+      if (this.difference.shown) this.difference.tell(keys);
+      if (this.alone) {
+        this.alternative.textContent = alternative(panels[0].trace, step, panels[0].counts);
+        return;
       }
-      return [...told, say("click to see its whole life")].join(" · ");
+      const rows = panels.map((panel) => storyUnder(policyName(panel.trace), panel.noteAt(step, false)));
+      const told = { where: capitalised(this.stepName()), stories: rows.join(say("; ")) };
+      this.alternative.textContent = say("{where}. {stories}.", told);
     }
 
-    decider(row) {
-      const { groups } = this.trace;
-      return this.collapsed ? { layer: row, group: null } : { layer: Math.floor(row / groups), group: row % groups };
+    // The token at a position, where all have the same one.
+    tokenOf(position) {
+      const names = this.runs.traces.map((trace) => (position < trace.length ? tokenName(trace, position) : ""));
+      return names.every((name) => name === names[0]) ? names[0] : "";
+    }
+
+    stepName() {
+      return stepName(this.runs, this.steps.step, this.tokenOf(this.steps.step));
+    }
+
+    // [what is pointed at, what is told of it].
+    answer() {
+      const { cross, panels, runs } = this;
+      const { step } = this.steps;
+      if (!cross && this.alone) return ["", stepStory(panels[0].trace, step, panels[0].counts)];
+      if (!cross) return ["", say("Point at a cell or at a token: what has each policy done with it?")];
+      if (cross.position === null) return this.rowAnswer(cross);
+      const names = shortNames(runs.traces);
+      const stories = panels.map((panel) => panel.storyOf(cross, step));
+      const told = this.alone ? stories : stories.map((story, i) => storyUnder(names[i], story));
+      return [this.crossName(cross), " · " + told.join(" · ")];
+    }
+
+    rowAnswer({ layer, group, per, panel }) {
+      const { trace } = panel;
+      const story = rowStory(trace, stepOf(trace, this.steps.step), layer * per + group, trace.groups / per);
+      return this.alone ? ["", story] : [policyName(trace), " · " + story];
+    }
+
+    crossName({ layer, group, per, position }) {
+      const place = this.tokenOf(position)
+        ? placeName(this.runs.traces[0], position)
+        : say("position {position}", { position: inText(this.runs, position) });
+      return layer === null ? capitalised(place) : deciderName({ groups: per }, layer, group) + " · " + place;
     }
 
     // -- size and colours --
 
-    sizeView() {
-      const { total, layers, rows } = this.trace;
-      this.viewport.setSize(total, this.collapsed ? layers : rows);
-    }
-
+    // All maps in what the text above and the answer below leave of the window, as long as a layer is still a line.
     resize() {
-      if (!this.trace) return;
-      const box = this.canvas.parentElement;
-      this.cssWidth = box.clientWidth;
-      const tallest = Math.max(300, Math.min(640, window.innerHeight * 0.56));
-      const height = clamp(this.viewport.size.rows * (isNarrow(this.cssWidth) ? 9 : 13), 180, tallest);
-      const { top, bottom } = margins(this.trace, { cssWidth: this.cssWidth });
-      this.cssHeight = Math.round(height + top + bottom) + 4;
-      box.style.height = this.cssHeight + "px";
-      this.text.resized();
+      if (!this.runs || !this.list.clientWidth) return;
+      if (this.cssWidth !== this.list.clientWidth) this.texts.resized();
+      this.cssWidth = this.list.clientWidth;
+      const narrow = isNarrow(this.cssWidth);
+      const { panels, list } = this;
+      const headings = panels.reduce((sum, { head }) => sum + head.offsetHeight, 0) + 4 * (2 * panels.length - 1);
+      const top = list.getBoundingClientRect().top + window.scrollY;
+      const below = this.foot.offsetHeight + 20;
+      const screen = Math.min(document.documentElement.clientHeight, window.screen.availHeight);
+      for (const map of this.maps) map.below = false;
+      const axes = panels.map((panel) => panel.margins()).reduce((sum, room) => sum + room.top + room.bottom, 0);
+      this.room = (screen - top - below - headings - axes) / panels.length;
+      const { layers } = this.runs;
+      const lines = (panel) => clamp(this.room, Math.max(48, 2 * layers), Math.max(120, (narrow ? 9 : 14) * rowsOf(panel)));
+      this.cells = panels.map(lines);
+      this.layOut();
       this.changed();
     }
 
+    // The tokens below a map, where there is room for each, take their room from the cells: so the page does not jump.
+    layOut() {
+      const { panels, difference } = this;
+      const plain = (panel) => ((panel.below = false), panel.margins().bottom);
+      const shown = this.cssWidth && showsTokens(this.viewport.view, this.cssWidth);
+      const lower = panels.map(plain);
+      panels.forEach((panel, i) => (panel.below = shown && (this.mode === "write" || i === panels.length - 1)));
+      const taken = panels.map((panel, i) => panel.margins().bottom - lower[i]).reduce((sum, more) => sum + more, 0);
+      const all = this.cells.reduce((sum, cells) => sum + cells, 0);
+      panels.forEach((panel, i) => panel.setCells(this.cells[i] * (1 - taken / all)));
+      difference.below = shown;
+      if (difference.shown) difference.setCells(Math.max(...this.cells));
+    }
+
     readColours() {
-      this.palette = readPalette(this.root);
+      this.palette = readPalette(this.root, ["only-a", "only-b", "worse", "better", "equal"]);
       setTints(this.root, this.palette);
+      setCostTints(this.root, this.palette);
       this.changed();
     }
 
     // -- listening --
 
     listen() {
-      this.root.addEventListener("click", (event) => this.onButton(event));
-      this.root.addEventListener("keydown", (event) => this.onKey(event));
-      this.collapse.addEventListener("change", (event) => this.setCollapsed(event.target.checked));
-      new Pointer(this.canvas, {
-        scene: () => this.scene(),
-        zoom: (...how) => this.viewport.zoom(...how),
-        move: (...how) => this.viewport.move(...how),
-        isWhole: () => this.viewport.isWhole(),
-        point: (hit) => (hit && hit.position === null ? this.point(null, hit.row) : this.point(hit)),
-        click: (hit) => this.click(hit),
-      });
-      new ResizeObserver(() => this.resize()).observe(this.root);
+      const { root } = this;
+      root.addEventListener("click", (event) => this.onButton(event));
+      root.addEventListener("keydown", (event) => this.onKey(event));
+      this.collapse.addEventListener("change", () => this.onRows());
+      const sizes = new ResizeObserver(() => this.resize());
+      for (const box of [root, this.foot, document.body]) sizes.observe(box);
+      window.addEventListener("resize", () => this.resize());
       new MutationObserver(() => this.readColours()).observe(document.body, { attributeFilter: ["class"] });
     }
 
@@ -293,62 +312,83 @@ const RetentionMap = (() => {
 
     writeAddressSoon() {
       clearTimeout(this.addressing);
-      if (this.trace.at) return;
+      if (this.runs.at || !(this.linked ||= this.runs.key !== null)) return;
       // Browsers allow a hundred changes of the address in half a minute.
-      this.addressing = setTimeout(() => writeAddress(this.trace.key, inText(this.trace, this.steps.step)), 350);
+      this.addressing = setTimeout(() => Address.write(this.runs.key, inText(this.runs, this.steps.step)), 350);
+    }
+
+    onRows() {
+      this.hovered = this.pinned = null;
+      this.setRows();
+      this.resize();
     }
 
     onView() {
-      this.canvas.classList.toggle("rm-zoomed", !this.viewport.isWhole());
+      for (const { canvas } of this.maps) canvas.classList.toggle("rm-zoomed", !this.viewport.isWhole());
+      if (this.cells) this.layOut();
       this.changed();
     }
 
     onButton(event) {
       const button = event.target.closest(".rm-tools button");
-      if (!button || !this.trace) return;
+      if (!button || !this.runs) return;
       const actions = {
         "zoom-in": () => this.zoomHere(1 / 1.5),
         "zoom-out": () => this.zoomHere(1.5),
         "zoom-reset": () => this.viewport.all(),
+        difference: () => this.showDifference(!this.difference.shown),
         png: () => this.picture().savePng(this.fileName()),
         svg: () => this.picture().saveSvg(this.fileName()),
-        help: () => toggleHelp(this.root, button),
+        help: () => this.toggle("help", this.root.querySelector(".rm-help").hidden),
       };
       actions[button.dataset.do]();
     }
 
-    zoomHere(factor) {
-      this.viewport.zoomAround(factor, this.cross || { row: null, position: null });
+    // The box of this name, and the button that says whether it is shown.
+    toggle(name, shown) {
+      this.root.querySelector(".rm-" + name).hidden = !shown;
+      this.root.querySelector("[data-do=" + name + "]").setAttribute("aria-expanded", String(shown));
     }
 
-    setCollapsed(collapsed) {
-      this.collapsed = collapsed;
-      this.cross = null;
-      this.sizeView();
-      this.viewport.all();
+    showDifference(shown) {
+      this.toggle("difference", shown);
+      if (!this.panels[0].trace) return;
+      this.setRows();
       this.resize();
+      if (shown) this.difference.root.scrollIntoView({ block: "nearest" });
+    }
+
+    zoomHere(factor) {
+      const { layer, position } = this.cross || { layer: null, position: null };
+      this.viewport.zoomAround(factor, { row: layer, position });
     }
 
     onKey(event) {
       const { target, key } = event;
-      if (!this.trace || event.metaKey || target.matches("select")) return;
+      if (!this.runs || event.metaKey || target.matches("select")) return;
+      const panel = this.maps.find(({ canvas }) => canvas === target);
+      const pane = this.texts.paneIn(target);
       const crossing = event.ctrlKey || event.altKey;
-      const handled = crossing ? this.moveCross(event) : this.steps.onKey(event) || this.mapKey(key, target);
+      const handled = crossing
+        ? this.moveCross(key, panel, pane)
+        : this.steps.onKey(event) || this.mapKey(key, panel, pane);
       if (handled) event.preventDefault();
     }
 
-    mapKey(key, target) {
-      if (target !== this.canvas && target !== this.text.box) return false;
-      const inMap = target === this.canvas;
+    mapKey(key, panel, pane) {
+      if (key === "Escape") return this.unpin();
+      if (!panel && !pane) return false;
+      const at = this.crossOrStep();
+      const policy = panel ? panel.policy : this.texts.policyOf(pane);
+      const cell = panel && this.cellIn(panel, at);
       const actions = {
         "+": () => this.zoomHere(1 / 1.5),
         "=": () => this.zoomHere(1 / 1.5),
         "-": () => this.zoomHere(1.5),
         0: () => this.viewport.all(),
-        Enter: () => (inMap ? this.clickCell(this.crossOrStep()) : this.clickToken(this.crossOrStep().position)),
-        t: () => this.clickToken(this.crossOrStep().position),
-        r: () => this.clickRow(this.crossOrStep().row || 0),
-        Escape: () => this.point(null),
+        Enter: () => (panel ? panel.click(cell) : this.clickToken(at.position, policy)),
+        t: () => this.clickToken(at.position, policy),
+        r: () => panel && panel.click({ ...cell, position: null }),
       };
       const action = actions[key.length === 1 ? key.toLowerCase() : key];
       if (action) action();
@@ -356,74 +396,89 @@ const RetentionMap = (() => {
     }
 
     crossOrStep() {
-      return this.cross || { row: 0, position: this.steps.step };
+      const { cross } = this;
+      return cross && cross.position !== null ? cross : { layer: 0, group: 0, per: 1, position: this.steps.step };
     }
 
-    moveCross({ key, target }) {
+    // One cell of a panel for the common crosshair, which may be on a whole layer or column there.
+    cellIn(panel, cross) {
+      const { row, position } = panel.crossHere(cross);
+      return panel.crossAt({ row: row || 0, position });
+    }
+
+    moveCross(key, panel, pane) {
       const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
-      const reading = target === this.text.box;
-      if (!(key in moves) || (target !== this.canvas && !reading)) return false;
+      if (!(key in moves) || (!panel && !pane)) return false;
       const [down, right] = this.cross ? moves[key] : [0, 0];
       const from = this.crossOrStep();
-      const onwards = reading && this.text.readsFromRight(from.position) ? -right : right;
-      const position = clamp(from.position + onwards, 0, this.trace.length - 1);
-      const row = reading ? null : clamp((from.row || 0) + down, 0, this.viewport.size.rows - 1);
-      this.point({ row, position });
-      this.viewport.reveal(this.cross);
-      if (reading) this.text.scrollTo(position);
+      const onwards = pane && pane.readsFromRight(from.position) ? -right : right;
+      const position = clamp(from.position + onwards, 0, this.runs.length - 1);
+      const row = panel && clamp((panel.crossHere(from).row || 0) + down, 0, rowsOf(panel) - 1);
+      this.pin(pane ? this.columnAt(position) : panel.crossAt({ row, position }));
+      this.viewport.reveal({ row: this.cross.layer, position });
+      if (pane && position < pane.spans.length) pane.scrollTo(position);
       // A crosshair moved by key is news to whoever cannot see it.
-      this.alternative.textContent = this.story();
+      this.alternative.textContent = this.answer().join("");
       return true;
     }
 
-    point(cross, gutter = null) {
-      this.cross = cross;
-      this.gutter = gutter;
+    columnAt(position) {
+      return { layer: null, group: null, per: null, position };
+    }
+
+    point(cross) {
+      this.hovered = cross;
       this.changed();
+    }
+
+    pin(cross) {
+      this.pinned = cross;
+      this.point(null);
+    }
+
+    // Whether there was anything to let go.
+    unpin() {
+      const had = this.cross !== null;
+      this.pin(null);
+      return had;
     }
 
     // -- what goes out --
 
-    click(hit) {
-      if (hit.position === null) return this.clickRow(hit.row);
-      this.point(hit);
-      this.clickCell(hit);
+    clickToken(position, policy) {
+      if (position < this.runs.traces[policy].length) this.send("token", { policy, position });
     }
 
-    clickCell({ row, position }) {
-      const { layer, group } = this.decider(row || 0);
-      // A cell of a collapsed row is many heads' at once: their common story is the token's.
-      if (group === null) this.clickToken(position);
-      else this.send("cell", { layer, group, position: inText(this.trace, position) });
-    }
-
-    clickToken(position) {
-      this.send("token", { position: inText(this.trace, position) });
-    }
-
-    clickRow(row) {
-      const { layer, group } = this.decider(row);
-      this.send("row", { layer, group: group || 0 });
-    }
-
-    send(name, detail) {
-      this.onEvent(name, { ...detail, step: inText(this.trace, this.steps.step) });
+    send(name, { position, ...detail }) {
+      const place = position === undefined ? {} : { position: inText(this.runs, position) };
+      this.onEvent(name, { ...detail, ...place, step: inText(this.runs, this.steps.step) });
     }
 
     // -- pictures to save --
 
     fileName() {
-      return fileName([this.trace.policy, this.trace.budget || "", "step", inText(this.trace, this.steps.step)]);
+      const [{ policy, budget }] = this.runs.traces;
+      const of = this.alone ? [policy, budget || ""] : ["comparison"];
+      return fileName([...of, "step", inText(this.runs, this.steps.step)]);
     }
 
     picture() {
-      const { trace, counts } = this;
-      const scene = this.scene({ ratio: 2 });
-      const picture = new Picture(scene);
-      picture.addText(titleOf(trace) + " · " + stepName(trace, scene.step), { bold: true, size: scene.font + 3 });
-      const marks = trace.marks.map((mark) => ({ mark: mark.kind, text: markStory(trace, mark, scene.step, counts) }));
-      picture.addLegend([...statesOf([trace]), ...marks]);
-      picture.addMap(scene, retention);
+      const { panels, runs, alone } = this;
+      const [{ trace, counts }] = panels;
+      const { step } = this.steps;
+      const picture = new Picture(panels[0].scene(2));
+      const title = alone
+        ? policyName(trace) + " · " + runs.model
+        : say("What each policy keeps · {model}", { model: runs.model });
+      picture.addText(title + " · " + this.stepName(), { bold: true, size: picture.font + 3 });
+      const told = (mark) => (alone ? markStory(trace, mark, step, counts) : mark.label);
+      picture.addLegend([...statesOf(runs.traces), ...trace.marks.map((mark) => ({ mark: mark.kind, text: told(mark) }))]);
+      for (const panel of panels) {
+        if (!alone) picture.addText(policyName(panel.trace), { bold: true });
+        picture.addText(panel.noteAt(step, alone));
+        picture.addMap(panel.scene(2), retention);
+      }
+      if (this.difference.shown) this.difference.addTo(picture);
       return picture;
     }
   }

@@ -4,6 +4,8 @@ const Scenes = (() => {
 
   const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
 
+  const NOTHING = { start: 0, marks: [] };
+
   const isNarrow = (cssWidth) => cssWidth < 560;
 
   // The room around the cells. Maps one under another need the positions above and the tokens below only once, and the
@@ -13,17 +15,20 @@ const Scenes = (() => {
     const font = isNarrow(cssWidth) ? 11 : document.body.classList.contains("projector") ? 20 : 13;
     const older = trace.start ? font * 2 : 0;
     const bracket = trace.marks.length ? (above ? font * 1.5 + 4 : 6) : 0;
-    const axis = above ? font * 2.2 : font * 0.6;
+    const axis = above ? font * 2.2 : font * 0.4;
     return {
       font,
       older,
       axis,
-      left: Math.round(font * (heads ? 5.2 : 4)) + older,
+      left: Math.round(font * (heads ? 4.6 : 3.2)) + older,
       right: isNarrow(cssWidth) ? 6 : 12,
       top: axis + bracket,
       bottom: below ? font * 4.8 : 2,
     };
   }
+
+  // Whether the view is so near that the tokens below a map have room for a label each.
+  const showsTokens = ({ x0, x1 }, cssWidth) => cssWidth / (x1 - x0) >= 1.5 * margins(NOTHING, { cssWidth }).font;
 
   // Everything a drawing depends on; `ratio` is device pixels per CSS pixel.
   function makeScene(trace, options) {
@@ -75,7 +80,7 @@ const Scenes = (() => {
   const toRow = (scene, y) => scene.view.y0 + (y - scene.top) / cellHeight(scene);
 
   return {
-    ...{ clamp, isNarrow, margins, makeScene, rowsOf, spanOf, zoomed, moved, cellWidth, cellHeight, toX, toY },
+    ...{ clamp, isNarrow, margins, showsTokens, makeScene, rowsOf, spanOf, zoomed, moved, cellWidth, cellHeight, toX, toY },
     ...{ toColumn, toRow },
   };
 })();

@@ -1,10 +1,10 @@
-// A trace as it arrives from Python, and what is true of it at a step.
+// Traces as they arrive from Python, and what is true of them at a step.
 const Traces = (() => {
   "use strict";
 
   const { say } = Words;
 
-  const SCHEMA = 1;
+  const SCHEMA = 2;
   const FADE = 12; // steps for which an evicted row counts as just evicted
 
   function bytes(base64) {
@@ -23,26 +23,35 @@ const Traces = (() => {
     return new Float32Array(bytes(base64).buffer);
   }
 
-  function decode(payload) {
-    if (payload.schema !== SCHEMA) {
+  // What a payload has: `traces`, and what is the same for all of them; `length` is that of the longest.
+  function decode({ policies, ...shared }) {
+    if (shared.schema !== SCHEMA) {
       throw new Error(say("this picture is of another version of the app: reload the page"));
     }
-    const ends = integers(payload.piece_ends);
-    const pieces = Array.from(ends, (end, i) => payload.text.slice(i ? ends[i - 1] : 0, end));
-    const evictedAt = integers(payload.evicted_at);
+    const traces = policies.map((policy) => decodeTrace({ ...shared, ...policy }));
+    const length = Math.max(...traces.map((trace) => trace.length));
+    return { ...shared, traces, length, priced: traces.every((trace) => trace.deltaNll) };
+  }
+
+  function decodeTrace(sent) {
+    const ends = integers(sent.piece_ends);
+    const pieces = Array.from(ends, (end, i) => sent.text.slice(i ? ends[i - 1] : 0, end));
+    const evictedAt = integers(sent.evicted_at);
     return {
-      ...payload,
-      promptLength: payload.prompt_length,
-      rows: payload.layers * payload.groups,
+      ...sent,
+      promptLength: sent.prompt_length,
+      divergesAt: sent.diverges_at ?? null,
+      deltaNll: sent.delta_nll ? floats(sent.delta_nll) : null,
+      rows: sent.layers * sent.groups,
       pieces,
-      special: bytes(payload.special),
-      continued: bytes(payload.continued),
+      special: bytes(sent.special),
+      continued: bytes(sent.continued),
       evictedAt,
-      ...evictionsByStep(evictedAt, payload.length),
-      older: decodeHeld(payload.older),
-      olderSeen: decodeHeld(payload.older_seen),
-      slidingWindows: integers(payload.sliding_windows),
-      marks: payload.marks.map((mark) => ({ ...mark, older: decodeHeld(mark.older) })),
+      ...evictionsByStep(evictedAt, sent.length),
+      older: decodeHeld(sent.older),
+      olderSeen: decodeHeld(sent.older_seen),
+      slidingWindows: integers(sent.sliding_windows),
+      marks: sent.marks.map((mark) => ({ ...mark, older: decodeHeld(mark.older) })),
     };
   }
 
@@ -131,10 +140,13 @@ const Traces = (() => {
   // Positions and steps count from the first of the window that is shown; people read those of the whole text.
   const inText = (trace, position) => trace.start + position;
 
+  // A trace that ended earlier than the others stays as it was; -1 if it ended before the window.
+  const stepOf = (trace, step) => Math.min(step, trace.length - 1);
+
   const goesOn = ({ start, total, whole }) => start + total < whole;
 
   return {
-    ...{ FADE, decode, floats, isKept, isAttended, noCounts, moveCounts, keepersIn, evictedDuring, markState },
+    ...{ FADE, decode, stepOf, isKept, isAttended, noCounts, moveCounts, keepersIn, evictedDuring, markState },
     ...{ olderIn, olderTotal, mostOlder, inText, goesOn },
   };
 })();
