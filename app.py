@@ -24,29 +24,28 @@ from starlette.routing import Route
 
 from core.errors import UserError
 from core.messages import Message
-from core.model.registry import DEFAULT_MODEL, MODELS
-from core.policies import POLICIES
+from core.model.registry import DEFAULT_MODEL
 from core.store import MEGABYTES, TraceStore
 from viz.api import api
-from viz.cards.markup import bullets
 from viz.maps.colours import KEPT
 from viz.maps.retention_map import static
 from viz.page import limits, models
+from viz.page.lens import SharedRun
 from viz.page.limits import Limits, add_limits
 from viz.page.models import ResidentModels
 from viz.page.page import Page, SpeakingMiddleware
+from viz.page.sidebar import Sidebar, button_name
 from viz.page.spoken import spoken
 from viz.page.zero_gpu import ZERO_GPU
-from viz.tabs.ask import ask_tab
-from viz.tabs.budget import budget_tab
-from viz.tabs.compare import compare_tab
-from viz.tabs.explore import explore_tab
+from viz.tabs.ask import ask_lens
+from viz.tabs.budget import budget_lens
+from viz.tabs.cost import cost_lens
 from viz.tabs.lesson import lesson_tab
 from viz.tabs.links import copied
-from viz.tabs.measure import measure_tab
-from viz.tabs.write import write_tab
-from viz.words.catalogue import _
-from viz.words.labels import PageWords, later, translate
+from viz.tabs.tokens import tokens_lens
+from viz.tabs.watch import Watch
+from viz.tabs.write import write_lens
+from viz.words.labels import PageWords, translate
 
 if TYPE_CHECKING:
     from core import LanguageModel
@@ -61,12 +60,6 @@ HEALTH = ("/health", f"{API_PREFIX}/health")
 
 TITLE = "What does a Transformer keep?"
 
-LEAD = Message(
-    "# What does a Transformer keep?\n"
-    "A Transformer remembers one row for every token it has read. Give it a finite memory and a rule for what to "
-    "forget, and watch what each layer keeps of your own text."
-)
-
 FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Liberation Sans", "sans-serif")
 
 THEME = gr.themes.Soft(primary_hue="sky", font=FONT, spacing_size="sm", text_size="md").set(
@@ -79,6 +72,15 @@ THEME = gr.themes.Soft(primary_hue="sky", font=FONT, spacing_size="sm", text_siz
     block_label_background_fill_dark="none",
     block_label_text_color="*body_text_color",
     block_label_text_color_dark="*body_text_color",
+    color_accent=KEPT.light,
+    border_color_accent=KEPT.light,
+    border_color_accent_dark=KEPT.dark,
+    input_border_color_focus=KEPT.light,
+    input_border_color_focus_dark=KEPT.dark,
+    checkbox_background_color_selected=KEPT.light,
+    checkbox_background_color_selected_dark=KEPT.light,
+    checkbox_label_background_fill_selected=KEPT.light,
+    checkbox_label_background_fill_selected_dark=KEPT.light,
     button_primary_background_fill=KEPT.light,
     button_primary_background_fill_hover="#00507a",
     button_primary_background_fill_dark=KEPT.light,
@@ -90,31 +92,6 @@ THEME = gr.themes.Soft(primary_hue="sky", font=FONT, spacing_size="sm", text_siz
     slider_color=KEPT.light,
     slider_color_dark="#6ec1ee",
 )
-
-SHOW_TIPS = """() => {
-  for (const [id, tip] of Object.entries(window.told.tips)) {
-    const control = document.getElementById(id);
-    if (control) control.title = tip;
-  }
-}"""
-
-
-def tips() -> dict[str, str]:
-    """The tooltip of each control, by its element id."""
-    policy = _("The rule that says which row a layer forgets when its multi-state is full.")
-    ours = _("ours")
-    papers = [
-        _("{policy}: {paper}", policy=known.label, paper=ours if known.paper == "ours" else known.paper)
-        for known in POLICIES.values()
-    ]
-    return {
-        "model": _("Which language model reads the text. Heads are given as query heads / KV heads."),
-        "policy": "\n".join([policy, *papers]),
-        "budget": _("How many rows (one per token) each layer may hold. Everything else is evicted, for good."),
-        "new-tokens": _("0 only reads your text; with more, the model writes on from what it still remembers."),
-        "n_sink": _("The first i tokens of the text are never evicted."),
-        "seed": _("Another seed evicts other tokens."),
-    }
 
 
 def build(
@@ -131,43 +108,27 @@ def build(
         background: the loading of that model, whose progress the page shows; None if it waits for its first use.
         votes: the file of stories and votes.
     """
-    choices = [(str(spec), name) for name, spec in MODELS.items()]
-    if default not in MODELS:
-        choices.insert(0, (default, default))
     page: gr.Blocks = Page(title=TITLE, analytics_enabled=False, fill_width=True)
     with page:
-        with gr.Row(elem_id="header"):
-            gr.Markdown(LEAD, elem_id="title")
-            model = gr.Dropdown(
-                choices,
-                value=default,
-                allow_custom_value=models.resident.any_model,
-                label=Message("Model"),
-                scale=0,
-                min_width=380,
-                elem_id="model",
-            )
-            gr.Button(Message("Projector"), size="sm", elem_id="projector")
-        with gr.Tabs():
-            with gr.Tab(Message("Explore")):
-                text, trace = explore_tab(page, model, background, store)
-            with gr.Tab(Message("Compare")):
-                traces = compare_tab(model, text, store)
-            with gr.Tab(Message("Measure")) as tab:
-                measure_tab(tab, trace, traces)
-            with gr.Tab(Message("Budget")):
-                budget_tab(model, text)
-            with gr.Tab(Message("Ask")):
-                ask_tab(model)
+        sidebar, run = Sidebar(page, default), SharedRun()
+        with gr.Tabs(elem_id="lenses"):
+            with gr.Tab(Message("Watch"), elem_id="watch"):
+                watch = Watch(page, sidebar, run, store)
+            with gr.Tab(Message("Cost")) as tab:
+                cost_lens(tab, run)
+            with gr.Tab(Message("Tokens")) as tab:
+                tokens_lens(tab, run)
+            with gr.Tab(Message("Budget")) as tab:
+                budget_lens(tab, sidebar)
+            with gr.Tab(Message("Ask")) as tab:
+                ask_lens(tab, sidebar)
             with gr.Tab(Message("Write")) as tab:
-                write_tab(tab, model, votes)
-            with gr.Tab(Message("Lesson")):
+                write_lens(tab, sidebar, votes)
+            with gr.Tab(Message("Learn")):
                 lesson_tab(page)
-        with gr.Accordion(Message("Limits of this app"), open=False, elem_id="limits"):
-            gr.HTML(later(lambda: bullets(limits.current.sentences())))
+        watch.tell_loading(page, background)
         api(store)
-        spoken(tips=tips, link=copied)
-        page.load(None, js=SHOW_TIPS)
+        spoken(link=copied, sidebar=button_name)
         page.load(None, js=static("projector.js"))
     translate(page)
     return page

@@ -9,6 +9,7 @@ from .experiments.comparison import compare, forgotten_attention, iter_compare
 from .experiments.records import budget_sentences
 from .loading.load import load_model
 from .measures.costs import costs
+from .model import chat
 from .model.language_model import LanguageModel
 from .model.registry import MODELS, ModelSpec
 from .policies import POLICIES, Policy, Step, make_policy
@@ -29,6 +30,7 @@ __all__ = [
     "ask",
     "attention_of",
     "budget_sentences",
+    "chat",
     "compare",
     "costs",
     "foresee",

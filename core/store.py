@@ -60,7 +60,7 @@ class Stored:
 
     @classmethod
     def of(cls, comparison: Comparison) -> "Stored":
-        """The entry for a comparison."""
+        """The entry for a comparison; see `comparison` for the way back."""
         arrays = {
             "kl": comparison.kl,
             "agrees": comparison.agrees,
@@ -70,8 +70,10 @@ class Stored:
         return cls((comparison.full, *comparison.traces), arrays)
 
     @property
-    def comparison(self) -> Comparison:
-        """The comparison from which `of` made this entry."""
+    def comparison(self) -> Comparison | None:
+        """The comparison from which `of` made this entry; None if it has no full model beside the policies."""
+        if "kl" not in self.arrays:
+            return None
         full, *traces = self.traces
         return Comparison(
             full=full,
@@ -291,6 +293,23 @@ def _unpacked(packed: bytes) -> Stored | None:
     except BadTraceFile:
         return None
     return Stored(tuple(traces), arrays)
+
+
+def load_stored(path: Path) -> Stored:
+    """The entry that `save_stored` wrote.
+
+    Raises:
+        BadTraceFile: the file is damaged, or of a version whose traces are no longer read.
+    """
+    stored = _unpacked(path.read_bytes())
+    if stored is None:
+        raise BadTraceFile("{file} is no run of this version.", file=path.name)
+    return stored
+
+
+def save_stored(stored: Stored, path: Path) -> None:
+    """Write an entry to a file of its own, as the store would keep it."""
+    path.write_bytes(_packed(stored))
 
 
 def _name(i: int) -> str:

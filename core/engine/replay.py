@@ -16,25 +16,33 @@ from typing import Unpack
 
 from core.engine.options import ReadKeywords, ReadOptions
 from core.engine.reading import LONGEST_CHUNK, REPORT_EVERY, Progress, read_chunks, start_reading
+from core.errors import BadInput
 from core.model.language_model import LanguageModel
 from core.policies import Policy
 from core.trace import Tokens, Trace
 
 
 def iter_replay(
-    lm: LanguageModel, tokens: Tokens | Sequence[int], policy: Policy, **options: Unpack[ReadKeywords]
+    lm: LanguageModel,
+    tokens: Tokens | Sequence[int],
+    policies: Policy | Sequence[Policy],
+    **options: Unpack[ReadKeywords],
 ) -> Iterator[Progress]:
-    """`replay` as a generator that reports progress several times a second; the last report has the whole trace.
+    """`replay` as a generator that reports progress several times a second; the last report has the whole traces.
 
-    Closing it ends the run and frees its memory. Without `chunk`, chunks depend on the model, see `ReadOptions`.
+    Several policies read in lockstep. Closing it ends the run and frees its memory. Without `chunk`, chunks depend on
+    the model, see `ReadOptions`.
     """
+    policies = policies if isinstance(policies, Sequence) else [policies]
+    if not policies:
+        raise BadInput("Choose at least one policy.")
     tokens = lm.as_tokens(tokens)
-    batch = start_reading(lm, tokens, [policy], ReadOptions(**options))
-    (run,) = batch.runs
+    batch = start_reading(lm, tokens, policies, ReadOptions(**options))
     reported = time.monotonic()
     for read, _ in read_chunks(batch, tokens):
         if read.stop == len(tokens) or time.monotonic() - reported > REPORT_EVERY:
-            yield Progress(read.stop, len(tokens), [run.trace(lm.model_id, tokens[: read.stop])])
+            so_far = tokens[: read.stop]
+            yield Progress(read.stop, len(tokens), [run.trace(lm.model_id, so_far) for run in batch.runs])
             reported = time.monotonic()
 
 

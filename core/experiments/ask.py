@@ -2,70 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 from core.engine.generate import iter_generate
+from core.engine.options import ReadKeywords
 from core.errors import BadInput
+from core.experiments.question import Answer, Prompt
 from core.measures.evidence import passage_of
 from core.model.chat import chats, turn
 from core.model.language_model import LanguageModel
 from core.policies import Full, Policy
 from core.texts import without_mark
-from core.trace import Prefill, Tokens, Trace
+from core.trace import Tokens, Trace
 
 CHUNK = 64  # tokens of the document per forward pass
 MAX_NEW_TOKENS = 64  # an answer of a sentence or two
 BEFORE_QUESTION, BEFORE_ANSWER = "\n\nQuestion: ", "\nAnswer:"
-
-
-@dataclass(frozen=True, eq=False)
-class Prompt:
-    """A document and a question about it, as the model reads them.
-
-    Attributes:
-        tokens: the whole prompt, the chat format included.
-        document: the positions of the document.
-        question: the positions of the question.
-        document_start: the index of the character at which the document begins in the text of `tokens`, minus 1 if it
-            was given with a byte order mark: that mark is not read, but counts in the arguments of `passage`.
-        document_length: the number of characters of the document as it was given.
-    """
-
-    tokens: Tokens
-    document: range
-    question: range
-    document_start: int
-    document_length: int
-
-    def passage(self, start: int, stop: int) -> range:
-        """The positions of the document's characters from `start` up to but not including `stop`.
-
-        Raises:
-            BadInput: the document has no such characters.
-        """
-        if not 0 <= start < stop <= self.document_length:
-            raise BadInput(
-                "The passage must be some of the {length:,} characters of the document, not {start} to {stop}.",
-                length=self.document_length,
-                start=start,
-                stop=stop,
-            )
-        found = passage_of(self.tokens, self.document_start + start, self.document_start + stop)
-        return range(max(found.start, self.document.start), found.stop)
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """What one policy has answered so far.
-
-    Attributes:
-        text: the answer, without control tokens.
-        trace: the trace of the prompt and the answer.
-        finished: whether the model has ended the answer by an end-of-sequence token.
-    """
-
-    text: str
-    trace: Trace
-    finished: bool
 
 
 @dataclass(frozen=True)
@@ -110,18 +62,16 @@ def iter_ask(
     policies: Sequence[Policy],
     *,
     max_new_tokens: int = MAX_NEW_TOKENS,
-    chunk: int = CHUNK,
-    prefill: Prefill = "token-by-token",
+    **options: Unpack[ReadKeywords],
 ) -> Iterator[AskProgress]:
     """`ask` as a generator that reports progress several times a second, also while the document is read.
 
-    Closing it ends the run and frees its memory. Chunks are of `chunk` tokens, so on a slow machine reports are rarer
-    while the document is read.
+    Closing it ends the run and frees its memory. On a slow machine reports are rarer while the document is read: there
+    is at most one for each chunk.
     """
     tokens = prompt.tokens if isinstance(prompt, Prompt) else prompt
-    reports = iter_generate(
-        lm, tokens, [Full(), *policies], max_new_tokens=max_new_tokens, chunk=chunk, prefill=prefill
-    )
+    beside_full = [Full(), *(policy for policy in policies if policy.budget is not None)]
+    reports = iter_generate(lm, tokens, beside_full, max_new_tokens=max_new_tokens, **{"chunk": CHUNK} | options)
     for report in reports:
         yield AskProgress(report.done, report.total, [answer_of(lm, trace) for trace in report.traces])
 
@@ -132,24 +82,25 @@ def ask(
     policies: Sequence[Policy],
     *,
     max_new_tokens: int = MAX_NEW_TOKENS,
-    prefill: Prefill = "token-by-token",
+    **options: Unpack[ReadKeywords],
 ) -> list[Answer]:
     """Answer a prompt under every policy and the full model, greedily and in lockstep.
 
     Args:
         lm: the model.
         prompt: what `prompt_of` gives.
-        policies: with any budgets; the full model is added.
+        policies: with any budgets; the full model is added, once.
         max_new_tokens: the most tokens of an answer.
-        prefill: as in `generate`. With ``"one-shot"`` the question is read before anything is evicted.
+        options: as in `generate`; ``chunk`` is 64 if not given. With ``prefill="one-shot"`` the question is read before
+            anything is evicted.
 
     Returns:
-        The full model's answer, then one per policy, in their order.
+        The full model's answer, then one per policy with a budget, in their order.
 
     Raises:
         BadInput, TextTooLong, NumericalError, OutOfMemory: as `generate`.
     """
-    for report in iter_ask(lm, prompt, policies, max_new_tokens=max_new_tokens, prefill=prefill):
+    for report in iter_ask(lm, prompt, policies, max_new_tokens=max_new_tokens, **options):
         last = report
     return last.answers
 

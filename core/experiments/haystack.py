@@ -1,6 +1,7 @@
 """The texts of the needle test, each with a hidden fact that a model cannot guess, and its results."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -99,6 +100,15 @@ def hide(lm: "LanguageModel", depth: float, length: int) -> Haystack:
     place = ends[int(np.abs(tokens[: last + 1] - depth * tokens[last]).argmin())]
     document = f"{text[:place]}{NEEDLE} {text[place : ends[last]]}".rstrip()
     return Haystack(document, place, place + len(NEEDLE))
+
+
+def by_policy(results: Sequence[NeedleResult]) -> list[list[NeedleResult]]:
+    """The results of each policy, the policies in the order of their first results."""
+    policies: list[PolicySettings] = []
+    for result in results:
+        if result.policy not in policies:
+            policies.append(result.policy)
+    return [[result for result in results if result.policy == policy] for policy in policies]
 
 
 def contains_fact(answer: str) -> bool:

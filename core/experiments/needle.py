@@ -7,10 +7,13 @@ Deviations: our text is shorter, was written for this test, and does not repeat 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
+from core.engine.options import ReadKeywords
 from core.errors import BadInput
-from core.experiments.ask import Answer, Prompt, iter_ask, prompt_of
+from core.experiments.ask import iter_ask, prompt_of
 from core.experiments.haystack import QUESTION, Haystack, NeedleResult, contains_fact, hide
+from core.experiments.question import Answer, Prompt
 from core.measures.evidence import fate
 from core.model.language_model import LanguageModel
 from core.policies import Policy
@@ -28,7 +31,11 @@ class NeedleProgress:
 
 
 def iter_needle(
-    lm: LanguageModel, policies: Sequence[Policy], depths: Sequence[float], lengths: Sequence[int]
+    lm: LanguageModel,
+    policies: Sequence[Policy],
+    depths: Sequence[float],
+    lengths: Sequence[int],
+    **options: Unpack[ReadKeywords],
 ) -> Iterator[NeedleProgress]:
     """`needle` as a generator that reports progress several times a second and after every text.
 
@@ -36,7 +43,6 @@ def iter_needle(
     """
     if not depths or not lengths:
         raise BadInput("Choose at least one depth and one length.")
-    chosen = [policy for policy in policies if policy.budget is not None]
     cells = [(depth, length) for length in dict.fromkeys(lengths) for depth in dict.fromkeys(depths)]
     texts = [hide(lm, depth, length) for depth, length in cells]
     prompts = [prompt_of(lm, text.document, QUESTION) for text in texts]
@@ -44,7 +50,7 @@ def iter_needle(
     results: list[NeedleResult] = []
     done = 0
     for (depth, length), text, prompt in zip(cells, texts, prompts, strict=True):
-        for report in iter_ask(lm, prompt, chosen, max_new_tokens=NEW_TOKENS):
+        for report in iter_ask(lm, prompt, policies, max_new_tokens=NEW_TOKENS, **options):
             yield NeedleProgress(done + report.done, total, results.copy())
         results += [_result(depth, length, text, prompt, answer) for answer in report.answers]
         done += len(prompt.tokens) + NEW_TOKENS
@@ -52,7 +58,11 @@ def iter_needle(
 
 
 def needle(
-    lm: LanguageModel, policies: Sequence[Policy], depths: Sequence[float], lengths: Sequence[int]
+    lm: LanguageModel,
+    policies: Sequence[Policy],
+    depths: Sequence[float],
+    lengths: Sequence[int],
+    **options: Unpack[ReadKeywords],
 ) -> list[NeedleResult]:
     """Ask for the fact in texts of every length with the needle at every depth, under every policy and the full model.
 
@@ -60,9 +70,10 @@ def needle(
 
     Args:
         lm: the model.
-        policies: with any budgets; the full model is added.
+        policies: with any budgets; the full model is added, once.
         depths: where the needle is, from 0 (before the text) to 1 (at its end).
         lengths: the lengths of the texts, in tokens.
+        options: as in `ask`.
 
     Returns:
         One result per text and policy: by length, then depth, each in the order given, then policy, the full model's
@@ -72,7 +83,7 @@ def needle(
         BadInput: no depth or length, or one that is refused by `hide`.
         TextTooLong, NumericalError, OutOfMemory: as `generate`.
     """
-    for report in iter_needle(lm, policies, depths, lengths):
+    for report in iter_needle(lm, policies, depths, lengths, **options):
         last = report
     return last.results
 

@@ -8,8 +8,10 @@ because of their policies, not by chance.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 from core.engine.generate import iter_generate
+from core.engine.options import ReadKeywords
 from core.errors import BadInput
 from core.experiments.stories import Telling, stories
 from core.messages import Message
@@ -47,6 +49,7 @@ def iter_stories(
     temperature: float = 1.0,
     top_p: float = 1.0,
     seed: int = 0,
+    **options: Unpack[ReadKeywords],
 ) -> Iterator[WritingProgress]:
     """Write a story from every prompt under every policy and under the full model; reports several times a second.
 
@@ -55,11 +58,12 @@ def iter_stories(
     Args:
         lm: the model.
         prompts: a model with a chat template gets each as a user's message, any other as the beginning of the text.
-        policies: with any budgets; the full model is added.
+        policies: with any budgets; the full model is added, once.
         max_new_tokens: the most tokens of a story.
         temperature: as in `generate`.
         top_p: as in `generate`.
         seed: the seed of the first prompt; the second has seed + 1, and so on.
+        options: as in `generate`.
 
     Yields:
         Progress; the last report of every prompt is `finished`.
@@ -74,16 +78,18 @@ def iter_stories(
     if not policies:
         raise BadInput("Choose at least one policy.")
     seed = whole(Message("seed"), seed, 0, MOST_SEED - len(prompts) + 1)
+    beside_full = [Full(), *(policy for policy in policies if policy.budget is not None)]
     read = [turn(lm, prompt)[0] for prompt in prompts]
     for index, (prompt, tokens) in enumerate(zip(prompts, read, strict=True)):
         reports = iter_generate(
             lm,
             tokens,
-            [Full(), *policies],
+            beside_full,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             top_p=top_p,
             seed=seed + index,
+            **options,
         )
         for report in reports:
             telling = Telling(prompt, seed + index, tuple(stories(report.traces, lm.eos_ids)))

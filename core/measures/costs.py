@@ -98,6 +98,33 @@ def rows_held(trace: Trace) -> int:
     return int(trace.kept(len(trace) - 1)[0, 0].sum())
 
 
+@dataclass(frozen=True)
+class Loss:
+    """What one token costs a policy: `nats` more than the full model; `policy` is its index in the comparison."""
+
+    policy: int
+    position: int
+    nats: float
+
+
+def greatest_losses(comparison: Comparison, n: int = 10) -> list[Loss]:
+    """At most n losses, the greatest of all policies first; ties in the order of the policies and the text."""
+    delta = np.nan_to_num(delta_nll(comparison))
+    places = np.argsort(-delta, axis=None, kind="stable")[:n]
+    losses = [Loss(*divmod(place, delta.shape[1]), float(delta.flat[place])) for place in places.tolist()]
+    return [loss for loss in losses if loss.nats > 0]
+
+
+def tokens_of_half(delta: Floats) -> int:
+    """On how few tokens half of the nats are lost; tokens that cost less than under the full model do not count.
+
+    Args:
+        delta: (n,), of one policy, as `delta_nll` gives it.
+    """
+    lost = np.sort(np.maximum(np.nan_to_num(delta), 0))[::-1].cumsum(dtype=np.float64)
+    return int(np.searchsorted(lost, lost[-1] / 2)) + 1 if lost[-1] else 0
+
+
 @dataclass(frozen=True, eq=False)
 class ForgottenAttention:
     """The attention that the full model pays, at one step, to tokens that a policy has evicted before.

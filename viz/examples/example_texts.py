@@ -1,10 +1,11 @@
-"""Example texts, written for this app, and the trace that the page shows before any model has run."""
+"""Example texts, written for this app, and the run that the page shows before any model has run."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from core.messages import Message
-from core.trace import Trace
+from core.store import Stored, load_stored
 
 FOLDER = Path(__file__).parent
 
@@ -22,13 +23,14 @@ class ExampleText:
 
 
 EXAMPLES = (
-    ExampleText("lighthouse", Message("Story: the lighthouse")),
-    ExampleText("kitchen", Message("Numbers and lists")),
+    ExampleText("lighthouse", Message("Story")),
+    ExampleText("kitchen", Message("Lists")),
     ExampleText("dialogue", Message("Dialogue")),
     ExampleText("tea", Message("Two languages")),
 )
 
 
-def first_trace() -> Trace:
-    """The stored run of TOVA with a budget of 64 on the first example."""
-    return Trace.load(FOLDER / "lighthouse-tova-64.npz")
+@cache
+def first_run() -> Stored:
+    """The stored run of the policies that are chosen on arrival, on the first example, beside the full model."""
+    return load_stored(FOLDER / "lighthouse.run")

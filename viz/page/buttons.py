@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -9,6 +10,9 @@ import gradio as gr
 from viz.cards.markup import status
 from viz.page.models import ALONE, QUIETLY
 from viz.words.catalogue import _
+
+RUN: dict[Any, Any] = {}
+"""What a `look` of `starting` yields to start the run."""
 
 
 def starting(
@@ -25,10 +29,10 @@ def starting(
         button: the button.
         run: the handler, which waits in line for the model.
         inputs: the components whose values it gets.
-        outputs: the components that it fills.
+        outputs: the components that it may fill.
         line: the component at which Gradio shows its progress.
-        look: called first, with the same inputs, without waiting in line; yields the outputs and one more value. The
-            run starts when that value changes.
+        look: called first, with the same inputs, without waiting in line; yields updates by component, and `RUN` if the
+            run is to start.
     """
     # Its change starts the run: Gradio runs a button's own events in turn, so a second run would wait for the first.
     asked = gr.State()
@@ -46,8 +50,15 @@ def starting(
     if look is None:
         asking = button.click(lambda: uuid.uuid4().hex, None, asked, concurrency_limit=None, **QUIETLY)
     else:
-        asking = button.click(look, inputs, [*outputs, asked], concurrency_limit=None, **QUIETLY)
+        looking = partial(_looking, asked, look)
+        asking = button.click(looking, inputs, [*outputs, asked], concurrency_limit=None, **QUIETLY)
     return [asking, running]
+
+
+async def _looking(asked: gr.State, look: Callable[..., AsyncIterator[Any]], *inputs: Any) -> AsyncIterator[Any]:
+    """What `look` yields, with the state that starts the run changed where it yields `RUN`."""
+    async for updates in look(*inputs):
+        yield {asked: uuid.uuid4().hex} if updates is RUN else updates
 
 
 def stopping(start: gr.Button, stop: gr.Button, running: Any, place: gr.HTML, what_stays: str) -> None:

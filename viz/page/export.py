@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from core.measures.tables import COST_COLUMNS
+from core.measures.costs import costs
+from core.measures.tables import COST_COLUMNS, cost_rows
+from core.store import Stored
 from core.trace import NEVER, Trace
 from viz.maps.retention_map import standalone_html
+from viz.page.asked import shown
 
 TRACE_COLUMNS = (
     "layer",
@@ -59,30 +62,35 @@ def write_csv(trace: Trace, file: TextIO) -> None:
                 )
 
 
-def write_trace(trace: Trace, folder: Path) -> str:
-    """Write the trace (.npz); returns its path."""
-    path = folder / f"{_name(trace)}.npz"
+def write_trace(trace: Trace, folder: Path, name: str = "") -> str:
+    """Write the trace as name.npz, by default under the name of its policy; returns its path."""
+    path = folder / f"{name or _name(trace)}.npz"
     with path.open("wb") as file:
         trace.save(file)
     return str(path)
 
 
-def write_files(trace: Trace) -> list[str]:
-    """Write the trace (.npz), the table (.csv) and the page (.html); returns their paths."""
-    folder = new_folder()
-    table, page = (folder / f"{_name(trace)}.{kind}" for kind in ("csv", "html"))
-    with table_file(table) as text:
-        write_csv(trace, text)
-    page.write_text(standalone_html(trace), encoding="utf-8")
-    return [write_trace(trace, folder), str(table), str(page)]
+def write_files(stored: Stored) -> list[str]:
+    """Write each trace (.npz) with its table (.csv), the costs (.csv) if they are known, and the maps (.html).
 
-
-def write_comparison(traces: Sequence[Trace], costs: Sequence[dict[str, Any]]) -> list[str]:
-    """Write the costs (.csv; none if each policy has written its own text) and every trace (.npz); returns paths."""
-    folder = new_folder()
-    table = folder / "comparison.csv"
-    _write(costs, COST_COLUMNS, table)
-    return [str(table), *(write_trace(trace, folder) for trace in traces)]
+    Returns:
+        The paths of the files.
+    """
+    folder, traces = new_folder(), shown(stored)
+    paths = []
+    for number, trace in enumerate(traces, 1):
+        name = f"{number}-{_name(trace)}" if len(traces) > 1 else _name(trace)
+        table = folder / f"{name}.csv"
+        with table_file(table) as text:
+            write_csv(trace, text)
+        paths += [write_trace(trace, folder, name), str(table)]
+    if stored.comparison is not None:
+        table = folder / "costs.csv"
+        _write(cost_rows(costs(stored.comparison)), COST_COLUMNS, table)
+        paths.append(str(table))
+    page = folder / f"{_name(traces[0]) if len(traces) == 1 else 'retention'}.html"
+    page.write_text(standalone_html(traces), encoding="utf-8")
+    return [*paths, str(page)]
 
 
 def write_rows(rows: Sequence[dict[str, Any]], name: str) -> str:

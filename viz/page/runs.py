@@ -98,44 +98,38 @@ def _once_loaded(lm: "LanguageModel", use: Callable[..., Iterator[Any]], *values
     yield from use(lm, *values)
 
 
-def a_run(tab: str, *, outputs: int, line: int) -> Callable[[Handler], Handler]:
-    """Decorates a generator of a tab's outputs as a button's handler; it gets a `LoggedRun` before its inputs.
+def a_run(tab: str, line: gr.HTML, handler: Handler) -> Handler:
+    """Make a button's handler of a generator that yields updates by component; it gets a `LoggedRun` before its inputs.
 
     The status line shows any error that it raises. After the time limit it is ended, and its last outputs stay. When
     it has ended, it is logged.
 
     Args:
         tab: the name for the log.
-        outputs: how many outputs the handler has.
-        line: the index of the status line among them.
+        line: the status line.
+        handler: the generator.
     """
 
-    def said(*sentences: str) -> tuple[Any, ...]:
-        return tuple(status([*sentences], "error") if i == line else gr.skip() for i in range(outputs))
+    @wraps(handler)
+    def run(*inputs: Any) -> Generator[Any]:
+        record, late = LoggedRun(tab), False
+        try:
+            with closing(handler(record, *inputs)) as steps:
+                for step in steps:
+                    yield step
+                    if late:  # since the step before, and it has not ended by itself
+                        yield {line: status([too_late(), _("What there is stays.")], "error")}
+                        return
+                    late = record.is_late
+            record.outcome = "done"
+        except Exception as e:
+            record.broke(e)
+            yield {line: status(e.message if isinstance(e, UserError) else referred(e), "error")}
+        finally:
+            record.log()
 
-    def decorate(handler: Handler) -> Handler:
-        @wraps(handler)
-        def run(*inputs: Any) -> Generator[Any]:
-            record, late = LoggedRun(tab), False
-            try:
-                with closing(handler(record, *inputs)) as steps:
-                    for step in steps:
-                        yield step
-                        if late:  # since the step before, and it has not ended by itself
-                            yield said(too_late(), _("What there is stays."))
-                            return
-                        late = record.is_late
-                record.outcome = "done"
-            except Exception as e:
-                record.broke(e)
-                yield said(e.message if isinstance(e, UserError) else referred(e))
-            finally:
-                record.log()
-
-        run.__signature__ = _without_first(inspect.signature(handler))  # type: ignore[attr-defined]
-        return run
-
-    return decorate
+    run.__signature__ = _without_first(inspect.signature(handler))  # type: ignore[attr-defined]
+    return run
 
 
 def time_left(done: int, total: int, started: float) -> str:

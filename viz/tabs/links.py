@@ -1,32 +1,23 @@
 """Links to a run: the address names the run in the store, and the page opens with it."""
 
 import re
-import uuid
 from collections.abc import Mapping
-from typing import Any
-
-import gradio as gr
+from dataclasses import dataclass
 
 from core.messages import Message
-from core.model.registry import MODELS
-from core.policies import POLICIES
 from core.store import Stored, TraceStore
 from core.trace import Tokens
-from viz.cards.markup import status
-from viz.examples.example_texts import first_trace
-from viz.page.policy_controls import SETTINGS
-from viz.tabs.panels import FIRST_ROW, whole
+from viz.page.asked import KINDS, Asked, Chosen, asked_in, shown
 from viz.words.catalogue import _
 
 LOST = Message(
     "The run of this link is not in the store of this app: the link is not whole, or the run has made room for newer "
-    "ones. Choose its text and settings below and press Run, or ask for it as a file (.npz) and open that. "
+    "ones. Choose its text and settings and press Run, or ask for it as a file (.npz) and open that. "
     "What you see is the example."
 )
 
-
 NEW_TOKENS = "new_tokens"
-"""The name under which the store has how many were asked for, beside a trace, which may have ended before."""
+"""The name under which runs of older versions have how many were asked for; a trace may have ended before."""
 
 
 def copied() -> dict[str, str]:
@@ -54,35 +45,54 @@ COPY_LINK = """async () => {
 """Browsers let a page write to the clipboard only if it came from this machine or through https."""
 
 
-def opened(store: TraceStore, query: Mapping[str, str]) -> tuple[Any, ...]:
-    """The run that the address names and the controls as they were; else the example: nobody sees an empty page.
+@dataclass(frozen=True, eq=False)
+class Linked:
+    """What an address asks for.
 
-    The map's payload, the findings, the trace, the panels' contents, what to say, and the controls.
+    Attributes:
+        stored: the run that it names; None if it names none that is in the store.
+        key: its key in the store.
+        step: the step to show; None for the last.
+        lost: whether it names a run that is not there.
     """
+
+    stored: Stored | None = None
+    key: str = ""
+    step: int | None = None
+    lost: bool = False
+
+
+def linked(store: TraceStore, query: Mapping[str, str]) -> Linked:
+    """What the query of an address, ``trace=…&step=…``, asks for."""
     key, step = query.get("trace"), query.get("step", "")
-    stored = store.get(key) if key is not None else None
+    if key is None:
+        return Linked()
+    stored = store.get(key)
     if stored is None:
-        lost = gr.skip() if key is None else status(LOST, "error")
-        example = whole(Stored((first_trace(),)), "", FIRST_ROW, "example")
-        return *example, lost, *[gr.skip()] * (6 + len(SETTINGS))
-    asked_step = int(step) if re.fullmatch("[0-9]{1,9}", step) else None
-    shown = whole(stored, key, FIRST_ROW, uuid.uuid4().hex, asked_step)
-    return *shown, gr.skip(), *controls_of(stored)
+        return Linked(lost=True)
+    return Linked(stored, key, int(step) if re.fullmatch("[0-9]{1,9}", step) else None)
 
 
-def controls_of(stored: Stored) -> list[Any]:
-    """What the controls were when this run was asked for; one that does not have the value stays."""
-    trace = stored.traces[0]
-    policy, asked = trace.policy, stored.arrays.get(NEW_TOKENS)
-    return [
-        trace.model_id if trace.model_id in MODELS else gr.skip(),
-        policy.key if policy.key in POLICIES else gr.skip(),
-        policy.budget or gr.skip(),
-        len(trace) - trace.prompt_length if asked is None else int(asked),
-        text_of(trace.tokens[: trace.prompt_length]),
-        trace.positions,
-        *(policy.settings[setting.name] if owner == policy.key else gr.skip() for owner, setting in SETTINGS),
-    ]
+def asked_for(stored: Stored) -> Asked:
+    """What the sidebar said when this run was asked for; for a run of an older version, as far as its traces tell."""
+    asked = asked_in(stored)
+    if asked is not None:
+        return asked
+    traces = shown(stored)
+    first, new_tokens = traces[0], stored.arrays.get(NEW_TOKENS)
+    written = max(len(trace) - trace.prompt_length for trace in traces)
+    return Asked(
+        model=first.model_id,
+        text=text_of(first.tokens[: first.prompt_length]),
+        policies=tuple(
+            Chosen(trace.policy.key, trace.policy.budget, trace.policy.settings)
+            for trace in traces
+            if trace.policy.key in KINDS
+        ),
+        new_tokens=written if new_tokens is None else int(new_tokens),
+        positions=first.positions,
+        prefill=first.prefill,
+    )
 
 
 def text_of(tokens: Tokens) -> str:

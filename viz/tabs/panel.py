@@ -1,0 +1,122 @@
+"""The panel under the maps: the life of what was clicked, under every policy, and why it ended."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+import core
+from core.errors import BadInput
+from core.measures.survival import lifespan
+from core.messages import Message
+from core.store import Stored
+from core.trace import Floats, Trace
+from viz.cards.fates import fates_html
+from viz.cards.markup import paragraphs
+from viz.figures.life import head_figure, token_figure
+from viz.page.asked import Chosen, shown
+from viz.page.lens import SharedRun
+from viz.page.models import ALONE, QUIETLY, with_model
+from viz.page.stored import Updates
+from viz.words.catalogue import _
+from viz.words.policies import policy_name
+from viz.words.sentences import life, why
+
+if TYPE_CHECKING:
+    from core import LanguageModel
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of one of the maps: the index of its policy, its layer and its group."""
+
+    policy: int
+    layer: int
+    group: int
+
+
+class Panel:
+    """Words about the token that was clicked, its life in every layer, and the life of the row that was clicked.
+
+    Attributes:
+        outputs: the components that `at_rest` fills.
+    """
+
+    def __init__(self, run: SharedRun, retention_map: Any) -> None:
+        self.run, self.row = run, gr.State()
+        self.words = gr.HTML(elem_id="fates")
+        with gr.Row():
+            self.token = gr.Plot(show_label=False, visible=False, min_width=320, elem_id="token")
+            with gr.Column(min_width=320, visible=False) as self.place:
+                self.by_attention = gr.Checkbox(label=Message("colour by attention"), container=False)
+                self.life = gr.Plot(show_label=False, elem_id="row")
+        self.outputs = [self.words, self.row, self.token, self.place]
+        for clicked in (retention_map.cell, retention_map.token):
+            clicked(self.show_token, run.stored, [self.words, self.token], **QUIETLY)
+        drawn = [self.row, self.place, self.life]
+        for clicked in (retention_map.cell, retention_map.row):
+            clicked(self.choose_row, [run.stored, self.by_attention], drawn, **QUIETLY, **ALONE)
+        self.by_attention.input(self.show_row, [run.stored, self.row, self.by_attention], self.life, **QUIETLY, **ALONE)
+
+    def at_rest(self) -> Updates:
+        """Before anything is clicked."""
+        hidden = gr.update(visible=False)
+        hint = _("Click a token, a cell or a layer's number: what became of it under each policy, and why?")
+        return {self.words: paragraphs([hint]), self.row: None, self.token: hidden, self.place: hidden}
+
+    def show_token(self, stored: Stored | None, event: gr.EventData) -> Iterator[Updates]:
+        """The token's life in words for every policy, then as a figure for the policy that was clicked."""
+        traces, position = [] if stored is None else shown(stored), int(event.position)
+        chosen = int(event.policy)
+        if not 0 <= chosen < len(traces) or not 0 <= position < len(traces[chosen]):
+            yield {self.words: gr.skip()}
+            return
+        layer, group = getattr(event, "layer", None), getattr(event, "group", None)
+        where = None if group is None else Row(chosen, int(layer), int(group))
+        yield {self.words: fates_html(fates(traces, position, where))}
+        yield {self.token: gr.update(value=token_figure(traces[chosen], position), visible=True)}
+
+    def choose_row(self, stored: Stored | None, by_attention: bool, event: gr.EventData) -> Iterator[Updates]:
+        """The whole life of the row that was clicked; and remember which it was."""
+        row = Row(int(event.policy), int(event.layer), int(getattr(event, "group", None) or 0))
+        yield {self.row: row, self.place: gr.update(visible=True)}
+        yield from self.show_row(stored, row, by_attention)
+
+    def show_row(self, stored: Stored | None, row: Row | None, by_attention: bool) -> Iterator[Updates]:
+        """Kept and evicted at once; coloured by attention after a replay down to that layer."""
+        if stored is None or row is None or row.policy >= len(shown(stored)):
+            yield {self.life: gr.skip()}
+            return
+        trace = shown(stored)[row.policy]
+        yield {self.life: head_figure(trace, row.layer, row.group)}
+        if by_attention:
+            (attention,) = with_model(trace.model_id, attention_in, trace, row)
+            yield {self.life: head_figure(trace, row.layer, row.group, attention)}
+
+
+def fates(traces: Sequence[Trace], position: int, where: Row | None) -> list[tuple[str, list[str]]]:
+    """For each policy that has read this position, its name and what became of the token there.
+
+    Where a cell was clicked, that is its decider's reason to evict it too; of a policy whose deciders are others, the
+    reason of the one in this layer that held it longest.
+    """
+    told = []
+    for index, trace in enumerate(traces):
+        if position >= len(trace):
+            continue
+        sentences = [life(trace, position)]
+        if where is not None:
+            own = index == where.policy or trace.evicted_at.shape == traces[where.policy].evicted_at.shape
+            group = where.group if own else int(lifespan(trace)[where.layer, :, position].argmax())
+            sentences.insert(0, why(trace, where.layer, group, position))
+        told.append((policy_name(trace.policy), sentences))
+    return told
+
+
+def attention_in(lm: "LanguageModel", trace: Trace, row: Row) -> Iterator[Floats]:
+    """One: the attention that a row of the trace paid, as `core.attention_of` finds it."""
+    if trace.prefill != "token-by-token":
+        raise BadInput("Attention is shown for texts that were read token by token only; this one was read at once.")
+    policy = Chosen(trace.policy.key, trace.policy.budget, trace.policy.settings).policy(lm, trace.tokens)
+    yield core.attention_of(lm, trace.tokens, policy, row.layer, row.group, positions=trace.positions)

@@ -1,0 +1,42 @@
+"""What to see in the map of a run, in one line. Plain text, not yet escaped."""
+
+from core.measures import survival
+from core.messages import tokens
+from core.trace import NEVER, Trace
+from viz.words.catalogue import _, told
+
+
+def headline(trace: Trace) -> str:
+    """How many rows there are, how many of those kept at the end are not recent, and who still has the first token.
+
+    Such as “64 rows in each of 30 layers · 27% of them not recent · first token in 27 layers”.
+    """
+    budget, last = trace.policy.budget, len(trace) - 1
+    layers, groups, _n = trace.evicted_at.shape
+    if budget is None:
+        return _("forgets nothing: the ordinary model")
+    if groups > 1:
+        rows = _("{budget} rows in each of {heads} KV heads", budget=budget, heads=layers * groups)
+    else:
+        rows = _("{budget} rows in each of {layers} layers", budget=budget, layers=layers)
+    if not (trace.evicted_at != NEVER).any():
+        return " · ".join([rows, _("everything fits: lower the budget to see the policy at work")])
+    old = _("{share:.0%} of them not recent", share=survival.not_recent_share(trace, last))
+    return " · ".join([rows, old, _first_token(trace), *_out_of_sight(trace)])
+
+
+def _first_token(trace: Trace) -> str:
+    held = int((trace.evicted_at[:, :, 0] == NEVER).sum())
+    if not held:
+        return _("first token forgotten")
+    if trace.policy.scope == "kv_head":
+        return _("first token in {held} KV heads", held=held)
+    return _("first token in {held} layers", held=held)
+
+
+def _out_of_sight(trace: Trace) -> list[str]:
+    """How far the model's own sliding window looks; nothing if it hides none of the rows kept."""
+    last = len(trace) - 1
+    if not (trace.kept(last) & ~trace.in_sight(last)).any():
+        return []
+    return [_("the model itself looks back {window}", window=told(tokens(max(trace.sliding_windows))))]
