@@ -4,7 +4,6 @@ import copy
 import gc
 import math
 import threading
-import time
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -559,6 +558,34 @@ def test_a_finished_run_leaves_nothing_behind(tiny, tensors):
     assert tensors() == before
 
 
+def test_a_run_is_never_silent_for_long(tiny, eager_reports, monkeypatch):
+    # How many seconds that is depends on the machine; how much is computed until the next report, on nothing but us.
+    lm, ids = tiny("llama-gqa").lm, text("llama-gqa", 110)
+    monkeypatch.setattr("core.engine.reading.WORK", 48 * lm.model.num_parameters())
+    assert [report.done for report in iter_replay(lm, ids, make_policy("tova", 4))] == [32, 80, 110]
+    for n_runs, most in {1: 48, 2: 24, 9: 16}.items():
+        policies = [make_policy("random", 4, seed=seed) for seed in range(n_runs)]
+        done = [report.done for report in iter_generate(lm, ids, policies, max_new_tokens=5)]
+        assert done[0] <= 32
+        assert np.diff(done).max() <= most
+        assert done[-6:] == [110, 111, 112, 113, 114, 115], "every token that is written is reported"
+
+
+def test_chunks_grow_to_what_the_size_of_the_model_allows(tiny, monkeypatch):
+    lm = tiny("llama-gqa").lm
+    tokens = lm.as_tokens(text("llama-gqa", 120))
+
+    def lengths():
+        batch = start_reading(lm, tokens, [make_policy("tova", 4)], ReadOptions())
+        return [len(read) for read, _ in read_chunks(batch, tokens)]
+
+    assert lengths() == [32, 64, 24]
+    monkeypatch.setattr("core.engine.reading.WORK", 48 * lm.model.num_parameters())
+    assert lengths() == [32, 48, 40]
+    monkeypatch.setattr("core.engine.reading.WORK", 1)
+    assert lengths() == [16] * 7 + [8]
+
+
 # ---- bad input
 
 
@@ -707,30 +734,3 @@ def test_a_real_model_agrees_with_the_oracle(smollm2):
         trace = replay(smollm2, ids, make_policy(key, 8), chunk=11)
         np.testing.assert_array_equal(trace.evicted_at, oracle.lives("evicted_at"))
         np.testing.assert_allclose(trace.nll, oracle.nll(ids), atol=1e-3)
-
-
-def test_a_real_run_is_never_silent_for_long(smollm2):
-    ids = smollm2.encode(TEXTS[0].read_text()).ids[:256]
-    for run in (
-        iter_replay(smollm2, ids, make_policy("tova", 64)),
-        iter_generate(smollm2, ids[:64], make_policy("tova", 64), max_new_tokens=24),
-    ):
-        times = [time.thread_time()]  # a machine that is busy elsewhere makes none of it longer
-        times += [time.thread_time() for _ in run]
-        assert np.median(np.diff(times)) < 0.5
-        assert np.diff(times).max() < 3
-
-
-def test_chunks_grow_to_what_the_size_of_the_model_allows(tiny, monkeypatch):
-    lm = tiny("llama-gqa").lm
-    tokens = lm.as_tokens(text("llama-gqa", 120))
-
-    def lengths():
-        batch = start_reading(lm, tokens, [make_policy("tova", 4)], ReadOptions())
-        return [len(read) for read, _ in read_chunks(batch, tokens)]
-
-    assert lengths() == [32, 64, 24]
-    monkeypatch.setattr("core.engine.reading.WORK", 48 * lm.model.num_parameters())
-    assert lengths() == [32, 48, 40]
-    monkeypatch.setattr("core.engine.reading.WORK", 1)
-    assert lengths() == [16] * 7 + [8]
