@@ -202,7 +202,7 @@ def test_an_uploaded_trace_is_refused_or_can_be_shown(contents: bytes) -> None:
         except UserError as e:
             assert str(e)
             return
-        assert orjson.dumps(payload(trace))
+        assert orjson.dumps(payload([trace]))
         assert findings_html(findings(trace))
         assert panels(trace, (1, 0))
         for position in range(len(trace)):

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from core.trace import NEVER
 from tests.browser.conftest import CHROMIUM, FLAGS
 from tests.traces import trace_of
-from viz.maps.payload import payload
+from viz.maps.payload import View, payload
 from viz.maps.retention_map import standalone_html
 
 SIZES = ((30, 3, 1024), (32, 32, 2048), (30, 1, 4096))  # layers, groups, tokens
@@ -73,7 +73,8 @@ def milliseconds_to_grow(browser: Browser) -> float:
     parts = []
     for n in range(824, 1024, 10):
         evicted_at = np.where(whole.evicted_at < n, whole.evicted_at, NEVER)[:, :, :n]
-        parts.append(payload(trace_of(evicted_at, whole.tokens.pieces[:n], budget=256), run="growing", total=1024))
+        grown = trace_of(evicted_at, whole.tokens.pieces[:n], budget=256)
+        parts.append(payload([grown], View("growing", total=1024)))
     return median(page.evaluate(GROW, parts))
 
 

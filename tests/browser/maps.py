@@ -1,4 +1,4 @@
-"""What the tests of the two maps share: how a page with a map is read."""
+"""What the tests of the map share: how a page with a map is read."""
 
 import json
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def at_step(page: Page, step: int, last: int) -> None:
 def pixels(page: Page) -> tuple[str, ...]:
     """What each canvas shows, once all have been drawn."""
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    return tuple(page.locator(".rm canvas").evaluate_all("all => all.map(canvas => canvas.toDataURL())"))
+    return tuple(page.locator(".rm canvas:visible").evaluate_all("all => all.map(canvas => canvas.toDataURL())"))
 
 
 def assert_nothing_sticks_out(page: Page, width: int) -> None:
@@ -55,7 +55,7 @@ def contrasts_of_tokens(page: Page, looks: list[str], script: str) -> list[float
             const { luminance } = Function(script)();
             const span = document.querySelector(".rm-t");
             const colour = text => text.match(/[0-9.]+/g).slice(0, 3).map(Number);
-            const paper = getComputedStyle(document.querySelector(".rm-text")).backgroundColor;
+            const paper = getComputedStyle(document.querySelector(".rm-frame")).backgroundColor;
             return looks.map(look => {
                 span.dataset.kept = look;
                 const style = getComputedStyle(span);

@@ -21,8 +21,7 @@ from tests.browser.maps import blank_page_with, hear, heard
 from tests.traces import tokens_of, trace_of
 from viz.cards.card import CSS
 from viz.cards.story_cards import telling_html
-from viz.maps.comparison_map import ComparisonMap
-from viz.maps.payload import comparison_payload, payload
+from viz.maps.payload import payload
 from viz.maps.retention_map import _JS, RetentionMap, static
 from viz.words.letters import isolated
 from viz.words.sentences import quoted
@@ -66,10 +65,10 @@ def trace_with(pieces: tuple[str, ...], **more: Any) -> Trace:
 @pytest.fixture(scope="module")
 def address(serve: Callable[..., str]) -> str:
     with gr.Blocks(analytics_enabled=False) as blocks:
-        retention_map, comparison, words = RetentionMap(), ComparisonMap(), gr.Textbox(label="heard")
+        retention_map, other, words = RetentionMap(), RetentionMap(), gr.Textbox(label="heard")
         retention_map.token(hear, outputs=words)
-        sent = payload(trace_with(FIRST)), comparison_payload([trace_with(FIRST)])
-        blocks.load(lambda: sent, outputs=[retention_map, comparison], show_progress="hidden")
+        sent = payload([trace_with(FIRST)]), payload([trace_with(FIRST)] * 2)
+        blocks.load(lambda: sent, outputs=[retention_map, other], show_progress="hidden")
     return serve(blocks)
 
 
@@ -140,10 +139,10 @@ def test_that_also_where_the_policies_texts_part(open_page: Callable[..., Page],
     ids = other.tokens.ids + 100 * (np.arange(len(LINES)) >= 9)
     other = replace(other, tokens=replace(other.tokens, ids=ids), policy=settings_of(make_policy("window", 2)))
     with gr.Blocks(analytics_enabled=False) as blocks:
-        comparison = ComparisonMap()
-        blocks.load(lambda: comparison_payload([one, other]), outputs=comparison, show_progress="hidden")
+        comparison = RetentionMap()
+        blocks.load(lambda: payload([one, other]), outputs=comparison, show_progress="hidden")
     page = open_page(serve(blocks))
-    expect(page.locator(".cm-diverging")).to_have_count(1)
+    expect(page.locator(".rm-diverging")).to_have_count(1)
 
     for box in page.locator(".rm-text").all():
         assert_plain(box.evaluate(PLACES))
@@ -158,7 +157,7 @@ def test_a_click_hits_the_token_it_is_on_and_a_part_of_a_character_can_be_hit_to
         else:
             tab = span.evaluate("span => { const { left, top } = span.getBoundingClientRect(); return [left, top]; }")
             page.mouse.click(tab[0] + 2, tab[1] - 3)
-        heard(page, {"position": position, "step": last})
+        heard(page, {"policy": 0, "position": position, "step": last})
 
 
 def test_arrows_move_through_a_line_as_it_is_read(page: Page) -> None:

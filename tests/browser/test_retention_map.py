@@ -1,4 +1,4 @@
-"""The retention map in Chromium: what it shows, how it is driven, what it tells Python."""
+"""The retention map of one policy in Chromium: what it shows, how it is driven, what it tells Python."""
 
 import json
 import re
@@ -26,12 +26,13 @@ from tests.browser.maps import (
     pixels,
 )
 from tests.traces import HOSTILE, random_trace, trace_of
-from viz.maps.payload import Mark, Payload, payload
+from viz.maps.payload import Mark, Payload, View, payload
 from viz.maps.retention_map import _CSS, _HTML, _JS, RetentionMap, standalone_html
 
 PER_LAYER = random_trace(seed=3, layers=5, groups=1, n=60, budget=10)
 PER_HEAD = random_trace(seed=4, layers=3, groups=2, n=50, budget=10)
 LAST = len(PER_LAYER) - 1
+FIRST = View("first", key="")
 MARKS = (Mark(range(15, 28), "the needle"), Mark(range(45, 48), "<b>why?</b>", "question"))
 
 
@@ -50,13 +51,13 @@ def beginning(trace: Trace, n: int) -> Trace:
 def grow(n: int) -> tuple[Payload, int]:
     """What a run sends next: the test asks for it, so that it never races against a clock."""
     n += 20
-    return payload(beginning(PER_LAYER, n), run="growing", total=60), n
+    return payload([beginning(PER_LAYER, n)], View("growing", total=60)), n
 
 
 def part(position: int) -> Payload:
     """Of a trace in windows of 20 tokens, the one that holds this position."""
     start = position // 20 * 20
-    return payload(PER_LAYER, run="long", marks=MARKS, window=range(start, start + 20))
+    return payload([PER_LAYER], View("long", window=range(start, start + 20)), marks=MARKS)
 
 
 def other_part(event: gr.EventData) -> Payload:
@@ -70,13 +71,13 @@ def address(serve: Callable[..., str]) -> str:
         heard = gr.Textbox(label="heard")
         heads, growing, marked, long = (gr.Button(name) for name in ("heads", "grow", "marked", "long"))
         quiet = {"outputs": retention_map, "show_progress": "hidden"}
-        heads.click(lambda: payload(PER_HEAD, run="heads"), **quiet)
+        heads.click(lambda: payload([PER_HEAD], View("heads")), **quiet)
         read = gr.Number(0, label="tokens read")
         growing.click(grow, read, [retention_map, read], show_progress="hidden")
-        marked.click(lambda: payload(PER_LAYER, run="first", marks=MARKS), **quiet)
+        marked.click(lambda: payload([PER_LAYER], FIRST, marks=MARKS), **quiet)
         long.click(lambda: part(0), **quiet)
         retention_map.window(other_part, **quiet)
-        blocks.load(lambda: payload(PER_LAYER, run="first"), **quiet)
+        blocks.load(lambda: payload([PER_LAYER], FIRST), **quiet)
         for event in (retention_map.cell, retention_map.token, retention_map.row):
             event(hear, outputs=heard)
     return serve(blocks)
@@ -116,11 +117,11 @@ def test_predicates_equal_those_of_the_trace(
 
     ours = functions.evaluate(
         f"""payload => {{
-            const trace = Traces.decode(payload);
+            const trace = Traces.decode(payload).traces[0];
             const at = (step) => (end, cell) => Number(Traces.{name}(step, cell % trace.length, end));
             return trace.pieces.map((_, step) => Array.from(trace.evictedAt, at(step)).join(""));
         }}""",
-        payload(trace),
+        payload([trace]),
     )
 
     for step, flat in enumerate(ours):
@@ -132,14 +133,14 @@ def test_tokens_are_counted_by_the_deciders_that_keep_them(functions: Page) -> N
 
     counts = functions.evaluate(
         """([payload, steps]) => {
-            const trace = Traces.decode(payload);
+            const trace = Traces.decode(payload).traces[0];
             const counts = Traces.noCounts(trace);
             return steps.map(step => {
                 const { keepers, total } = Traces.moveCounts(trace, counts, step);
                 return { keepers: Array.from(keepers), total };
             });
         }""",
-        [payload(PER_HEAD), steps],
+        [payload([PER_HEAD]), steps],
     )
 
     for step, count in zip(steps, counts, strict=True):
@@ -148,7 +149,7 @@ def test_tokens_are_counted_by_the_deciders_that_keep_them(functions: Page) -> N
 
 
 def test_pieces_arrive_whole(functions: Page) -> None:
-    pieces = functions.evaluate("payload => Traces.decode(payload).pieces", payload(PER_LAYER))
+    pieces = functions.evaluate("payload => Traces.decode(payload).traces[0].pieces", payload([PER_LAYER]))
 
     assert tuple(pieces) == PER_LAYER.tokens.pieces
 
@@ -166,10 +167,10 @@ def rasterised(page: Page, trace: Trace, step: int, width: int, height: int) -> 
     span = {"row0": 0, "row1": trace.evicted_at.shape[0] * trace.evicted_at.shape[1], "column0": 0}
     colours = page.evaluate(
         """([payload, step, span, width, height, palette]) => {
-            const trace = Traces.decode(payload);
+            const trace = Traces.decode(payload).traces[0];
             return Array.from(Pixels.rasterise(trace, step, span, width, height, palette));
         }""",
-        [payload(trace), step, span | {"column1": len(trace)}, width, height, PALETTE],
+        [payload([trace]), step, span | {"column1": len(trace)}, width, height, PALETTE],
     )
     return np.array(colours, np.uint32).view(np.uint8).reshape(height, width, 4)[..., :3].astype(int)
 
@@ -205,13 +206,13 @@ def test_pixels_carried_from_step_to_step_are_those_drawn_anew(functions: Page) 
 
     same = functions.evaluate(
         """([payload, palette, steps]) => {
-            const trace = Traces.decode(payload);
+            const trace = Traces.decode(payload).traces[0];
             const span = { row0: 1, row1: 12, column0: 3, column1: 38 };
             const memo = {};
             const at = (step, memo) => Pixels.rasterise(trace, step, span, 11, 4, palette, memo).join();
             return steps.map(step => at(step, memo) === at(step));
         }""",
-        [payload(random_trace(seed=6, layers=4, groups=3, n=40, budget=6)), PALETTE, steps],
+        [payload([random_trace(seed=6, layers=4, groups=3, n=40, budget=6)]), PALETTE, steps],
     )
 
     assert same == [True] * len(steps)
@@ -229,7 +230,7 @@ def test_it_says_that_it_waits_until_there_is_something_to_show(
     page = open_page(serve(blocks))
 
     expect(page.get_by_text("Loading the example…")).to_be_visible()
-    expect(page.locator(".rm canvas")).to_be_hidden()
+    expect(page.locator(".rm-list canvas")).to_be_hidden()
 
 
 def test_keys_change_the_step_everywhere_and_ask_the_server_nothing(page: Page) -> None:
@@ -237,7 +238,7 @@ def test_keys_change_the_step_everywhere_and_ask_the_server_nothing(page: Page) 
     page.wait_for_load_state("networkidle")
     page.on("request", lambda request: requests.append(request.url))
     seen = {pixels(page)}
-    page.locator(".rm canvas").focus()
+    page.locator(".rm-list canvas").focus()
 
     for key, step in [
         ("Home", 0),
@@ -278,7 +279,7 @@ def test_slider_and_buttons_change_the_step(page: Page) -> None:
 
 def test_space_plays_from_the_beginning_to_the_end(page: Page) -> None:
     page.get_by_label("Steps per second").select_option("60")
-    page.locator(".rm canvas").focus()
+    page.locator(".rm-list canvas").focus()
     page.keyboard.press(" ")
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
     expect(page.get_by_role("button", name="Play")).to_be_visible(timeout=10_000)
@@ -305,7 +306,7 @@ def test_tokens_are_tinted_by_the_share_of_deciders_that_keep_them(page: Page) -
 
 
 def test_the_address_carries_the_step(page: Page, open_page: Callable[..., Page], address: str) -> None:
-    page.locator(".rm canvas").focus()
+    page.locator(".rm-list canvas").focus()
     page.keyboard.press("Shift+ArrowLeft")
     page.wait_for_url(f"**/?*step={LAST - 10}*")
 
@@ -322,11 +323,11 @@ def test_the_address_carries_the_step(page: Page, open_page: Callable[..., Page]
 def test_clicks_reach_python(page: Page) -> None:
     choose_heads(page)
     page.get_by_label("Step", exact=True).fill("30")
-    box = page.locator(".rm canvas").bounding_box()
+    box = page.locator(".rm-list canvas").bounding_box()
     assert box is not None
 
     page.locator(".rm-t").nth(0).click()
-    heard(page, {"position": 0, "step": 30})
+    heard(page, {"policy": 0, "position": 0, "step": 30})
 
     # What the crosshair says it is on is what a click must send.
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -335,40 +336,40 @@ def test_clicks_reach_python(page: Page) -> None:
     assert found, words
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     layer, group, position = map(int, found.groups())
-    heard(page, {"layer": layer, "group": group, "position": position, "step": 30})
+    heard(page, {"policy": 0, "layer": layer, "group": group, "position": position, "step": 30})
 
     page.mouse.click(box["x"] + 30, box["y"] + box["height"] / 2)
-    heard(page, {"layer": layer, "group": group, "step": 30})
+    heard(page, {"policy": 0, "layer": layer, "group": group, "step": 30})
 
 
 def test_the_keyboard_reaches_every_cell_token_and_row(page: Page) -> None:
     choose_heads(page)
-    page.locator(".rm canvas").focus()
+    page.locator(".rm-list canvas").focus()
     page.keyboard.press("Home")
     for key in ["Control+ArrowRight"] * 4 + ["Control+ArrowDown"] * 3:
         page.keyboard.press(key)
     expect(page.locator(".rm-readout")).to_have_text(re.compile(r"^Layer 1, KV head 1 · token 3 .* · not read yet$"))
 
     page.keyboard.press("Enter")
-    heard(page, {"layer": 1, "group": 1, "position": 3, "step": 0})
+    heard(page, {"policy": 0, "layer": 1, "group": 1, "position": 3, "step": 0})
     page.keyboard.press("t")
-    heard(page, {"position": 3, "step": 0})
+    heard(page, {"policy": 0, "position": 3, "step": 0})
     page.keyboard.press("r")
-    heard(page, {"layer": 1, "group": 1, "step": 0})
+    heard(page, {"policy": 0, "layer": 1, "group": 1, "step": 0})
     page.locator(".rm-text").focus()
     page.keyboard.press("Control+ArrowRight")
     page.keyboard.press("Enter")
-    heard(page, {"position": 4, "step": 0})
+    heard(page, {"policy": 0, "position": 4, "step": 0})
 
 
 def test_the_crosshair_tells_the_history_of_every_cell(functions: Page) -> None:
     stories = functions.evaluate(
         """payload => {
-            const trace = Traces.decode(payload);
+            const trace = Traces.decode(payload).traces[0];
             return trace.pieces.map((_, position) => trace.pieces.map((_, step) =>
                 Sentences.cellStory(trace, step, 1, 1, position)));
         }""",
-        payload(PER_HEAD),
+        payload([PER_HEAD]),
     )
 
     for position, step in product(range(len(PER_HEAD)), repeat=2):
@@ -385,7 +386,7 @@ def test_the_crosshair_tells_the_history_of_every_cell(functions: Page) -> None:
 
 
 def test_zoom_pan_and_back(page: Page) -> None:
-    box = page.locator(".rm canvas").bounding_box()
+    box = page.locator(".rm-list canvas").bounding_box()
     assert box is not None
     whole = pixels(page)
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 3)
@@ -398,7 +399,7 @@ def test_zoom_pan_and_back(page: Page) -> None:
     page.mouse.up()
     page.mouse.move(0, 0)
     panned = pixels(page)
-    page.locator(".rm canvas").focus()
+    page.locator(".rm-list canvas").focus()
     page.keyboard.press("0")
 
     assert len({whole, zoomed, panned}) == 3
@@ -414,8 +415,8 @@ def test_two_fingers_zoom(open_page: Callable[..., Page], address: str) -> None:
     page = open_page(address, viewport={"width": 390, "height": 844}, has_touch=True)
     at_step(page, LAST)
     whole = pixels(page)
-    page.locator(".rm canvas").scroll_into_view_if_needed()
-    box = page.locator(".rm canvas").bounding_box()
+    page.locator(".rm-list canvas").scroll_into_view_if_needed()
+    box = page.locator(".rm-list canvas").bounding_box()
     assert box is not None
     touch = page.context.new_cdp_session(page)
 
@@ -432,7 +433,7 @@ def test_two_fingers_zoom(open_page: Callable[..., Page], address: str) -> None:
     assert pixels(page) != whole
     expect(page.get_by_label("heard")).to_have_value("")
     page.get_by_role("button", name="All").tap()
-    page.locator(".rm-title").tap()
+    page.locator(".rm-name").first.tap()
     assert pixels(page) == whole
 
 
@@ -442,7 +443,7 @@ def test_rows_collapse_to_one_per_layer(page: Page) -> None:
     heads = pixels(page)
     page.get_by_label("one row per layer").check()
     assert pixels(page) != heads
-    page.locator(".rm canvas").focus()
+    page.locator(".rm-list canvas").focus()
     page.keyboard.press("Control+ArrowRight")
     count = int(PER_HEAD.kept(len(PER_HEAD) - 1)[0, :, -1].sum())
     expect(page.locator(".rm-readout")).to_have_text(re.compile(f"^Layer 0 · .*kept by {count} of 2 KV heads$"))
@@ -460,7 +461,7 @@ def test_a_growing_run_follows_the_end_unless_the_step_was_moved(page: Page) -> 
     first = page.locator(".rm-t").first.element_handle()
     more.click()
     at_step(page, 39, 39)
-    page.locator(".rm canvas").focus()
+    page.locator(".rm-list canvas").focus()
     page.keyboard.press("Home")
     at_step(page, 0, 39)
     more.click()
@@ -491,11 +492,11 @@ def test_almost_forgotten_is_not_forgotten(functions: Page) -> None:
     ends = np.full((1, 1, 300), 299)
     ends[0, 0, 7] = NEVER
     marks = [Mark(range(300), "all"), Mark(range(8, 300), "rest"), Mark(range(299, 300), "last")]
-    sent = payload(trace_of(ends, ("x",) * 300), marks=marks)
+    sent = payload([trace_of(ends, ("x",) * 300)], marks=marks)
 
     words = functions.evaluate(
         """payload => {
-            const trace = Traces.decode(payload);
+            const trace = Traces.decode(payload).traces[0];
             const counts = Traces.moveCounts(trace, Traces.noCounts(trace), 299);
             return trace.marks.map(mark => Sentences.markStory(trace, mark, 299, counts));
         }""",
@@ -515,7 +516,7 @@ def test_a_long_text_is_shown_by_windows(page: Page) -> None:
     page.get_by_role("button", name="later").click()
     expect(shown).to_have_text("tokens 20–39 of 60")
     at_step(page, 20, 39)  # the time goes on
-    page.locator(".rm canvas").focus()
+    page.locator(".rm-list canvas").focus()
     page.keyboard.press("Shift+ArrowRight")
     at_step(page, 30, 39)
     page.wait_for_url("**step=30*")
@@ -528,7 +529,7 @@ def test_a_long_text_is_shown_by_windows(page: Page) -> None:
             rf"token 20; 5 evicted at this step\. The needle: {round(100 * kept[:, :, 15:28].mean())}\u00a0% kept\."
         )
     )
-    box = page.locator(".rm canvas").bounding_box()
+    box = page.locator(".rm-list canvas").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 60, box["y"] + box["height"] / 2)
     words = page.locator(".rm-readout").inner_text()
@@ -536,7 +537,7 @@ def test_a_long_text_is_shown_by_windows(page: Page) -> None:
     held = int(older[layer].sum())
     assert words == f"Layer {layer} · holds {held} rows from before token 20 · click to see its whole life"
     page.locator(".rm-t").nth(3).click()
-    heard(page, {"position": 23, "step": 30})
+    heard(page, {"policy": 0, "position": 23, "step": 30})
 
     page.get_by_role("button", name="later").click()
     expect(shown).to_have_text("tokens 40–59 of 60")
@@ -546,10 +547,12 @@ def test_a_long_text_is_shown_by_windows(page: Page) -> None:
 
 
 def test_a_window_tells_how_a_token_ended_only_as_far_as_it_goes(functions: Page) -> None:
-    story = """([payload, position]) => Sentences.cellStory(Traces.decode(payload), 12, 0, 0, position)"""
+    story = """([payload, position]) => Sentences.cellStory(Traces.decode(payload).traces[0], 12, 0, 0, position)"""
     trace = trace_of([[[NEVER] * 20 + [NEVER, 33, 45, 30] + [NEVER] * 36]], ("x",) * 60)
 
-    told = [functions.evaluate(story, [payload(trace, window=range(20, 40)), position]) for position in range(4)]
+    told = [
+        functions.evaluate(story, [payload([trace], View(window=range(20, 40))), position]) for position in range(4)
+    ]
 
     assert [words.split(" · ", 2)[1:] for words in told] == [
         ["token 20 “x”", "kept to the end of this window"],
@@ -557,16 +560,16 @@ def test_a_window_tells_how_a_token_ended_only_as_far_as_it_goes(functions: Page
         ["token 22 “x”", "kept to the end of this window"],
         ["token 23 “x”", "just evicted after 7 steps, at step 30, reading “x”"],
     ]
-    last = functions.evaluate(story, [payload(trace, window=range(40, 60)), 0])
+    last = functions.evaluate(story, [payload([trace], View(window=range(40, 60))), 0])
     assert last.endswith("token 40 “x” · kept to the end")
 
 
 def test_the_column_of_older_rows_darkens_with_their_number(functions: Page) -> None:
-    sent = payload(PER_HEAD, window=range(20, 50))
+    sent = payload([PER_HEAD], View(window=range(20, 50)))
 
     counts = functions.evaluate(
         """payload => {
-            const trace = Traces.decode(payload);
+            const trace = Traces.decode(payload).traces[0];
             return trace.pieces.map((_, step) =>
                 [1, 2].map(per => Array.from({ length: 6 / per }, (_, row) => Traces.olderIn(trace, step, row, per))));
         }""",
@@ -636,7 +639,7 @@ def test_nothing_sticks_out_of_the_page(open_page: Callable[..., Page], address:
 
 def test_a_picture_is_saved_as_png(page: Page) -> None:
     with page.expect_download() as download:
-        page.get_by_role("button", name="Save picture").click()
+        page.get_by_role("button", name="PNG").click()
 
     picture = Path(download.value.path()).read_bytes()
     assert download.value.suggested_filename == f"tova-10-step-{LAST}.png"
@@ -679,22 +682,22 @@ def test_a_saved_picture_shows_the_older_rows_and_the_marks_of_the_window(page: 
 
 
 def test_positions_that_are_not_the_original_ones_are_named(functions: Page) -> None:
-    name = "payload => Sentences.policyName(Traces.decode(payload))"
+    name = "payload => Sentences.policyName(Traces.decode(payload).traces[0])"
 
-    names = [functions.evaluate(name, payload(replace(PER_LAYER, positions=p))) for p in ("original", "in-cache")]
+    names = [functions.evaluate(name, payload([replace(PER_LAYER, positions=p)])) for p in ("original", "in-cache")]
 
     assert names == ["TOVA, budget 10", "TOVA, budget 10, in-cache positions"]
 
 
 def test_the_file_of_its_own_opens_from_disk_without_a_network(open_page: Callable[..., Page], tmp_path: Path) -> None:
     file = tmp_path / "map.html"
-    file.write_text(standalone_html(PER_HEAD), encoding="utf-8")
+    file.write_text(standalone_html([PER_HEAD]), encoding="utf-8")
 
     page = open_page(file.as_uri(), offline=True)
 
     at_step(page, len(PER_HEAD) - 1, len(PER_HEAD) - 1)
     before = pixels(page)
-    page.locator(".rm canvas").focus()
+    page.locator(".rm-list canvas").focus()
     page.keyboard.press("Shift+ArrowLeft")
     at_step(page, len(PER_HEAD) - 11, len(PER_HEAD) - 1)
     assert pixels(page) != before
@@ -707,12 +710,12 @@ def test_the_file_of_its_own_is_dark_where_the_reader_prefers_it(
     open_page: Callable[..., Page], tmp_path: Path
 ) -> None:
     file = tmp_path / "map.html"
-    file.write_text(standalone_html(PER_HEAD), encoding="utf-8")
+    file.write_text(standalone_html([PER_HEAD]), encoding="utf-8")
 
     page = open_page(file.as_uri(), color_scheme="dark")
 
     at_step(page, len(PER_HEAD) - 1, len(PER_HEAD) - 1)
-    paper = page.locator(".rm-map").evaluate("box => getComputedStyle(box).backgroundColor")
+    paper = page.locator(".rm-frame").evaluate("box => getComputedStyle(box).backgroundColor")
     assert paper == "rgb(15, 15, 17)"
 
 
@@ -720,11 +723,11 @@ def test_hostile_tokens_cannot_end_the_script_that_carries_them() -> None:
     pieces = (*HOSTILE, "<!--", "</ScRiPt>")
     trace = trace_of(np.full((1, 1, len(pieces)), NEVER), pieces)
 
-    html = standalone_html(trace)
+    html = standalone_html([trace])
 
     data = html.split('id="payload">')[1].split("</script>")[0]
     assert "<" not in data
-    assert json.loads(data) == payload(trace)
+    assert json.loads(data) == payload([trace])
 
 
 @pytest.mark.parametrize("template", [_HTML, _CSS])

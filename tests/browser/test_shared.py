@@ -32,10 +32,10 @@ def test_a_map_names_tokens_as_sentences_do(open_page: Callable[..., Page]) -> N
     trace = trace_of(np.full((1, 1, len(pieces)), NEVER), pieces)
     named = blank_page_with(_JS, open_page).evaluate(
         """payload => {
-            const trace = Traces.decode(payload);
+            const trace = Traces.decode(payload).traces[0];
             return trace.pieces.map((_, position) => Sentences.tokenName(trace, position));
         }""",
-        payload(trace),
+        payload([trace]),
     )
     assert named == [quoted(trace, position) for position in range(len(pieces))]
     assert named[1:5] == [f"“{NEWLINE}”", f"“{NEWLINE}”", f"“ a{TAB}b”", f"“{NEWLINE * 2}”"]
@@ -44,7 +44,7 @@ def test_a_map_names_tokens_as_sentences_do(open_page: Callable[..., Page]) -> N
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_map_has_these_colours(open_page: Callable[..., Page], tmp_path: Path, scheme: str) -> None:
     file = tmp_path / "map.html"
-    file.write_text(standalone_html(random_trace(3)), encoding="utf-8")
+    file.write_text(standalone_html([random_trace(3)]), encoding="utf-8")
     page = open_page(file.as_uri(), color_scheme=scheme)
     palette = page.evaluate("Colours.readPalette(document.querySelector('.rm'))")
     for name, colour in (("kept", KEPT), ("fresh", JUST_EVICTED), ("evicted", EVICTED)):

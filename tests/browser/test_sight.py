@@ -13,8 +13,7 @@ from core.policies import make_policy, settings_of
 from core.trace import NEVER, Trace
 from tests.browser.maps import blank_page_with
 from tests.traces import random_trace, trace_of
-from viz.maps.comparison_map import ComparisonMap
-from viz.maps.payload import comparison_payload, payload
+from viz.maps.payload import Payload, View, payload
 from viz.maps.retention_map import _JS, RetentionMap
 from viz.page.page import Page as OurPage
 
@@ -33,12 +32,12 @@ def sinks(windows: tuple[int, ...], n: int = N) -> Trace:
 @pytest.fixture(scope="module")
 def address(serve: Callable[..., str]) -> str:
     with OurPage(analytics_enabled=False) as blocks:
-        retention_map, comparison = RetentionMap(), ComparisonMap()
+        retention_map, comparison = RetentionMap(), RetentionMap()
         quiet = {"outputs": [retention_map, comparison], "show_progress": "hidden"}
 
-        def both(*windows: int) -> tuple[dict, dict]:
+        def both(*windows: int) -> tuple[Payload, Payload]:
             trace = sinks(windows)
-            return payload(trace, run=str(windows)), comparison_payload([trace, trace], run=str(windows))
+            return payload([trace], View(str(windows))), payload([trace, trace], View(str(windows)))
 
         for name, windows in (("one layer", (0, 8)), ("none", (0, 0)), ("long", (64, 64))):
             gr.Button(name).click(lambda windows=windows: both(*windows), **quiet)
@@ -66,10 +65,10 @@ def test_what_is_out_of_sight_is_so_in_python_and_in_the_browser(
     trace = replace(trace, sliding_windows=(0, 5, 12), positions=positions)
     page = blank_page_with(_JS, open_page)
 
-    sent = payload(trace)
+    sent = payload([trace])
     ours = page.evaluate(
         """payload => {
-            const trace = Traces.decode(payload);
+            const trace = Traces.decode(payload).traces[0];
             return trace.pieces.map((_, step) => {
                 const hidden = Array.from({ length: trace.rows }, (_, row) => Sight.hiddenBefore(trace, step, row));
                 const { of, total } = Sight.unseen(trace, step);
@@ -91,21 +90,21 @@ def test_what_is_out_of_sight_is_so_in_python_and_in_the_browser(
 def test_rows_of_before_a_part_of_a_long_text_count_too(open_page: Callable[..., Page]) -> None:
     trace = replace(random_trace(seed=8, layers=2, groups=2, n=60, budget=20), sliding_windows=(7, 25))
     page = blank_page_with(_JS, open_page)
-    total = "([payload, step]) => Sight.unseenTotal(Traces.decode(payload), step)"
+    total = "([payload, step]) => Sight.unseenTotal(Traces.decode(payload).traces[0], step)"
 
     for step in range(20, 40):
         expected = int((trace.kept(step) & ~trace.in_sight(step)).sum())
-        assert page.evaluate(total, [payload(trace, window=range(20, 40)), step - 20]) == expected
+        assert page.evaluate(total, [payload([trace], View(window=range(20, 40))), step - 20]) == expected
     in_cache = replace(trace, positions="in-cache")
-    assert page.evaluate(total, [payload(in_cache, window=range(20, 40)), 3]) is None
+    assert page.evaluate(total, [payload([in_cache], View(window=range(20, 40))), 3]) is None
 
 
 CELLS = """([payload, step, palette]) => {
-    const trace = Traces.decode(payload);
+    const trace = Traces.decode(payload).traces[0];
     const view = { x0: 0, x1: trace.length, y0: 0, y1: trace.rows };
     const size = { cssWidth: 1000, cssHeight: 300, ratio: 1 };
     const scene = Scenes.makeScene(trace, { step, view, collapsed: false, palette, ...size });
-    const context = Controls.fitted(document.createElement("canvas"), scene);
+    const context = Elements.fitted(document.createElement("canvas"), scene);
     Painter.drawScene(context, scene, Painter.makeScratch(), null);
     const coloursOf = (row, column) => {
         const x = Math.round(Scenes.toX(scene, column + 0.5)), y = Math.round(Scenes.toY(scene, row + 0.5));
@@ -123,7 +122,7 @@ PALETTE = {name: [20 * i, 100, 255 - 30 * i] for i, name in enumerate(NAMES)} | 
 def test_cells_that_are_held_and_not_seen_are_hatched_and_no_others(open_page: Callable[..., Page], step: int) -> None:
     page = blank_page_with(_JS, open_page)
 
-    cells = page.evaluate(CELLS, [payload(sinks((0, 8))), step, PALETTE])
+    cells = page.evaluate(CELLS, [payload([sinks((0, 8))]), step, PALETTE])
 
     kept, paper = (",".join(map(str, PALETTE[name])) for name in ("kept", "paper"))
     for row, column in np.ndindex(2, N):
@@ -136,13 +135,17 @@ def test_the_legend_and_the_text_show_it_and_the_readout_tells_it(page: Page) ->
     expect(page.locator(".rm-key-unseen")).to_have_count(2)
     for key in page.locator(".rm-key-unseen").all():
         expect(key).to_be_visible()
-    unseen = page.locator(".rm:not(.cm) .rm-t").evaluate_all("all => all.map(t => t.classList.contains('rm-unseen'))")
+    unseen = (
+        page.locator(".rm")
+        .first.locator(".rm-t")
+        .evaluate_all("all => all.map(t => t.classList.contains('rm-unseen'))")
+    )
     assert [position for position, told in enumerate(unseen) if told] == [0, 1, 2, 3]
-    expect(page.locator(".cm .rm-t.rm-unseen")).to_have_count(4)
-    expect(page.locator(".rm:not(.cm) > * > * > .rm-readout")).to_contain_text("8 of them out of the model's sight; ")
+    expect(two.locator(".rm-t.rm-unseen")).to_have_count(4)
+    expect(page.locator(".rm-readout").first).to_contain_text("8 of them out of the model's sight; ")
     expect(page.locator(".rm-alternative").first).to_contain_text("8 of them out of the model's sight")
-    expect(page.locator(".cm-rows").first).to_contain_text("12 rows per layer")
-    expect(page.locator(".cm-rows").first).to_contain_text("4 of them out of the model's sight")
+    expect(two.locator(".rm-list .rm-note").first).to_contain_text("12 rows per layer")
+    expect(two.locator(".rm-list .rm-note").first).to_contain_text("4 of them out of the model's sight")
 
     page.locator(".rm-text").first.focus()
     page.keyboard.press("Home")
@@ -158,10 +161,10 @@ def test_a_cell_that_is_not_seen_is_told_so_and_an_eviction_out_of_sight_was_not
     open_page: Callable[..., Page],
 ) -> None:
     page = blank_page_with(_JS, open_page)
-    told = "([payload, step, at]) => Sentences.cellHistory(Traces.decode(payload), step, 1, 0, at)"
+    told = "([payload, step, at]) => Sentences.cellHistory(Traces.decode(payload).traces[0], step, 1, 0, at)"
 
     def story(windows: tuple[int, ...], step: int, position: int) -> str:
-        return page.evaluate(told, [payload(sinks(windows)), step, position])
+        return page.evaluate(told, [payload([sinks(windows)]), step, position])
 
     hidden = " · out of the model's sight: this layer looks back at most 8 tokens"
     assert story((0, 8), 10, 3) == "kept to the end"

@@ -112,9 +112,10 @@ def payload(
         the last step has the value n. `piece_ends` is (n,), in UTF-16 code units, which JavaScript's strings count in.
         `special` and `continued` are (n,) bytes. Steps, positions, `prompt_length`, `diverges_at` and the marks'
         `start` and `end` are counted from `start`, the first position of the window; `total` is the number of columns,
-        `whole` that of all tokens. If the window does not begin at 0, `older` says how many rows from before it each decider
-        still holds (see `_held_before`), and `older_seen` how many of these the model's own sliding window does not
-        hide (None if not known); both are None otherwise. `sliding_windows` is (layers,), 0 for a layer that has none.
+        `whole` that of all tokens. If the window does not begin at 0, `older` says how many rows from before it each
+        decider still holds (see `_held_before`), and `older_seen` how many of these the model's own sliding window does
+        not hide (None if not known); both are None otherwise. `sliding_windows` is (layers,), 0 for a layer that has
+        none.
 
     Raises:
         ValueError: no traces, different numbers of layers, a `delta_nll` of another shape, not a note for each trace, a

@@ -9,8 +9,7 @@ import pytest
 
 from core.trace import NEVER, Trace
 from tests.traces import trace_of
-from tests.viz.maps.test_payload import decoded
-from viz.maps.payload import payload
+from tests.viz.maps.test_payload import decoded, of_one
 from viz.page.export import write_csv
 from viz.words.catalogue import speaking
 from viz.words.findings import findings
@@ -76,7 +75,7 @@ def test_the_table_has_the_window_of_each_layer() -> None:
 
 def test_the_payload_tells_the_windows_and_which_older_rows_are_seen() -> None:
     trace = sinks()
-    sent = payload(trace, window=range(3, N))
+    sent = of_one(trace, window=range(3, N))
 
     assert decoded(sent["sliding_windows"]).tolist() == [0, 4]
     for step in range(3, N):
@@ -85,10 +84,10 @@ def test_the_payload_tells_the_windows_and_which_older_rows_are_seen() -> None:
 
 
 def test_older_rows_are_not_told_as_seen_where_that_is_not_known() -> None:
-    assert payload(sinks())["older_seen"] is None
-    assert payload(sinks(()), window=range(3, N))["older_seen"] is None
-    assert payload(sinks(positions="log-gap"), window=range(3, N))["older_seen"] is None
-    assert decoded(payload(sinks(()))["sliding_windows"]).tolist() == [0, 0]
+    assert of_one(sinks())["older_seen"] is None
+    assert of_one(sinks(()), window=range(3, N))["older_seen"] is None
+    assert of_one(sinks(positions="log-gap"), window=range(3, N))["older_seen"] is None
+    assert decoded(of_one(sinks(()))["sliding_windows"]).tolist() == [0, 0]
 
 
 def held(sent: dict[str, Any], step: int) -> list[int]:

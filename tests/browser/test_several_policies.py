@@ -1,4 +1,4 @@
-"""Several policies side by side in Chromium: one step for all, their difference, what is told to Python."""
+"""The retention map of several policies in Chromium: one step for all, their difference, what is told to Python."""
 
 import re
 import struct
@@ -26,9 +26,9 @@ from tests.browser.maps import (
     luminances,
     pixels,
 )
-from tests.traces import HOSTILE, random_trace
-from viz.maps.comparison_map import _CSS, _HTML, _JS, ComparisonMap
-from viz.maps.payload import Mark, comparison_payload
+from tests.traces import random_trace
+from viz.maps.payload import Mark, View, payload
+from viz.maps.retention_map import _JS, RetentionMap, standalone_html
 
 N = 60
 LAST = N - 1
@@ -64,16 +64,16 @@ WRITTEN = (written(TOVA, N), written(WINDOW, 25), written(HEADS, 30, n=50))
 @pytest.fixture(scope="module")
 def address(serve: Callable[..., str]) -> str:
     with gr.Blocks(analytics_enabled=False) as blocks:
-        comparison = ComparisonMap()
+        comparison = RetentionMap()
         heard = gr.Textbox(label="heard")
         write, plain, marked, part = (gr.Button(name) for name in ("write", "plain", "marked", "part"))
         quiet = {"outputs": comparison, "show_progress": "hidden"}
-        write.click(lambda: comparison_payload(WRITTEN, run="write"), **quiet)
-        marked.click(lambda: comparison_payload(WRITTEN, run="marked", marks=MARKS), **quiet)
-        part.click(lambda: comparison_payload(READ, COSTS, run="part", marks=MARKS, window=range(20, 40)), **quiet)
-        plain.click(lambda: comparison_payload([WINDOW], run="plain"), **quiet)
-        blocks.load(lambda: comparison_payload(READ, COSTS, run="read"), **quiet)
-        for event in (comparison.cell, comparison.token, comparison.window):
+        write.click(lambda: payload(WRITTEN, View("write")), **quiet)
+        marked.click(lambda: payload(WRITTEN, View("marked"), marks=MARKS), **quiet)
+        part.click(lambda: payload(READ, View("part", window=range(20, 40)), delta_nll=COSTS, marks=MARKS), **quiet)
+        plain.click(lambda: payload([WINDOW], View("plain"), notes=["<i>only</i> what is recent"]), **quiet)
+        blocks.load(lambda: payload(READ, View("read"), delta_nll=COSTS), **quiet)
+        for event in (comparison.cell, comparison.token, comparison.row, comparison.window):
             event(hear, outputs=heard)
     return serve(blocks)
 
@@ -87,7 +87,7 @@ def page(open_page: Callable[..., Page], address: str) -> Page:
 
 @pytest.fixture
 def functions(open_page: Callable[..., Page]) -> Page:
-    """A blank page in which `ComparisonMap` is defined."""
+    """A blank page in which `RetentionMap` is defined."""
     return blank_page_with(_JS, open_page)
 
 
@@ -101,11 +101,23 @@ def go(page: Page, step: int) -> None:
 
 
 def canvas(page: Page, policy: int) -> Locator:
-    return page.locator(".cm-list canvas").nth(policy)
+    return page.locator(".rm-list canvas").nth(policy)
 
 
-def story(page: Page, policy: int) -> Locator:
-    return page.locator(".cm-story").nth(policy)
+def answer(page: Page) -> Locator:
+    return page.locator(".rm-readout")
+
+
+def note(page: Page, policy: int) -> Locator:
+    return page.locator(".rm-list .rm-note").nth(policy)
+
+
+def open_difference(page: Page) -> Locator:
+    """The sentence about how much A and B have in common, once their map is shown."""
+    page.get_by_role("button", name="Difference").click()
+    words = page.locator(".rm-overlap")
+    expect(words).to_be_visible()
+    return words
 
 
 # The pure functions
@@ -124,10 +136,10 @@ def test_overlap_is_that_of_the_kept_sets(functions: Page, pair: tuple[int, int]
 
     found = functions.evaluate(
         """([payload, [a, b], steps]) => {
-            const { traces } = ComparisonMap.decodeAll(payload);
-            return steps.map(step => ComparisonMap.overlap(traces[a], traces[b], step));
+            const { traces } = Traces.decode(payload);
+            return steps.map(step => Differences.overlap(traces[a], traces[b], step));
         }""",
-        [comparison_payload(READ), pair, steps],
+        [payload(READ), pair, steps],
     )
 
     for step, ours in zip(steps, found, strict=True):
@@ -146,12 +158,12 @@ def test_a_difference_is_coloured_by_who_keeps_the_token(functions: Page, pair: 
 
     flat = functions.evaluate(
         """([payload, [a, b], rows, step, palette]) => {
-            const { traces, length } = ComparisonMap.decodeAll(payload);
+            const { traces, length } = Traces.decode(payload);
             const span = { row0: 0, row1: rows, column0: 0, column1: length };
             const of = [traces[a], traces[b], rows / 5, step, span, length, rows, palette];
-            return Array.from(ComparisonMap.differencePixels(...of));
+            return Array.from(Differences.differencePixels(...of));
         }""",
-        [comparison_payload(READ), pair, rows, step, PALETTE | {"paper": [255, 255, 255]}],
+        [payload(READ), pair, rows, step, PALETTE | {"paper": [255, 255, 255]}],
     )
 
     found = np.array(flat, np.uint32).view(np.uint8).reshape(rows, N, 4)[..., :3].astype(int)
@@ -164,7 +176,7 @@ def test_a_difference_is_coloured_by_who_keeps_the_token(functions: Page, pair: 
 
 
 def test_costs_are_clipped_at_three_nats(functions: Page) -> None:
-    levels = functions.evaluate("[NaN, 0, 0.75, 3, 40, -1.5, -3, -40].map(ComparisonMap.costLevel)")
+    levels = functions.evaluate("[NaN, 0, 0.75, 3, 40, -1.5, -3, -40].map(Texts.costLevel)")
 
     assert levels == [0, 0, 2, 8, 8, -4, -8, -8]
 
@@ -176,6 +188,7 @@ def test_one_step_moves_all_maps_and_asks_the_server_nothing(page: Page) -> None
     requests: list[str] = []
     page.wait_for_load_state("networkidle")
     page.on("request", lambda request: requests.append(request.url))
+    open_difference(page)
     canvas(page, 0).focus()
     seen = [pixels(page)]
 
@@ -187,7 +200,7 @@ def test_one_step_moves_all_maps_and_asks_the_server_nothing(page: Page) -> None
     for of_one_canvas in zip(*seen, strict=True):
         assert len(set(of_one_canvas)) == len(seen)
     assert len(seen[0]) == 4
-    assert page.locator(".cm-rows").all_inner_texts() == [
+    assert page.locator(".rm-list .rm-note").all_inner_texts() == [
         "10 rows per layer (45\u00a0% of those read)",
         "10 rows per layer (45\u00a0% of those read)",
         "10 rows per KV head (45\u00a0% of those read)",
@@ -209,13 +222,15 @@ def test_the_crosshair_is_on_all_maps_and_each_policy_says_what_it_did(page: Pag
         page.keyboard.press(key)
 
     assert all(now != before for now, before in zip(pixels(page), plain, strict=True))
-    expect(page.locator(".rm-readout")).to_have_text(re.compile(r"^Layer 2 · token 12 "))
-    for policy, run in enumerate((TOVA, WINDOW)):
-        end = int(run.evicted_at[2, 0, 12])
-        says = "kept to the end" if end == NEVER else f"at step {end}"
-        expect(story(page, policy)).to_contain_text(says)
+    ends = [int(run.evicted_at[2, 0, 12]) for run in (TOVA, WINDOW)]
+    tova, window = ("kept to the end" if end == NEVER else f"at step {end}" for end in ends)
     count = int(HEADS.kept(40)[2, :, 12].sum())
-    expect(story(page, 2)).to_have_text(f"kept by {count} of 2 KV heads")
+    expect(answer(page)).to_have_text(
+        re.compile(
+            rf"^Layer 2 · token 12 .* · TOVA: .*{tova}.* · Window: .*{window}.* · H2O: kept by {count} of 2 KV heads$"
+        )
+    )
+    expect(page.locator(".rm-alternative")).to_have_text(answer(page).inner_text())
 
     page.keyboard.press("Enter")
     heard(page, {"policy": 0, "layer": 2, "group": 0, "position": 12, "step": 40})
@@ -225,6 +240,8 @@ def test_the_crosshair_is_on_all_maps_and_each_policy_says_what_it_did(page: Pag
     heard(page, {"policy": 2, "layer": 2, "group": 1, "position": 12, "step": 40})
     page.keyboard.press("t")
     heard(page, {"policy": 2, "position": 12, "step": 40})
+    page.keyboard.press("r")
+    heard(page, {"policy": 2, "layer": 2, "group": 1, "step": 40})
     page.get_by_label("one row per layer").check()
     canvas(page, 2).focus()
     page.keyboard.press("Enter")
@@ -237,14 +254,14 @@ def test_a_click_tells_the_cell_under_it(page: Page) -> None:
     box = canvas(page, 1).bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 500, box["y"] + 30)
-    words = page.locator(".rm-readout").inner_text()
+    words = answer(page).inner_text()
     found = re.match(r"Layer (\d+) · token (\d+) ", words)
     assert found, words
     page.mouse.click(box["x"] + 500, box["y"] + 30)
     layer, position = map(int, found.groups())
     heard(page, {"policy": 1, "layer": layer, "group": 0, "position": position, "step": 30})
 
-    page.locator(".cm-of").select_option(label="H2O, budget 10")
+    page.locator(".rm-of").select_option(label="H2O")
     page.locator(".rm-t").nth(0).click()
     heard(page, {"policy": 2, "position": 0, "step": 30})
 
@@ -262,7 +279,7 @@ def test_zoom_is_shared(page: Page) -> None:
 def test_the_text_is_coloured_by_what_a_chosen_policy_keeps(page: Page) -> None:
     go(page, 40)
     for policy, run in enumerate(READ):
-        page.locator(".cm-of").select_option(str(policy))
+        page.locator(".rm-of").select_option(str(policy))
         pixels(page)
         looks = page.locator(".rm-t").evaluate_all("spans => spans.map(span => span.dataset.kept)")
         shares = run.kept(40).mean(axis=(0, 1))
@@ -272,8 +289,8 @@ def test_the_text_is_coloured_by_what_a_chosen_policy_keeps(page: Page) -> None:
 
 def test_the_text_is_coloured_by_where_forgetting_hurts(page: Page) -> None:
     expect(page.get_by_text("+3 or more")).to_be_hidden()
-    page.locator(".cm-by").select_option("cost")
-    page.locator(".cm-of").select_option("1")
+    page.locator(".rm-by").select_option("cost")
+    page.locator(".rm-of").select_option("1")
     expect(page.get_by_text("+3 or more")).to_be_visible()
     expect(page.locator(".rm-t").nth(8)).to_have_attribute("data-kept", "cost8")
 
@@ -286,23 +303,27 @@ def test_the_text_is_coloured_by_where_forgetting_hurts(page: Page) -> None:
     page.locator(".rm-text").focus()
     for _ in range(33):
         page.keyboard.press("Control+ArrowLeft")
-    expect(story(page, 1)).to_contain_text("+40.00\u00a0nats against the full model")
-    expect(story(page, 0)).to_contain_text("+0.00\u00a0nats against the full model")
+    expect(answer(page)).to_have_text(
+        re.compile(
+            "TOVA: .* \\+0.00\u00a0nats against the full model · Window: .* \\+40.00\u00a0nats against the full model"
+        )
+    )
 
 
 def test_the_difference_is_of_the_two_that_are_chosen(page: Page) -> None:
+    words = open_difference(page)
     first = pixels(page)
-    words = page.locator(".cm-words")
     a, b = shares(TOVA, WINDOW, LAST)
     both = np.minimum(a, b).sum(axis=1).mean()
     expect(words).to_contain_text(f"a layer keeps {both:.1f}".removesuffix(".0") + " tokens under both")
 
-    page.locator(".cm-b").select_option("2")
+    page.locator(".rm-b").select_option("2")
 
     assert pixels(page)[:3] == first[:3]
     assert pixels(page)[3] != first[3]
-    expect(page.locator(".cm-key-b")).to_have_text(re.compile("H2O, budget 10"))
-    page.locator(".cm-b").select_option("0")
+    assert len(first) == 4
+    expect(page.locator(".rm-key-b")).to_have_text(re.compile("H2O, budget 10"))
+    page.locator(".rm-b").select_option("0")
     expect(words).to_contain_text("keeps 10 tokens under both, 0 only under A, 0 only under B: 100\u00a0%")
 
 
@@ -313,23 +334,31 @@ def test_writers_have_a_text_each_with_the_first_different_token_marked(page: Pa
     texts = page.locator(".rm-text").evaluate_all("boxes => boxes.map(box => box.textContent)")
 
     assert texts == ["".join(run.tokens.pieces) for run in WRITTEN]
-    marked = page.locator(".cm-diverging")
+    marked = page.locator(".rm-diverging")
     assert marked.all_inner_texts() == [" own25", " own30"]
     assert page.locator(".rm-generated").count() == 40 + 40 + 30
-    expect(page.locator(".cm-continuation").nth(1)).to_have_text("differs from token 25 on: “ own25”")
-    expect(page.locator(".cm-words")).to_contain_text("From token 25 on their texts differ.")
-    expect(page.locator(".cm-by")).to_be_hidden()
+    expect(page.locator(".rm-texts .rm-note").nth(1)).to_have_text("differs from token 25 on: “ own25”")
+    expect(open_difference(page)).to_contain_text("From token 25 on their texts differ.")
+    expect(page.locator(".rm-tints")).to_be_hidden()
     page.locator(".rm-t").nth(2 * N + 31).click()
     heard(page, {"policy": 2, "position": 31, "step": LAST})
     page.locator(".rm-t").nth(55).hover()
-    expect(story(page, 2)).to_have_text("had ended before")
+    expect(answer(page)).to_contain_text("H2O: had ended before")
 
 
-def test_one_policy_has_no_difference(page: Page) -> None:
+def test_one_policy_has_no_difference_and_nothing_to_choose(page: Page) -> None:
+    open_difference(page)
     page.get_by_role("button", name="plain").click()
-    expect(page.locator(".cm-list canvas")).to_have_count(1)
-    expect(page.locator(".cm-difference")).to_be_hidden()
-    expect(page.locator(".cm-by option").nth(1)).to_be_disabled()
+    expect(page.locator(".rm-list canvas")).to_have_count(1)
+    expect(page.locator(".rm-difference")).to_be_hidden()
+    expect(page.get_by_role("button", name="Difference")).to_be_hidden()
+    expect(page.locator(".rm-tints")).to_be_hidden()
+
+
+def test_a_note_stands_beside_the_name_as_text(page: Page) -> None:
+    page.get_by_role("button", name="plain").click()
+    expect(note(page, 0)).to_have_text("<i>only</i> what is recent")
+    expect(note(page, 0)).to_have_attribute("title", "<i>only</i> what is recent")
 
 
 def show_marked(page: Page) -> None:
@@ -347,7 +376,7 @@ def test_every_policy_says_how_much_of_a_marked_passage_it_keeps(page: Page) -> 
     show_marked(page)
     go(page, 16)
     for policy, run in enumerate(WRITTEN):
-        rows = page.locator(".cm-rows").nth(policy)
+        rows = note(page, policy)
         expect(rows).to_contain_text(f" · the needle: {share(run, range(4, 12), 16)} · ")
         expect(rows).to_contain_text(f" · <b>why?</b>: {share(run, range(15, 17), 16)}")
     expect(page.locator(".rm-alternative")).to_contain_text(f"the needle: {share(WRITTEN[1], range(4, 12), 16)}")
@@ -356,9 +385,9 @@ def test_every_policy_says_how_much_of_a_marked_passage_it_keeps(page: Page) -> 
     assert page.locator(".rm-marks span").all_inner_texts() == ["the needle", "<b>why?</b>"]
     assert all(now != before for now, before in zip(pixels(page), plain, strict=True))
     page.locator(".rm-t").nth(5).hover()
-    expect(page.locator(".rm-readout")).to_have_text(re.compile(r"^Token 5 .* \(the needle\)$"))
+    expect(answer(page)).to_have_text(re.compile(r"^Token 5 .* \(the needle\) · TOVA: "))
     go(page, 14)
-    expect(page.locator(".cm-rows").first).to_contain_text("<b>why?</b>: not read yet")
+    expect(note(page, 0)).to_contain_text("<b>why?</b>: not read yet")
 
 
 def test_a_window_of_a_long_text_counts_the_rows_from_before_it(page: Page) -> None:
@@ -368,8 +397,8 @@ def test_a_window_of_a_long_text_counts_the_rows_from_before_it(page: Page) -> N
     for policy, run in enumerate(READ):
         older = float(run.kept(39)[:, :, :20].sum(axis=2).mean())
         words = f"10 rows per .* \\(25\u00a0% of those read\\), {older:.1f} of them from before token 20 · the needle: "
-        expect(page.locator(".cm-rows").nth(policy)).to_have_text(re.compile(words.replace(".0 of", " of")))
-        expect(page.locator(".cm-rows").nth(policy)).to_contain_text(f"the needle: {share(run, range(4, 12), 39)}")
+        expect(note(page, policy)).to_have_text(re.compile(words.replace(".0 of", " of")))
+        expect(note(page, policy)).to_contain_text(f"the needle: {share(run, range(4, 12), 39)}")
     page.locator(".rm-t").nth(5).click()
     heard(page, {"policy": 0, "position": 25, "step": 39})
     page.get_by_role("button", name="later").click()
@@ -381,9 +410,10 @@ def test_a_window_of_a_long_text_counts_the_rows_from_before_it(page: Page) -> N
 
 def test_all_maps_are_saved_in_one_picture(page: Page) -> None:
     show_marked(page)
+    open_difference(page)
     go(page, 41)
     with page.expect_download() as download:
-        page.get_by_role("button", name="Save picture").click()
+        page.get_by_role("button", name="PNG").click()
 
     picture = Path(download.value.path()).read_bytes()
     assert download.value.suggested_filename == "comparison-step-41.png"
@@ -394,6 +424,7 @@ def test_all_maps_are_saved_in_one_picture(page: Page) -> None:
 
 def test_the_drawing_of_all_maps_says_what_it_shows(page: Page) -> None:
     show_marked(page)
+    words = open_difference(page)
     go(page, 24)
     with page.expect_download() as download:
         page.get_by_role("button", name="SVG").click()
@@ -403,9 +434,9 @@ def test_the_drawing_of_all_maps_says_what_it_shows(page: Page) -> None:
     assert texts[0].startswith("What each policy keeps · by hand · step 24 of 59, token “")
     for policy, run in enumerate(WRITTEN):
         assert str(run.policy) in texts
-        assert page.locator(".cm-rows").nth(policy).inner_text() in texts
+        assert note(page, policy).inner_text() in texts
     assert "Difference between A, TOVA, budget 10, and B, Window, budget 10" in texts
-    assert page.locator(".cm-words").inner_text() in texts
+    assert words.inner_text() in texts
     assert {"kept", "kept by both", "only by B: Window, budget 10", "the needle", "<b>why?</b>"} <= set(texts)
     clips = [element.get("id") for element in svg.iter("{http://www.w3.org/2000/svg}clipPath")]
     assert len(set(clips)) == 4
@@ -413,13 +444,6 @@ def test_the_drawing_of_all_maps_says_what_it_shows(page: Page) -> None:
 
 
 # How it looks
-
-
-def test_hostile_tokens_are_text(page: Page) -> None:
-    assert page.locator(".rm-text").evaluate("box => box.textContent") == "".join(TOVA.tokens.pieces)
-    assert set(HOSTILE) & set(TOVA.tokens.pieces)
-    assert page.locator(".cm img, .cm b").count() == 0
-    assert "owned" not in page.title()
 
 
 # Linear RGB as seen without the red, the green or the blue cones (Machado, Oliveira and Fernandes 2009).
@@ -465,11 +489,123 @@ def test_nothing_sticks_out_of_the_page(open_page: Callable[..., Page], address:
     if mode == "write":
         page.get_by_role("button", name="write").click()
         expect(page.locator(".rm-text")).to_have_count(3)
+    open_difference(page)
     page.get_by_role("button", name="Help").click()
 
     assert_nothing_sticks_out(page, width)
 
 
-@pytest.mark.parametrize("template", [_HTML, _CSS])
-def test_gradio_finds_nothing_to_fill_into_the_templates(template: str) -> None:
-    assert not re.search(r"`|\\|\$\{|\{\{", template)
+# What a click leaves, and how much room everything has
+
+
+def test_a_click_keeps_the_crosshair_until_escape(page: Page) -> None:
+    hint = answer(page).inner_text()
+    box = canvas(page, 1).bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + 500, box["y"] + 30)
+    page.mouse.move(0, 0)
+    kept, drawn = answer(page).inner_text(), pixels(page)
+    assert kept.startswith("Layer")
+
+    page.locator(".rm-t").nth(3).hover()
+    expect(answer(page)).to_have_text(re.compile("^Token 3 "))
+    page.mouse.move(0, 0)
+    expect(answer(page)).to_have_text(kept)
+    assert pixels(page) == drawn
+    page.keyboard.press("Escape")
+    expect(answer(page)).to_have_text(hint)
+    assert pixels(page) != drawn
+
+
+def test_a_click_on_a_layers_number_asks_for_its_life(page: Page) -> None:
+    box = canvas(page, 2).bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + 20, box["y"] + box["height"] / 2)
+    told = re.match(
+        r"H2O, budget 10 · Layer (\d), KV head (\d) · click to see its whole life", answer(page).inner_text()
+    )
+    assert told
+    heard(page, {"policy": 2, "layer": int(told[1]), "group": int(told[2]), "step": LAST})
+
+
+def test_a_map_without_a_key_leaves_the_address_alone(page: Page) -> None:
+    before = page.url
+    canvas(page, 0).focus()
+    page.keyboard.press("ArrowLeft")
+    at_step(page, LAST - 1)
+    page.wait_for_timeout(600)  # the address would be written late
+    assert page.url == before
+
+
+def several(n: int, tokens: int = 300) -> list[Trace]:
+    runs = [random_trace(seed=seed, layers=30, groups=3 if seed == 1 else 1, n=tokens, budget=20) for seed in range(n)]
+    return [replace(run, tokens=runs[0].tokens) for run in runs]
+
+
+@pytest.mark.parametrize(("width", "height", "policies"), [(1018, 718, 3), (1100, 850, 3), (1018, 718, 1)])
+def test_everything_is_in_sight(
+    open_page: Callable[..., Page], tmp_path: Path, width: int, height: int, policies: int
+) -> None:
+    file = tmp_path / "map.html"
+    file.write_text(standalone_html(several(policies)), encoding="utf-8")
+    page = open_page(file.as_uri(), viewport={"width": width, "height": height})
+    at_step_of(page, 299)
+
+    assert page.evaluate("document.documentElement.scrollHeight") <= height
+    boxes = [canvas(page, policy).bounding_box() for policy in range(policies)]
+    assert all(box and box["height"] > 100 for box in boxes)
+    text = page.locator(".rm-text").bounding_box()
+    assert text and text["height"] >= 3 * 24
+    if policies == 1:
+        assert boxes[0]["height"] > 350
+
+
+def test_on_a_phone_the_first_map_is_in_sight_and_a_layer_stays_a_line(
+    open_page: Callable[..., Page], tmp_path: Path
+) -> None:
+    file = tmp_path / "map.html"
+    file.write_text(standalone_html(several(6)), encoding="utf-8")
+    page = open_page(file.as_uri(), viewport={"width": 370, "height": 844})
+    at_step_of(page, 299)
+
+    first, last = canvas(page, 0).bounding_box(), canvas(page, 5).bounding_box()
+    assert first and first["y"] + first["height"] < 500
+    assert last and last["height"] >= 2 * 30
+    steps = page.locator(".rm-steps").bounding_box()
+    assert steps and steps["height"] < 100
+
+
+def test_tokens_below_the_last_map_take_their_room_from_the_cells(page: Page) -> None:
+    page.get_by_role("button", name="write").click()
+    page.get_by_role("button", name="marked").click()
+    expect(page.locator(".rm-text")).to_have_count(3)
+    page.set_viewport_size({"width": 600, "height": 844})
+    heights = page.locator(".rm-canvas:visible").evaluate_all("all => all.map(box => box.clientHeight)")
+    foot = page.locator(".rm-foot").bounding_box()
+    for _ in range(3):
+        page.get_by_role("button", name="Zoom in").click()
+    zoomed = page.locator(".rm-canvas:visible").evaluate_all("all => all.map(box => box.clientHeight)")
+    assert abs(sum(zoomed) - sum(heights)) <= 3
+    assert page.locator(".rm-foot").bounding_box() == foot
+
+
+def test_every_token_has_its_label_or_none_has(open_page: Callable[..., Page], tmp_path: Path) -> None:
+    file = tmp_path / "map.html"
+    file.write_text(standalone_html(several(2, tokens=200)), encoding="utf-8")
+    page = open_page(file.as_uri())
+    at_step_of(page, 199)
+
+    def labels() -> int:
+        with page.expect_download() as download:
+            page.get_by_role("button", name="SVG").click()
+        texts = ET.parse(download.value.path()).getroot().iter("{http://www.w3.org/2000/svg}text")
+        return sum("rotate(-45" in (text.get("transform") or "") for text in texts)
+
+    assert labels() == 0
+    for _ in range(4):
+        page.get_by_role("button", name="Zoom in").click()
+    assert labels() >= int(200 / 1.5**4)
+
+
+def at_step_of(page: Page, last: int) -> None:
+    maps.at_step(page, last, last)
