@@ -38,7 +38,8 @@ FOR_PICTURES = {
     "core.measures",
     "core.model.registry",
     "core.policies",
-    *(f"core.experiments.{module}" for module in ("answers", "haystack", "records", "stories", "votes")),
+    "core.store",
+    *(f"core.experiments.{module}" for module in ("answers", "haystack", "question", "records", "stories", "votes")),
 }
 MODULES = sorted(path for folder in ("core", "viz") for path in (ROOT / folder).rglob("*.py"))
 

@@ -11,12 +11,12 @@ from playwright.sync_api import Locator, Page, expect
 
 from core.errors import VotesUnavailable
 from core.experiments.votes import VoteStore
+from tests.browser.lenses import choose, lens_page, set_budget
 from tests.browser.runs import begin, says
 from tests.traces import HOSTILE
 from tests.writers import Endpoint, pair_of, stories_in, writer_model
-from viz.page import models
-from viz.page.models import ResidentModels
-from viz.tabs.write import PROMPTS, write_tab
+from viz.examples.telling import PROMPT
+from viz.tabs.write import write_lens
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +30,7 @@ def store(tmp_path: Path) -> VoteStore:
 
 
 def blocks(model: str, store: VoteStore) -> gr.Blocks:
-    models.resident = ResidentModels((model,))
-    with gr.Blocks(analytics_enabled=False, fill_width=True) as page:
-        choice = gr.Dropdown([model], value=model, label="Model")
-        with gr.Tabs():
-            with gr.Tab("Explore"):
-                gr.Markdown("Something else.")
-            with gr.Tab("Write") as tab:
-                write_tab(tab, choice, store.path)
-    return page
+    return lens_page(model, "Write", write_lens, store.path)
 
 
 @pytest.fixture
@@ -57,12 +49,12 @@ def open_tab(
     return open_
 
 
-def write(page: Page, prompts: str, length: int = 30, temperature: str = "1") -> None:
+def write(page: Page, prompts: str, length: int = 30, temperature: str = "1", budget: int = 6) -> None:
     page.locator("#write-prompts textarea").fill(prompts)
-    for name, value in (("length", str(length)), ("temperature", temperature), ("budget", "6")):
+    for name, value in (("length", str(length)), ("temperature", temperature)):
         page.locator(f"#write-{name} input[type=number]").fill(value)
         page.locator(f"#write-{name} input[type=number]").press("Enter")
-    expect(page.locator("#write-budget-3 input")).to_have_value("6")
+    set_budget(page, budget)
     begin(page.locator("#write-run"), page.locator("#write-status"))
 
 
@@ -90,13 +82,43 @@ def vote(page: Page, button: str) -> None:
     expect(page.locator("#judge-status")).to_contain_text("Your vote is stored")
 
 
+def test_it_opens_on_stored_stories_which_are_not_there_to_be_judged(
+    open_tab: Callable[..., Page], store: VoteStore
+) -> None:
+    page = open_tab()
+    expect(page.locator("#write-status")).to_contain_text("A stored example, made by this app. Press “Run”")
+    expect(cards(page).locator("h4")).to_have_text(
+        ["Full model", "TOVA, budget 64", "H2O, budget 64", "Window, budget 64"]
+    )
+    expect(cards(page).first).to_contain_text("160 tokens, stopped at the limit")
+    expect(page.locator("#write-table")).to_contain_text("H2O, budget 64")
+    page.locator("#judge-next").click()
+    expect(page.locator("#judge-pair")).to_contain_text("There is no pair")
+    assert store.without_verdict_of("gpt") == []
+
+
+def test_a_chosen_full_model_writes_once_and_the_oracle_is_refused(open_tab: Callable[..., Page]) -> None:
+    page = open_tab()
+    choose(page, 2, "Full")
+    write(page, "w1 w2 w3", budget=64)
+    expect(told(page)).to_contain_text("Done")
+    expect(cards(page).locator("h4")).to_have_text(["Full model", "TOVA, budget 64", "Window, budget 64"])
+    choose(page, 1, "Oracle")
+    write(page, "w1 w2 w3", budget=64)
+    expect(told(page)).to_contain_text("The oracle needs to know the whole text beforehand")
+    page.get_by_role("tab", name="Nothing").click()
+    page.get_by_role("tab", name="Write").click()
+    page.wait_for_timeout(1000)
+    expect(cards(page)).to_have_count(3)  # the example does not come back
+
+
 def test_stories_stand_side_by_side_with_their_numbers(open_tab: Callable[..., Page], store: VoteStore) -> None:
     store.add([pair_of("p", story="x" * 3000)])
     page = open_tab()
     expect(page.locator("#judge-ask")).to_have_count(0)  # no judge is configured
-    expect(page.locator("#write-prompts textarea")).to_have_value(PROMPTS["The lighthouse"])
+    expect(page.locator("#write-prompts textarea")).to_have_value(PROMPT)
     write_to_the_end(page, "w1 w2 w3", length=60)
-    for card, name in zip(cards(page).all(), ("Full model", "TOVA", "Window+i", "Window"), strict=True):
+    for card, name in zip(cards(page).all(), ("Full model", "TOVA", "H2O", "Window"), strict=True):
         expect(card.locator("h4")).to_contain_text(name)
         expect(card).to_contain_text(re.compile(r"\d+ tokens?, (ended by itself|stopped at the limit)"))
         expect(card).to_contain_text("distinct-1 / 2 / 3")
@@ -104,7 +126,7 @@ def test_stories_stand_side_by_side_with_their_numbers(open_tab: Callable[..., P
     shared = cards(page).nth(1).locator(".shared").inner_text()
     assert cards(page).nth(0).locator(".text").inner_text().startswith(shared)
     table = page.locator("#write-table")
-    for text in ("Full", "1566", "Window+i, budget 6", "distinct-3"):
+    for text in ("Full", "1566", "H2O, budget 6", "distinct-3"):
         expect(table).to_contain_text(text)
     next_pair(page)
     for width in (1440, 1024, 390):
@@ -121,8 +143,10 @@ def test_what_a_model_or_a_user_writes_stays_text(open_tab: Callable[..., Page],
     next_pair(page)
     expect(page.locator("#judge-pair .prompt")).to_have_text(strange.replace("\n", " "))
     assert cards(page, "#judge-pair").first.locator(".text").inner_text().rstrip(".") == strange
+    page.locator("#new-tokens input[type=number]").fill("1")  # else the seed is not on the page
+    page.locator("#new-tokens input[type=number]").press("Enter")
     for seed in ("1", "2", "3"):
-        page.locator("#write-seed input").fill(seed)
+        page.locator("#seed input").fill(seed)
         write_to_the_end(page, "w1 w2 w3", length=100, temperature="1.5")
         if "{{value}}" in (text := page.locator("#write-stories").inner_text()):
             break
@@ -262,5 +286,5 @@ def test_a_language_model_judges_all_pairs(judge: Endpoint, open_tab: Callable[.
 
 
 def test_a_file_that_cannot_hold_votes_stops_the_app(model: str, tmp_path: Path) -> None:
-    with gr.Blocks(), gr.Tab() as tab, pytest.raises(VotesUnavailable):
-        write_tab(tab, gr.Dropdown(), tmp_path)
+    with pytest.raises(VotesUnavailable):
+        lens_page(model, "Write", write_lens, tmp_path)

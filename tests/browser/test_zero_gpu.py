@@ -154,7 +154,7 @@ def test_a_question_is_answered_a_fact_hidden_and_looked_for(page: Page) -> None
     page.locator("#ask-needle").click()
     expect(page.locator("#ask-document textarea")).to_have_value(re.compile("clockmaker is 7394"))
     expect(run_in(page, "ask")).to_contain_text("Done")
-    expect(page.locator("#ask-answers article").first).to_contain_text("of the marked passage 100% was kept")
+    expect(page.locator("#ask-answers article").first).to_contain_text("evidence kept at the question: 100%")
     page.locator("#ask-question textarea").fill(" ")
     expect(run_in(page, "ask")).to_contain_text("There is no question")  # as the other process says
     for length in ("128", "256"):

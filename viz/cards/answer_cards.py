@@ -44,13 +44,13 @@ def answers_html(answers: Sequence[Given], reference: str, over: bool) -> Markup
         is_full = answer.policy.budget is None
         facts = []
         if answer.text and reference.strip():
-            facts.append(_("F1 with your reference: {f1:.0%}", f1=f1(answer.text, [reference])))
+            facts.append(_("F1 with the right answer: {f1:.0%}", f1=f1(answer.text, [reference])))
         if answer.text and full and not is_full:
-            facts.append(_("F1 with the full model's answer: {f1:.0%}", f1=f1(answer.text, [full])))
+            facts.append(_("F1 with the full model: {f1:.0%}", f1=f1(answer.text, [full])))
         if answer.kept is not None:
-            facts.append(_("of the marked passage {share:.0%} was kept when the question came", share=answer.kept))
+            facts.append(_("evidence kept at the question: {share:.0%}", share=answer.kept))
         if over and not answer.finished:
             facts.append(_("stopped at the limit"))
         name = _("Full model") if is_full else policy_name(answer.policy)
         cards.append(Card(name, facts, None if answer.text else unwritten, text=answer.text))
-    return cards_html(cards)
+    return cards_html(cards, text_first=True)

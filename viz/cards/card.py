@@ -31,6 +31,12 @@ class Card:
     text: str = ""
 
 
-def cards_html(cards: Sequence[Card], writing: bool = False) -> Markup:
-    """Cards in columns, as many as there is room for; `writing` says that the texts are still growing."""
-    return fill("cards/cards.html", cards=cards, writing=writing)
+def cards_html(cards: Sequence[Card], writing: bool = False, text_first: bool = False) -> Markup:
+    """Cards in columns, as many as there is room for.
+
+    Args:
+        cards: from left to right.
+        writing: whether the texts are still growing.
+        text_first: whether the facts stand below the text.
+    """
+    return fill("cards/cards.html", cards=cards, writing=writing, text_first=text_first)

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from core.experiments.haystack import NeedleResult
+from core.experiments.haystack import NeedleResult, by_policy
 from viz.figures.style import GREY_TO_BLUE, colour_bar, escaped, styled
 from viz.words.catalogue import _
 from viz.words.policies import policy_name
@@ -20,7 +20,7 @@ def needle_figure(results: Sequence[NeedleResult]) -> go.Figure:
 
     Cells that have no result yet are empty.
     """
-    policies = list({str(result.policy): result.policy for result in results}.values())
+    policies = by_policy(results)
     lengths = sorted({result.length for result in results})
     depths = sorted({result.depth for result in results})
     columns = max(1, min(SIDE_BY_SIDE, len(policies)))
@@ -28,14 +28,13 @@ def needle_figure(results: Sequence[NeedleResult]) -> go.Figure:
     figure = make_subplots(
         rows=rows,
         cols=columns,
-        subplot_titles=[escaped(policy_name(policy)) for policy in policies],
+        subplot_titles=[escaped(policy_name(own[0].policy)) for own in policies],
         shared_xaxes="all",
         shared_yaxes="all",
         vertical_spacing=0.28 / rows,
         horizontal_spacing=0.04,
     )
-    for i, policy in enumerate(policies):
-        own = [result for result in results if str(result.policy) == str(policy)]
+    for i, own in enumerate(policies):
         share = np.full((len(depths), len(lengths)), np.nan)
         marks = np.full(share.shape, "", object)
         answers = np.full(share.shape, "", object)

@@ -1,25 +1,31 @@
 """Budget: perplexity against budget, one curve per policy."""
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 import core
 from core.errors import BadInput
-from core.experiments.records import POINT_COLUMNS, Point, budget_sentences, point_rows, points
+from core.experiments.records import POINT_COLUMNS, Point, Record, budget_sentences, point_rows, points
 from core.messages import Message
-from core.policies import POLICIES
+from core.policies import Oracle
 from viz.cards.markup import paragraphs, status
+from viz.examples.line import example_line
+from viz.examples.sweep import BUDGETS, example_sweep
 from viz.figures.sweep import paper_sweep_figure, sweep_figure
-from viz.figures.tables import table_in, table_of
+from viz.figures.tables import table_of
 from viz.page import limits
+from viz.page.asked import Asked, Chosen
 from viz.page.buttons import starting, stopping
 from viz.page.export import write_rows
 from viz.page.models import QUIETLY
 from viz.page.number_table import number_table
 from viz.page.runs import LoggedRun, a_run, time_left
+from viz.page.sidebar import Sidebar, asked_by
+from viz.page.stored import Updates
 from viz.page.uploads import text_of
 from viz.words.catalogue import _, told
 from viz.words.labels import later
@@ -28,98 +34,130 @@ if TYPE_CHECKING:
     from core import LanguageModel
 
 POINT_DIGITS = {"tokens per second": 0}  # after the point
+RUN = Message("Run")
 
 
-def budget_tab(model: gr.Dropdown, text: gr.Textbox) -> None:
-    """Perplexity against budget, one curve per policy, growing while it runs."""
-    gr.Markdown(
-        Message(
-            "### How much memory does your text need?\n"
-            "Every chosen policy reads the text with every budget. Lower is better; the full model, which forgets "
-            "nothing, is the line to reach, and *short context* is a model that only ever sees that many tokens at a "
-            "time. Both axes are logarithmic. The paper's model and texts are others than yours: compare the order "
-            "of the curves."
+def budget_lens(tab: gr.Tab, sidebar: Sidebar) -> None:
+    """Perplexity against budget of the policies in the sidebar; a stored sweep when the tab is first opened."""
+    lens = BudgetLens()
+    tab.select(lens.example, lens.opened, [lens.opened, lens.papers, *lens.outputs], **QUIETLY)
+    run = a_run("budget", lens.status, lens.sweep)
+    running = starting(lens.run, run, [lens.file, lens.budgets, *sidebar.values], lens.outputs, lens.status)
+    stopping(lens.run, lens.stop, running, lens.halted, Message("What is done stays."))
+
+
+class BudgetLens:
+    """Which budget is enough: the sentences, the curves, and all points.
+
+    Attributes:
+        outputs: what a run may fill.
+    """
+
+    def __init__(self) -> None:
+        gr.Markdown(
+            Message(
+                "### How much memory does this text need?\n"
+                "Every policy at the left reads the text with every budget. Lower is better. The full model, which "
+                "forgets nothing, is the line to reach; *short context* is a model that only ever sees that many "
+                "tokens at a time."
+            )
         )
-    )
-    with gr.Row():
-        keys = gr.CheckboxGroup(
-            [(policy.label, key) for key, policy in POLICIES.items() if key != "full"],
-            value=["tova", "h2o", "window+i", "window"],
-            label=Message("Policies"),
-            elem_id="sweep-policies",
+        self._controls()
+        self.sentences = gr.HTML(elem_id="sweep-sentences")
+        with gr.Row():
+            self.plot = gr.Plot(show_label=False, elem_id="sweep-plot", min_width=320)
+            self.papers = gr.Plot(show_label=False, elem_id="paper-sweep-plot", min_width=320)
+        gr.Markdown(
+            Message(
+                "Both axes are logarithmic. The paper's model and texts are others than yours: compare the order of "
+                "the curves."
+            )
         )
-        budgets = gr.Textbox(
-            "8, 16, 32, 64, 128", label=Message("Budgets, with commas between"), elem_id="sweep-budgets"
-        )
-        file = gr.File(label=Message("Or a .txt of any length"), file_types=[".txt"], height=120)
-        with gr.Column(scale=0, min_width=140):
-            run_button = gr.Button(Message("Run"), variant="primary", elem_id="sweep-run")
-            stop_button = gr.Button(Message("Stop"), elem_id="sweep-stop")
-    progress = gr.HTML(
-        later(lambda: status(_("Reads your text from the Explore tab, or a file."))), elem_id="sweep-status"
-    )
-    halted = gr.HTML(elem_id="sweep-stopped")
-    with gr.Row():
-        plot = gr.Plot(show_label=False, elem_id="sweep-plot", min_width=320)
-        papers = gr.Plot(show_label=False, elem_id="paper-sweep-plot", min_width=320)
-    sentences = gr.HTML(elem_id="sweep-sentences")
-    found = gr.State([])
-    gr.Markdown(Message("### All points\nThe menu ⋮ in a heading sorts."))
-    table = number_table(POINT_COLUMNS, "sweep-table")
-    gr.on(fn=at_first, outputs=[papers, table], concurrency_limit=None, **QUIETLY)
-    export_button = gr.Button(Message("Export the points"), elem_id="sweep-export", min_width=180, scale=0)
-    files = gr.Files(label=Message("The points (.csv)"), elem_id="sweep-files", visible=False, height=100)
-    running = starting(
-        run_button,
-        run_sweep,
-        [model, text, file, keys, budgets],
-        [progress, plot, sentences, table, found],
-        progress,
-    )
-    stopping(run_button, stop_button, running, halted, Message("What is done stays."))
-    export_button.click(export, found, files, **QUIETLY)
+        gr.Markdown(Message("### All points\nThe menu ⋮ in a heading sorts."))
+        self.table = number_table(POINT_COLUMNS, "sweep-table")
+        self.points, self.opened = gr.State([]), gr.State(False)
+        export_button = gr.Button(Message("Export the points"), elem_id="sweep-export", min_width=180, scale=0)
+        files = gr.Files(label=Message("The points (.csv)"), elem_id="sweep-files", visible=False, height=100)
+        self.outputs = [self.status, self.plot, self.sentences, self.table, self.points]
+        export_button.click(export, self.points, files, **QUIETLY)
 
+    def _controls(self) -> None:
+        with gr.Row(elem_id="sweep-controls"):
+            self.budgets = gr.Textbox(
+                ", ".join(map(str, BUDGETS)), label=Message("Budgets, with commas between"), elem_id="sweep-budgets"
+            )
+            self.file = gr.File(
+                label=Message("Instead of your text: a .txt of any length"),
+                file_types=[".txt"],
+                height=84,
+                elem_id="sweep-file",
+            )
+            with gr.Column(scale=0, min_width=180), gr.Row():
+                self.run = gr.Button(RUN, variant="primary", elem_id="sweep-run", min_width=80)
+                self.stop = gr.Button(Message("Stop"), elem_id="sweep-stop", min_width=80)
+        self.status = gr.HTML(later(lambda: status(example_line(RUN))), elem_id="sweep-status")
+        self.halted = gr.HTML(elem_id="sweep-stopped")
 
-def at_first() -> tuple[Any, Any]:
-    """The paper's figure, and our table with no rows yet."""
-    return paper_sweep_figure(), table_in(POINT_COLUMNS, [])
+    def example(self, was_opened: bool) -> Updates:
+        """The stored sweep, when the tab is opened for the first time: never in place of a result."""
+        if was_opened:
+            return {self.opened: True}
+        return {self.opened: True, self.papers: paper_sweep_figure(), **self.showing(example_sweep(), [])}
 
+    def sweep(self, record: LoggedRun, file: str | None, budgets: str, *values: Any) -> Generator[Updates]:
+        """Read the text with every policy and budget; what there is is shown as it arrives."""
+        started, drawn = time.monotonic(), 0
+        asked, sizes = asked_by(values), whole_numbers(budgets)
+        limits.current.check_budgets(sizes)
+        if file:
+            asked = replace(asked, text=text_of(file))
+        limits.current.check_text(asked.text)
+        keys = list(dict.fromkeys(chosen.key for chosen in asked.finite if chosen.key != Oracle.key))
+        notes = not_used(asked)
+        yield {self.status: status(_("Loading the model …"))}
+        record.policies = [(key, size) for key in keys for size in sizes]
+        for report in record.using(asked.model, swept, asked.text, keys, sizes):
+            record.tokens = report.done
+            yield {self.status: time_left(report.done, report.total, started)}
+            if len(report.records) > drawn:
+                drawn = len(report.records)
+                yield self.showing(report.records, report.left_out + notes)
+        seconds = time.monotonic() - started
+        done = _("Done: {tokens:,} tokens in {seconds:.1f} s.", tokens=report.total, seconds=seconds)
+        yield {self.status: status(done, "done")}
 
-@a_run("budget", outputs=5, line=0)
-def run_sweep(
-    run: LoggedRun, model: str, text: str, file: str | None, keys: list[str], budgets: str
-) -> Generator[tuple[Any, ...]]:
-    """Read the text with every policy and budget: status, figure, sentences, table and points, as these arrive."""
-    skip, started, drawn = [gr.skip()] * 4, time.monotonic(), 0
-    sizes = whole_numbers(budgets)
-    limits.current.check_budgets(sizes)
-    text = text_of(file) if file else text
-    limits.current.check_text(text)
-    yield status(_("Loading the model …")), *skip
-    run.policies = [(key, size) for key in keys for size in sizes]
-    for report in run.using(model, swept, text, keys, sizes):
-        run.tokens = report.done
-        line = time_left(report.done, report.total, started)
-        if len(report.records) == drawn:
-            yield line, *skip
-            continue
-        drawn = len(report.records)
-        curves = points(report.records)
-        yield (
-            line,
-            sweep_figure(curves),
-            paragraphs([told(each) for each in budget_sentences(report.records) + report.left_out]),
-            table_of(point_rows(curves), [], POINT_DIGITS),
-            curves,
-        )
-    seconds = time.monotonic() - started
-    done = status(_("Done: {tokens:,} tokens in {seconds:.1f} s.", tokens=report.total, seconds=seconds), "done")
-    yield done, *skip
+    def showing(self, records: list[Record], notes: Sequence[str]) -> Updates:
+        """The updates that show these records, with notes below the sentences about them."""
+        curves = points(records)
+        return {
+            self.sentences: paragraphs([told(each) for each in [*budget_sentences(records), *notes]]),
+            self.plot: sweep_figure(curves),
+            self.table: table_of(point_rows(curves), [], POINT_DIGITS),
+            self.points: curves,
+        }
 
 
 def swept(lm: "LanguageModel", text: str, keys: list[str], sizes: list[int]) -> Iterator[Any]:
     """The reports of a sweep over the text."""
     yield from core.iter_sweep(lm, limits.current.encode(lm, text), keys, sizes)
+
+
+def not_used(asked: Asked) -> list[Message]:
+    """A sentence about each choice at the left that a sweep cannot follow."""
+    sentences = []
+    if any(chosen.key == Oracle.key for chosen in asked.finite):
+        sentences.append(Message("The oracle is left out: a sweep has only policies that do not know what comes."))
+    if any(_has_settings_of_its_own(chosen) for chosen in asked.finite):
+        sentences.append(
+            Message("The settings on the cards are not used here: every policy has those that it has at first.")
+        )
+    if (asked.prefill, asked.positions) != ("token-by-token", "original"):
+        sentences.append(Message("A sweep always reads token by token, with original positions."))
+    return sentences
+
+
+def _has_settings_of_its_own(chosen: Chosen) -> bool:
+    return chosen.described().settings != replace(chosen, settings={}).described().settings
 
 
 def export(found: list[Point]) -> Any:

@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Generator, Iterator
-from functools import partial
+from dataclasses import replace
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -14,44 +14,53 @@ from core.experiments.judge import judge_from
 from core.experiments.stories import Lengths, Telling, length_table
 from core.experiments.votes import LONGEST_PROMPT, VoteStore, pairs_of
 from core.messages import Message
-from core.policies import make_policy
+from core.policies import Policy
 from core.texts import without_mark
 from viz.cards.card import CSS
 from viz.cards.markup import note, status
 from viz.cards.story_cards import telling_html
+from viz.examples import telling as example
+from viz.examples.line import example_line
 from viz.figures.tables import table_in
 from viz.page import limits
+from viz.page.asked import Asked
 from viz.page.buttons import starting, stopping
-from viz.page.contenders import contenders, pairs
 from viz.page.models import QUIETLY
 from viz.page.number_table import number_table
 from viz.page.runs import LoggedRun, a_run
+from viz.page.sidebar import Sidebar, asked_by
+from viz.page.stored import Updates
 from viz.page.to_try import texts_to_try
 from viz.tabs.judging import judging
+from viz.tabs.writers import writers
 from viz.words.catalogue import _
 from viz.words.labels import later
 from viz.words.policies import policy_name
 
+if TYPE_CHECKING:
+    from core import LanguageModel
+    from core.experiments.writing import WritingProgress
+
+RUN = Message("Run")
 PROMPTS: dict[str, str] = {
-    Message("The lighthouse"): "Write a story about a lighthouse keeper who finds a letter in a bottle.",
+    Message("The lighthouse"): example.PROMPT,
     Message("The baker"): "Write a story about a baker whose bread makes people remember their childhood.",
     Message("Two robots"): "Write a story about two robots who are lost in a library at night.",
     Message("The crow"): "Write a story about a girl who teaches a crow to tell the time.",
 }
 MOST_PROMPTS = 100  # as many as the paper has
-TOP_P = 0.95
 COLUMNS = (
     *("policy", "stories", "mean length", "ended by themselves", "distinct-1", "distinct-2", "distinct-3"),
     *("differ from full", "from token (median)", "paper: length"),
 )
 
 
-def write_tab(tab: gr.Tab, model: gr.Dropdown, votes: str | PathLike[str]) -> None:
-    """Stories of several policies from one seed, side by side; below them, blind judging.
+def write_lens(tab: gr.Tab, sidebar: Sidebar, votes: str | PathLike[str]) -> None:
+    """Stories of the sidebar's policies, side by side; below them, blind judging.
 
     Args:
-        tab: in which this stands: opening it brings the tally up to date.
-        model: the menu of models.
+        tab: in which this stands: when it is first opened, stored stories are shown.
+        sidebar: says which model and which policies write, and from which seed.
         votes: the file in which stories and votes are stored, see `VoteStore`.
 
     Raises:
@@ -61,125 +70,156 @@ def write_tab(tab: gr.Tab, model: gr.Dropdown, votes: str | PathLike[str]) -> No
     store, judge = VoteStore(votes), judge_from()
     # Under a fixed key, and a fixed secret, which is none: a browser keeps its id when the app starts again.
     voter = gr.BrowserState("", storage_key="multi-state-voter", secret="multi-state")
-    _writing(model, store, voter)
+    lens = WriteLens(store)
+    tab.select(lens.example, lens.opened, [lens.opened, lens.cards, lens.table], **QUIETLY)
+    running = starting(
+        lens.run,
+        a_run("write", lens.status, lens.write),
+        [voter, lens.prompts, lens.length, lens.temperature, *sidebar.values],
+        [lens.status, lens.cards, lens.table],
+        lens.status,
+    )
+    stays = Message("What has been written stays; only finished stories can be judged.")
+    stopping(lens.run, lens.stop, running, lens.halted, stays)
     judging(tab, store, judge, voter)
 
 
-def _writing(model: gr.Dropdown, store: VoteStore, voter: gr.BrowserState) -> None:
-    gr.Markdown(
-        Message(
-            "### What does it write when it forgets?\n"
-            "Every policy writes from what it remembers, beside the full model, which forgets nothing. At every "
-            "token all of them draw with the same random numbers, so what differs comes from forgetting alone."
+class WriteLens:
+    """Prompts, the stories side by side, and their lengths.
+
+    Attributes:
+        store: where finished stories wait to be judged.
+        opened: whether the tab has been opened before.
+    """
+
+    def __init__(self, store: VoteStore) -> None:
+        self.store, self.opened = store, gr.State(False)
+        gr.Markdown(
+            Message(
+                "### What does it write when it forgets?\n"
+                "Every policy at the left writes from what it remembers, beside the full model, which forgets "
+                "nothing. At every token all of them draw with the same random numbers, so what differs comes from "
+                "forgetting alone."
+            )
         )
-    )
-    with gr.Row():
-        with gr.Column(scale=3, min_width=320):
-            prompts = gr.Textbox(
-                PROMPTS["The lighthouse"],
+        self._controls()
+        self.status = gr.HTML(later(lambda: status(example_line(RUN))), elem_id="write-status")
+        self.halted = gr.HTML(elem_id="write-stopped")
+        self.cards = gr.HTML(css_template=CSS, elem_id="write-stories")
+        gr.Markdown(
+            Message(
+                "### Lengths and repetition\n"
+                "Lengths are in tokens. *distinct-n* is the share of a story's runs of n tokens that are different "
+                "ones: the lower, the more it repeats itself; it falls with the length, so compare stories of about "
+                "the same length. The paper's lengths are of a 13B model and 100 prompts."
+            )
+        )
+        self.table = number_table(COLUMNS, "write-table")
+
+    def _controls(self) -> None:
+        with gr.Row(elem_id="write-controls"):
+            self.prompts = gr.Textbox(
+                example.PROMPT,
                 label=Message("Story prompt; several, one per line, give the table of lengths"),
-                lines=3,
+                lines=2,
                 max_lines=8,
+                scale=1,
                 elem_id="write-prompts",
             )
-        with gr.Column(scale=2, min_width=300):
-            texts_to_try(
-                Message("Prompts to try"), PROMPTS | {Message("All four"): "\n".join(PROMPTS.values())}, prompts
+            with gr.Column(scale=0, min_width=180), gr.Row():
+                self.run = gr.Button(RUN, variant="primary", elem_id="write-run", min_width=80)
+                self.stop = gr.Button(Message("Stop"), elem_id="write-stop", min_width=80)
+        most = limits.current.max_new_tokens
+        with gr.Row():
+            with gr.Column(min_width=300):
+                several = PROMPTS | {Message("All four"): "\n".join(PROMPTS.values())}
+                texts_to_try(Message("Prompts to try"), several, self.prompts)
+            self.length = gr.Slider(
+                min(16, most),
+                most,
+                value=min(example.NEW_TOKENS, most),
+                step=1,
+                label=Message("Longest story, in tokens"),
+                min_width=180,
+                elem_id="write-length",
             )
-    chosen = contenders("write", ["tova", "window+i", "window"], 64)
-    most = limits.current.max_new_tokens
-    with gr.Row():
-        length = gr.Slider(
-            min(16, most),
-            most,
-            value=min(160, most),
-            step=1,
-            label=Message("Longest story, in tokens"),
-            elem_id="write-length",
-        )
-        temperature = gr.Slider(
-            0,
-            1.5,
-            value=0.8,
-            step=0.05,
-            label=Message("Temperature (0: always the likeliest)"),
-            elem_id="write-temperature",
-        )
-        seed = gr.Number(
-            0, label=Message("Seed"), minimum=0, maximum=999_999, precision=0, elem_id="write-seed", min_width=90
-        )
-        with gr.Column(min_width=220), gr.Row():
-            run_button = gr.Button(Message("Run"), variant="primary", elem_id="write-run", min_width=90)
-            stop_button = gr.Button(Message("Stop"), elem_id="write-stop", min_width=90)
-    line = gr.HTML(later(lambda: status(_("Choose policies and press Run."))), elem_id="write-status")
-    halted = gr.HTML(elem_id="write-stopped")
-    cards = gr.HTML(css_template=CSS, elem_id="write-stories")
-    gr.Markdown(
-        Message(
-            "### Lengths and repetition\n"
-            "Lengths are in tokens. *distinct-n* is the share of a story's runs of n tokens that are different ones: "
-            "the lower, the more it repeats itself; it falls with the length, so compare stories of about the same "
-            "length. The paper's lengths are of a 13B model and 100 prompts."
-        )
+            self.temperature = gr.Slider(
+                0,
+                1.5,
+                value=example.TEMPERATURE,
+                step=0.05,
+                label=Message("Temperature"),
+                info=Message("Not that at the left: at 0, stories repeat themselves."),
+                min_width=180,
+                elem_id="write-temperature",
+            )
+
+    def example(self, was_opened: bool) -> Updates:
+        """The stored stories, when the tab is opened for the first time: never in place of others."""
+        if was_opened:
+            return {self.opened: True}
+        telling = example.example_telling()
+        return {
+            self.opened: True,
+            self.cards: telling_html(telling, finished=True),
+            self.table: table_in(COLUMNS, length_rows(length_table([telling]))),
+        }
+
+    def write(
+        self, record: LoggedRun, voter: str, prompts: str, length: int, temperature: float, *values: Any
+    ) -> Generator[Updates]:
+        """Write the stories; those that are finished are stored for judging."""
+        started, finished = time.monotonic(), list[Telling]()
+        asked = replace(asked_by(values), text=prompts, new_tokens=int(length), temperature=float(temperature))
+        asked.check()
+        lines, policies = prompts_in(prompts), writers(asked)
+        yield {self.status: status(_("Loading the model …"))}
+        record.policies = asked.pairs
+        alone = len(lines) == 1
+        if not alone:
+            blind = _("A batch of stories is not shown here, so that you can judge it blind, below.")
+            yield {self.cards: note(blind)}
+        sampling = sampling_of(asked)
+        for report in record.using(asked.model, told_by, lines, policies, asked):
+            record.tokens = max(record.tokens, report.done)
+            updates: Updates = {self.status: status(_doing(report, len(lines)))}
+            if alone:
+                updates[self.cards] = telling_html(report.telling, report.finished)
+            if report.finished:
+                finished.append(report.telling)
+                updates[self.table] = table_in(COLUMNS, length_rows(length_table(finished)))
+            yield updates
+            if report.finished:
+                self.store.add(pairs_of(report.telling, asked.model, **sampling), seen_by=voter if alone else None)
+        blind = _("Others can judge these blind, below.") if alone else _("They can be judged blind, below.")
+        yield {self.status: status([_("Done in {seconds:.1f} s.", seconds=time.monotonic() - started), blind], "done")}
+
+
+def sampling_of(asked: Asked) -> dict[str, Any]:
+    """How the tokens of a story are drawn."""
+    return {"max_new_tokens": asked.new_tokens, "temperature": asked.temperature, "top_p": example.TOP_P}
+
+
+def told_by(lm: "LanguageModel", prompts: list[str], policies: list[Policy], asked: Asked) -> Iterator[Any]:
+    """The reports of the stories of these policies."""
+    yield from core.experiments.writing.iter_stories(
+        lm,
+        prompts,
+        policies,
+        seed=asked.seed,
+        prefill=asked.prefill,
+        positions=asked.positions,
+        **sampling_of(asked),
     )
-    table = number_table(COLUMNS, "write-table")
-    gr.on(fn=lambda: table_in(COLUMNS, []), outputs=table, concurrency_limit=None, **QUIETLY)
-
-    @a_run("write", outputs=3, line=0)
-    def run(record: LoggedRun, *inputs: Any) -> Generator[tuple[Any, Any, Any]]:
-        yield from run_write(record, store, *inputs)
-
-    running = starting(
-        run_button,
-        run,
-        [voter, model, prompts, length, temperature, seed, *chosen],
-        [line, cards, table],
-        line,
-    )
-    stays = Message("What has been written stays; only finished stories can be judged.")
-    stopping(run_button, stop_button, running, halted, stays)
 
 
-def run_write(
-    run: LoggedRun,
-    store: VoteStore,
-    voter: str,
-    model: str,
-    prompts: str,
-    length: int,
-    temperature: float,
-    seed: int | None,
-    *chosen: Any,
-) -> Iterator[tuple[Any, Any, Any]]:
-    """Write the stories and store them for judging: status, cards, table of lengths."""
-    skip, started = gr.skip(), time.monotonic()
-    sampling: dict[str, Any] = {"max_new_tokens": int(length), "temperature": float(temperature), "top_p": TOP_P}
-    finished: list[Telling] = []
-    limits.current.check_text(prompts)
-    limits.current.check_new_tokens(int(length))
-    lines = prompts_in(prompts)
-    policies = [make_policy(key, budget) for key, budget in pairs(chosen)]
-    yield status(_("Loading the model …")), skip, skip
-    run.under(policies)
-    alone = len(lines) == 1
-    if not alone:
-        yield skip, note(_("A batch of stories is not shown here, so that you can judge it blind, below.")), skip
-    writing = partial(core.experiments.writing.iter_stories, seed=int(seed or 0), **sampling)
-    for report in run.using(model, writing, lines, policies):
-        run.tokens = max(run.tokens, report.done)
-        done: dict[str, Any] = {"done": report.done, "most": report.max_new_tokens}
-        if alone:
-            doing = _("Writing: {done:,} of at most {most:,} tokens", **done)
-        else:
-            done |= {"prompt": report.prompt + 1, "prompts": len(lines)}
-            doing = _("Prompt {prompt} of {prompts}: {done:,} of at most {most:,} tokens", **done)
-        yield status(doing), telling_html(report.telling, report.finished) if alone else skip, skip
-        if report.finished:
-            finished.append(report.telling)
-            yield skip, skip, table_in(COLUMNS, length_rows(length_table(finished)))
-            store.add(pairs_of(report.telling, model, **sampling), seen_by=voter if alone else None)
-    blind = _("Others can judge these blind, below.") if alone else _("They can be judged blind, below.")
-    yield status([_("Done in {seconds:.1f} s.", seconds=time.monotonic() - started), blind], "done"), skip, skip
+def _doing(report: "WritingProgress", prompts: int) -> str:
+    """How far the writing is."""
+    done: dict[str, Any] = {"done": report.done, "most": report.max_new_tokens}
+    if prompts == 1:
+        return _("Writing: {done:,} of at most {most:,} tokens", **done)
+    done |= {"prompt": report.prompt + 1, "prompts": prompts}
+    return _("Prompt {prompt} of {prompts}: {done:,} of at most {most:,} tokens", **done)
 
 
 def prompts_in(text: str) -> list[str]:

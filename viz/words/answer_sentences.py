@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from core.experiments.haystack import NeedleResult
+from core.experiments.haystack import NeedleResult, by_policy
 from core.measures.evidence import Fate
 from core.trace import Trace
 from viz.words.catalogue import _, ngettext
@@ -35,13 +35,12 @@ def _at(trace: Trace, step: int) -> dict[str, Any]:
 def needle_sentences(results: Sequence[NeedleResult]) -> list[str]:
     """One sentence per policy: in how many texts it found the fact, and how much of the fact was kept on average."""
     sentences = []
-    for policy in {str(result.policy): result.policy for result in results}.values():
-        own = [result for result in results if str(result.policy) == str(policy)]
+    for own in by_policy(results):
         sentences.append(
             _(
                 "{policy}: finds the fact in {found} of {texts}; on average {kept:.0%} of it was kept when the "
                 "question came.",
-                policy=policy_name(policy),
+                policy=policy_name(own[0].policy),
                 found=sum(result.found for result in own),
                 texts=ngettext("{n:,} text", "{n:,} texts", len(own)),
                 kept=fmean(result.fate.at_question for result in own),

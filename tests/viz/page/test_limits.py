@@ -6,6 +6,7 @@ import logging
 from dataclasses import fields, replace
 from pathlib import Path
 
+import gradio as gr
 import pytest
 
 from core.errors import BadInput, TextTooLong
@@ -13,8 +14,10 @@ from tests.writers import writer_model
 from viz.page import limits, models
 from viz.page.limits import Limits, add_limits
 from viz.page.models import ResidentModels
+from viz.page.runs import a_run
+from viz.page.sidebar import Sidebar
 from viz.page.uploads import text_of
-from viz.tabs.budget import run_sweep
+from viz.tabs.budget import BudgetLens
 
 TEXT = " ".join(f"w{i % 90}" for i in range(60))
 
@@ -30,8 +33,19 @@ def limit(monkeypatch: pytest.MonkeyPatch, **others: int) -> None:
     monkeypatch.setattr(limits, "current", replace(limits.current, **others))
 
 
-def swept(model: str, text: str = TEXT, budgets: str = "4, 8") -> list[tuple]:
-    return list(run_sweep(model, text, None, ["tova", "window"], budgets))
+def swept(model: str, text: str = TEXT, budgets: str = "4, 8") -> list[dict[str, str]]:
+    """What a sweep of TOVA, H2O and Window has shown, by the names of the outputs."""
+    with gr.Blocks() as page:
+        sidebar, lens = Sidebar(page, model), BudgetLens()
+    names = {
+        component: name for name, component in vars(lens).items() if isinstance(component, gr.components.Component)
+    }
+    values = {component: component.value for component in sidebar.values} | {sidebar.text: text}
+    sweep = a_run("budget", lens.status, lens.sweep)
+    return [
+        {names[component]: value for component, value in updates.items()}
+        for updates in sweep(None, budgets, *values.values())
+    ]
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> dict:
@@ -94,8 +108,7 @@ def test_a_long_text_is_refused_before_its_model_is_loaded_and_nothing_is_lost(m
     caplog.set_level(logging.INFO, "multi_state")
     limit(monkeypatch, max_characters=10)
     (refused,) = swept("no such model", text="eleven char")
-    assert "at most 10" in refused[0] and "error" in refused[0]
-    assert all(output["__type__"] == "update" and "value" not in output for output in refused[1:])
+    assert list(refused) == ["status"] and "at most 10" in refused["status"] and "error" in refused["status"]
     assert logged(caplog)["outcome"] == "refused"
 
 
@@ -103,10 +116,10 @@ def test_a_run_leaves_one_line_without_the_text(model, caplog):
     caplog.set_level(logging.INFO, "multi_state")
     steps = swept(model)
     line = logged(caplog)
-    assert "Done" in steps[-1][0]
+    assert "Done" in steps[-1]["status"]
     assert line["tab"] == "budget" and line["model"] == model and line["outcome"] == "done"
-    assert line["policies"] == ["tova", "tova", "window", "window"] and line["budgets"] == [4, 8, 4, 8]
-    assert line["tokens"] >= 5 * 60 and line["seconds"] > 0
+    assert line["policies"] == ["tova", "tova", "h2o", "h2o", "window", "window"] and line["budgets"] == [4, 8] * 3
+    assert line["tokens"] >= 7 * 59 and line["seconds"] > 0
     assert "w17" not in caplog.text
 
 
@@ -116,7 +129,7 @@ def test_a_run_past_its_time_ends_with_what_there_is(model, monkeypatch, caplog)
     limit(monkeypatch, max_seconds=0)
     steps = swept(model)
     assert len(steps) < len(whole)
-    assert "Stopped after 0 seconds" in steps[-1][0] and "--max-seconds" in steps[-1][0]
+    assert "Stopped after 0 seconds" in steps[-1]["status"] and "--max-seconds" in steps[-1]["status"]
     assert logged(caplog)["outcome"] == "stopped"
 
 
@@ -124,8 +137,8 @@ def test_an_error_of_ours_is_told_by_a_number_and_its_traceback_is_in_the_log(mo
     caplog.set_level(logging.INFO, "multi_state")
     models.language_model(model).model.lm_head = None
     (*_, last) = swept(model)
-    reference = last[0].split("Reference ")[1][:6]
-    assert "NoneType" not in last[0] and "Traceback" not in last[0]
+    reference = last["status"].split("Reference ")[1][:6]
+    assert "NoneType" not in last["status"] and "Traceback" not in last["status"]
     assert logged(caplog)["outcome"] == "failed"
     (error,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert reference in error.getMessage() and error.exc_info[1] is not None
