@@ -9,7 +9,7 @@ from .experiments.comparison import compare, forgotten_attention, iter_compare
 from .experiments.records import budget_sentences
 from .loading.load import load_model
 from .measures.costs import costs
-from .model import chat
+from .model.chat import chats, turn
 from .model.language_model import LanguageModel
 from .model.registry import MODELS, ModelSpec
 from .policies import POLICIES, Policy, Step, make_policy
@@ -30,7 +30,7 @@ __all__ = [
     "ask",
     "attention_of",
     "budget_sentences",
-    "chat",
+    "chats",
     "compare",
     "costs",
     "foresee",
@@ -45,5 +45,6 @@ __all__ = [
     "needle",
     "replay",
     "sweep",
+    "turn",
     "writing",
 ]

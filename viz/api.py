@@ -5,7 +5,7 @@ that Gradio can end it when nobody waits for it any longer; what it yields last 
 """
 
 import inspect
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict
 from functools import wraps
@@ -20,16 +20,15 @@ from core.errors import BadInput
 from core.experiments.records import Point, budget_sentences, points
 from core.measures.costs import Cost, costs, perplexity
 from core.model.registry import DEFAULT_MODEL
-from core.policies import POLICIES, Policy, make_policy
+from core.policies import POLICIES
 from core.store import Stored, TraceStore
 from core.trace import Floats, PolicySettings, Positions, Trace
 from viz.page import limits
+from viz.page.asked import Asked, Chosen, reports, request_of
 from viz.page.export import new_folder, write_trace
 from viz.page.models import ALONE
 from viz.page.runs import LoggedRun, too_late
 from viz.page.stored import in_turn
-from viz.tabs import compare as comparing
-from viz.tabs import explore_run
 from viz.tabs.budget import swept
 
 if TYPE_CHECKING:
@@ -192,30 +191,53 @@ def trace(
         evicted_at[layer][group][token], the step after which the token was evicted, or 2147483647 for never; the
         tokens' pieces of text, their nll in nats, the perplexity, and the rest of `TraceAnswer`.
     """
-    limits.current.check_new_tokens(new_tokens)
-    made = _policy(policy, budget, settings or {})
-    record.under([made])
-
-    def compute() -> Iterator[Progress | TraceAnswer]:
-        for report in reading:
-            yield _progress(record, report.done, report.total)
-        stored = explore_run.stored_run(report.traces[0], request)
-        store.put(request.key, stored)
-        yield answer(stored)
+    settings = settings or {}
+    if settings.keys() & {"key", "budget"}:
+        raise BadInput("settings are the policy's own, such as n_sink: give its key as policy, its budget as budget.")
+    asked = Asked(
+        model=model,
+        text=text,
+        policies=(_chosen(policy, budget, settings),),
+        new_tokens=new_tokens,
+        positions=positions,
+    )
 
     def answer(stored: Stored) -> TraceAnswer:
         return trace_answer(stored.traces[0], file)
 
-    with closing(record.using(model, _read, made, new_tokens, text, positions)) as reading:
+    yield from _run(record, store, asked, answer, alone=True)
+
+
+def _run(
+    record: LoggedRun, store: TraceStore, asked: Asked, answer: Callable[[Stored], Any], *, alone: bool = False
+) -> Generator[Any]:
+    """Yields progress and then the answer of a run, from the store if it is there."""
+    asked.check()
+    record.policies = asked.pairs
+
+    def compute() -> Iterator[Any]:
+        for report in reading:
+            yield _progress(record, report.done, report.total)
+        store.put(request.key, report.stored)
+        yield answer(report.stored)
+
+    with closing(record.using(asked.model, _read, asked, alone)) as reading:
         request = next(reading)
         yield from in_turn(record, store, request.key, answer, compute, WAITING)
 
 
-def _read(lm: "LanguageModel", *wanted: Any) -> Iterator[Any]:
+def _read(lm: "LanguageModel", asked: Asked, alone: bool) -> Iterator[Any]:
     """Yields the request, and then the reports of its run."""
-    request = explore_run.requested(lm, *wanted)
+    request = request_of(lm, asked, alone=alone)
     yield request
-    yield from explore_run.reports(lm, request)
+    yield from reports(lm, request)
+
+
+def _chosen(key: str, budget: int | None, settings: Mapping[str, int] | None = None) -> Chosen:
+    """The policy; an error at once if there is no such one, before any model is loaded."""
+    chosen = Chosen(key, None if key == "full" else budget, settings or {})
+    chosen.described()
+    return chosen
 
 
 def _progress(record: LoggedRun, done: int, total: int) -> Progress:
@@ -247,14 +269,6 @@ def _file(trace: Trace) -> Any:
     return FileData(path=write_trace(trace, new_folder())).model_dump()
 
 
-def _policy(key: str, budget: int | None, settings: dict[str, int]) -> Policy:
-    if settings.keys() & {"key", "budget"}:
-        raise BadInput("settings are the policy's own, such as n_sink: give its key as policy, its budget as budget.")
-    policy = make_policy(key, None if key == "full" else budget, **settings)
-    limits.current.check_budgets([policy.budget or 0])
-    return policy
-
-
 def _numbers(array: Floats) -> Any:
     """The array as nested lists, None for NaN and infinity, which JSON does not have."""
     return np.where(np.isfinite(array), array.astype(object), np.array(None)).tolist()
@@ -279,8 +293,8 @@ def compare(
         model: its name in the menu.
 
     Returns:
-        costs, the full model's first: perplexity, nats per token more than the full model, memory, speed; nll and kl of
-        each token; the rest of `CompareAnswer`.
+        costs, the full model's first and then those of the policies that forget: perplexity, nats per token more than
+        the full model, memory, speed; nll and kl of each token; the rest of `CompareAnswer`.
     """
     if len(budgets) not in (1, len(policies)):
         raise BadInput(
@@ -288,32 +302,18 @@ def compare(
             policies=len(policies),
             budgets=len(budgets),
         )
-    pairs = list(zip(policies, budgets * len(policies), strict=False))
-    record.policies = pairs
-    limits.current.check_budgets(budgets)
-
-    def compute() -> Iterator[Progress | CompareAnswer]:
-        for report in reading:
-            done, total, stored = report
-            yield _progress(record, done, total)
-        store.put(request.key, stored)
-        yield compare_answer(stored)
-
-    with closing(record.using(model, _compared, text, pairs)) as reading:
-        request = next(reading)
-        yield from in_turn(record, store, request.key, compare_answer, compute, WAITING)
-
-
-def _compared(lm: "LanguageModel", text: str, pairs: list[tuple[str, int]]) -> Iterator[Any]:
-    """Yields the request, and then the reports of its comparison."""
-    request = comparing.requested(lm, text, 0, pairs)
-    yield request
-    yield from comparing.reports(lm, request)
+    chosen = tuple(_chosen(policy, budget) for policy, budget in zip(policies, budgets * len(policies), strict=False))
+    asked = Asked(model, text, chosen)
+    if not asked.finite:
+        raise BadInput("Choose a policy that forgets: the full model is compared with.")
+    yield from _run(record, store, asked, compare_answer)
 
 
 def compare_answer(stored: Stored) -> CompareAnswer:
     """The comparison as an answer that JSON can hold."""
     found = stored.comparison
+    if found is None:
+        raise BadInput("The text is longer than the model's context, so there is no full model to compare with.")
     return CompareAnswer(
         model=found.full.model_id,
         pieces=list(found.full.tokens.pieces),

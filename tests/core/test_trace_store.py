@@ -24,10 +24,12 @@ from core.policies import settings_of
 from core.store import Stored, TraceStore, key_of
 from core.trace import Tokens, Trace
 from tests.conftest import text
+from tests.pages import values_of, watch_page
 from tests.writers import writer_model
 from viz.page import models
+from viz.page.asked import Asked, Chosen
 from viz.page.models import ResidentModels
-from viz.tabs import explore_run
+from viz.page.runs import a_run
 
 FORK = multiprocessing.get_context("fork")
 KEY = "a5" * 32
@@ -280,27 +282,29 @@ def test_a_run_that_is_stopped_is_not_stored_and_the_next_computes(
     monkeypatch.setattr("core.engine.generate.REPORT_EVERY", 0)  # a report after every token
     monkeypatch.setattr(models, "resident", ResidentModels((model,)))
     store = TraceStore(tmp_path / "runs")
-    controls = [(0, 0), model, "tova", 4, 20, "w1 w2 w3 w4 w5 w6", "original", 4, 0]
+    asked = Asked(model, "w1 w2 w3 w4 w5 w6", (Chosen("tova", 4),), new_tokens=20)
+    watch = watch_page(store)
+    line, picture, shown = watch.sidebar.status, watch.map, watch.run.stored
 
     def started():
-        return explore_run.run(store, *controls)
+        return a_run("watch", line, watch.read)(*values_of(asked))
 
     first = started()
-    assert "Loading" in next(first)[2]
-    assert "tokens" in next(first)[2]
+    assert "Loading" in next(first)[line]
+    assert "tokens" in next(first)[line]
     second = started()
     next(second)
-    assert "going on already" in next(second)[2]
+    assert "going on already" in next(second)[line]
     first.close()
     assert rows(store) == 0
-    *_, last, _figures = second
-    assert "Done" in last[2] and "store" not in last[2]
+    *_, last = second
+    assert "Done" in last[line] and "store" not in last[line]
     *_, again = started()
-    assert "comes from the store" in again[2]
-    assert same(again[3], last[3])
-    assert again[1] == last[1], "the findings, the full model's perplexity among them"
-    assert again[0]["key"] == last[0]["key"]
-    assert same(store.get(last[0]["key"]).traces[0], last[3])
+    assert "comes from the store" in again[line]
+    assert same(again[shown].traces[0], last[shown].traces[0])
+    assert again[picture]["policies"][0]["note"] == last[picture]["policies"][0]["note"] != ""
+    assert again[picture]["key"] == last[picture]["key"]
+    assert same(store.get(last[picture]["key"]).traces[0], last[shown].traces[0])
 
 
 def test_a_store_waits_while_another_process_opens_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,9 +25,8 @@ from core.store import TraceStore
 from core.trace import NEVER
 from tests.talkers import make_talker
 from viz.page import models
+from viz.page.asked import Asked, Chosen, request_of
 from viz.page.models import ResidentModels
-from viz.page.policy_controls import SETTINGS
-from viz.tabs import explore_run
 
 TEXT = "Maud lit the lamp, and the lamp lit the sea, and the sea kept what it was told."
 
@@ -137,10 +136,10 @@ def test_what_was_computed_once_is_told_again(
 
 
 def test_the_page_and_the_endpoints_share_what_was_computed(client: Client, talker, store: TraceStore) -> None:
-    answer = client.predict(TEXT, budget=11, model=talker.model_id, api_name="/trace")
-    controls = ("tova", 11, 0, TEXT, "original", *(setting.default for _, setting in SETTINGS))
-    (trace,) = store.get(explore_run.request_of(talker, *controls).key).traces
-    assert trace.evicted_at.tolist() == answer["evicted_at"]
+    answer = client.predict(TEXT, ["tova", "window"], [11], model=talker.model_id, api_name="/compare")
+    asked = Asked(talker.model_id, TEXT, (Chosen("tova", 11), Chosen("window", 11)))
+    comparison = store.get(request_of(talker, asked).key).comparison
+    assert [cost.perplexity for cost in costs(comparison)] == [cost["perplexity"] for cost in answer["costs"]]
 
 
 @pytest.mark.parametrize(

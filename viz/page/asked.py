@@ -127,11 +127,11 @@ class Request:
         return self.asked.pairs
 
 
-def request_of(lm: "LanguageModel", asked: Asked) -> Request:
+def request_of(lm: "LanguageModel", asked: Asked, *, alone: bool = False) -> Request:
     """The request for a run.
 
-    The full model reads in lockstep unless the policies write on, each its own text, or the text is longer than the
-    model's context, or nothing but the full model was chosen.
+    The full model reads in lockstep unless the policies are to be `alone`, or write on, each its own text, or the text
+    is longer than the model's context, or nothing but the full model was chosen.
 
     Raises:
         UserError: it cannot be done.
@@ -139,7 +139,7 @@ def request_of(lm: "LanguageModel", asked: Asked) -> Request:
     asked.check()
     tokens = tokens_of(lm, asked)
     fits = lm.context_length is None or len(tokens) <= lm.context_length
-    beside_full = fits and bool(asked.finite) and not asked.new_tokens
+    beside_full = fits and bool(asked.finite) and not asked.new_tokens and not alone
     key = key_of(
         lm,
         tokens,
@@ -160,9 +160,9 @@ def tokens_of(lm: "LanguageModel", asked: Asked) -> Tokens:
     Raises:
         UserError: the text cannot be read.
     """
-    if not (asked.message and core.chat.chats(lm)):
+    if not (asked.message and core.chats(lm)):
         return limits.current.encode(lm, asked.text)
-    tokens, _ = core.chat.turn(lm, without_mark(asked.text))
+    tokens, _ = core.turn(lm, without_mark(asked.text))
     limits.current.check_tokens(len(tokens))
     return tokens
 

@@ -123,8 +123,8 @@ def chosen_in(values: Sequence[Any]) -> tuple[Chosen, ...]:
         if budget is None:
             raise BadInput("{policy} has no budget. Give it a whole number from 1.", policy=KINDS[key].label)
         settings = {
-            setting.name: int(value if value is not None else setting.default)
-            for value, (owner, setting) in zip(own, SETTINGS, strict=True)
+            setting.name: int(default if value is None else value)
+            for value, default, (owner, setting) in zip(own, _defaults()[1:], SETTINGS, strict=True)
             if owner == key
         }
         chosen.append(Chosen(key, int(budget), settings))

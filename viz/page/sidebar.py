@@ -120,9 +120,7 @@ class Sidebar:
             EXAMPLES[0].text, label=Message("Your text"), container=False, lines=4, max_lines=4, elem_id="text"
         )
         texts_to_try(Message("Texts to try"), {example.title: example.text for example in EXAMPLES}, self.text)
-        self.message = gr.Checkbox(
-            label=Message("as a message to the model"), container=False, elem_id="message"
-        )
+        self.message = gr.Checkbox(label=Message("as a message to the model"), container=False, elem_id="message")
         upload.upload(text_of, upload, self.text, **QUIETLY)
         gr.on([self.text.change, self.model.change, self.message.change], **self.counting())
 
@@ -227,7 +225,7 @@ def _count(model: str, text: str, message: bool) -> tuple[str, Any]:
     lm = models.resident.peek(model)
     if lm is None:
         return "", gr.update(visible=True)
-    offered = gr.update(visible=core.chat.chats(lm))
+    offered = gr.update(visible=core.chats(lm))
     try:
         return told(tokens(len(tokens_of(lm, Asked(model, text, (), message))))), offered
     except UserError:  # said when it is to be run

@@ -73,7 +73,7 @@ class Panel:
             yield {self.words: gr.skip()}
             return
         layer, group = getattr(event, "layer", None), getattr(event, "group", None)
-        where = None if group is None else Row(chosen, int(layer), int(group))
+        where = None if layer is None or group is None else Row(chosen, int(layer), int(group))
         yield {self.words: fates_html(fates(traces, position, where))}
         yield {self.token: gr.update(value=token_figure(traces[chosen], position), visible=True)}
 

@@ -3,7 +3,7 @@
 from core.measures import survival
 from core.messages import tokens
 from core.trace import NEVER, Trace
-from viz.words.catalogue import _, told
+from viz.words.catalogue import _, ngettext, told
 
 
 def headline(trace: Trace) -> str:
@@ -30,8 +30,8 @@ def _first_token(trace: Trace) -> str:
     if not held:
         return _("first token forgotten")
     if trace.policy.scope == "kv_head":
-        return _("first token in {held} KV heads", held=held)
-    return _("first token in {held} layers", held=held)
+        return ngettext("first token in {n} KV head", "first token in {n} KV heads", held)
+    return ngettext("first token in {n} layer", "first token in {n} layers", held)
 
 
 def _out_of_sight(trace: Trace) -> list[str]:

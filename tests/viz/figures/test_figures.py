@@ -1,4 +1,4 @@
-"""Figures, sentences, findings and measures, on traces small enough to check by hand."""
+"""Figures, sentences, headlines and measures, on traces small enough to check by hand."""
 
 import json
 from dataclasses import replace
@@ -8,12 +8,12 @@ import pytest
 
 from core.experiments.records import Point
 from core.measures import costs, survival
+from core.policies import make_policy, settings_of
 from core.trace import NEVER, PolicySettings
 from tests.traces import HOSTILE, random_trace, trace_of
-from viz.cards.findings import findings_html
 from viz.figures.life import LONGEST_LIFE, head_figure, token_figure
 from viz.figures.sweep import sweep_figure
-from viz.words.findings import findings
+from viz.words.headlines import headline
 from viz.words.sentences import life, why
 
 # two layers, five tokens, budget 2: after step t each layer holds two rows
@@ -48,17 +48,16 @@ def test_a_policy_that_a_newcomer_adds_gets_a_sentence_too() -> None:
     assert "least important of 3 rows, 0.12" in why(trace, 0, 0, 1)
 
 
-def test_findings_are_of_this_run() -> None:
-    values = [finding.value for finding in findings(BY_HAND, full_perplexity=2.0)]
-    assert values == ["2.7", "4", "50%", "1 of 2", "1 steps"]
+def test_a_headline_says_what_to_see_in_the_map() -> None:
+    assert headline(BY_HAND) == "2 rows in each of 2 layers · 50% of them not recent · first token in 1 layer"
     everything_fits = trace_of([[[NEVER] * 3]], ("a", "b", "c"), budget=8)
-    assert "everything fits" in findings(everything_fits)[-1].meaning
-
-
-def test_findings_escape_the_users_text() -> None:
-    hostile = trace_of([[[2, 3, NEVER, 4, NEVER, 5, NEVER, NEVER]]], ("a", "b", "c", "d", *HOSTILE[:4]), budget=3)
-    page = findings_html(findings(hostile))
-    assert "<img" not in page and "&lt;/script&gt;" in page
+    assert "everything fits" in headline(everything_fits)
+    by_head = random_trace(3, groups=2)
+    held = int((by_head.evicted_at[:, :, 0] == NEVER).sum())
+    assert "8 rows in each of 6 KV heads" in headline(by_head)
+    assert ("first token forgotten" if held == 0 else f"first token in {held} KV heads") in headline(by_head)
+    full = replace(BY_HAND, policy=settings_of(make_policy("full")))
+    assert headline(full) == "forgets nothing: the ordinary model"
 
 
 def test_the_head_figure_of_a_long_text_shows_some_of_its_tokens() -> None:

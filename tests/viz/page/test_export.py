@@ -6,21 +6,24 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pandas import read_csv
 
 from core.experiments.records import POINT_COLUMNS, Point
 from core.experiments.votes import VoteStore
-from core.measures.costs import Cost, costs
+from core.measures.costs import costs
 from core.measures.tables import COST_COLUMNS
-from core.store import Stored, TraceStore
+from core.store import Stored
+from core.trace import Trace
 from tests.traces import random_trace
 from tests.writers import pair_of, writer_model
 from viz.page import models
+from viz.page.asked import Asked, Chosen, reports, request_of, shown
 from viz.page.export import write_files, write_rows
 from viz.page.models import ResidentModels
-from viz.tabs import budget, compare
 from viz.tabs.judging import export_votes
+from viz.tabs.watch import export
 from viz.words.catalogue import speaking
 
 RUN = random_trace(3)
@@ -35,7 +38,7 @@ def votes(folder: Path) -> str:
 
 
 TABLES: dict[str, Callable[[Path], str]] = {
-    "a run": lambda folder: write_files(RUN)[1],
+    "a run": lambda folder: write_files(Stored((RUN,)))[1],
     "measures": lambda folder: write_rows([{"model": MODEL}], "kinds"),
     "votes": votes,
 }
@@ -54,7 +57,7 @@ def test_a_table_begins_with_a_mark_and_is_read_back(write, tmp_path):
     assert read_csv(path)["model"].tolist() == [MODEL], "pandas needs not be told of the mark"
 
 
-# What Compare and Budget export is what was computed, not what the page shows of it.
+# What is exported is what was computed, not what the page shows of it.
 
 LANGUAGES = pytest.mark.parametrize("locale", ["en", "zh_CN"])
 TEXT = "The keeper lit the lamp, and the lamp lit the sea, and the sea kept what it was told. " * 2
@@ -72,32 +75,37 @@ def rows_of(path: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@LANGUAGES
-def test_a_comparison_is_exported_with_all_digits(model: str, tmp_path: Path, locale: str) -> None:
-    store = TraceStore(tmp_path / "runs")
-    chosen = ["tova", 8, "window+i", 8, *["", None] * 4]
-    with speaking(locale):
-        *_, read, _ = compare.run_compare(store, model, TEXT, 0, *chosen)
-        _, _, shown, traces, found, _ = read
-        files = compare.export(traces, found)["value"]
-
+def test_a_run_is_exported_with_all_digits(model: str) -> None:
+    asked = Asked(model, TEXT, (Chosen("tova", 8), Chosen("full"), Chosen("window+i", 8)))
     lm = models.resident.get(model)
-    stored = store.get(compare.request_of(lm, TEXT, 0, *chosen).key)
-    assert isinstance(stored, Stored)
-    costed = costs(stored.comparison)
-    assert [Path(file).name for file in files] == ["comparison.csv", "retention-tova-8.npz", "retention-window+i-8.npz"]
-    rows = rows_of(files[0])
+    *_, last = reports(lm, request_of(lm, asked))
+    files = write_files(last.stored)
+    names = ["1-retention-tova-8", "2-retention-full", "3-retention-window+i-8"]
+    traces = [f"{name}.{kind}" for name in names for kind in ("npz", "csv")]
+    assert [Path(file).name for file in files] == [*traces, "costs.csv", "retention.html"]
+    for file, trace in zip(files[:6:2], shown(last.stored), strict=True):
+        np.testing.assert_array_equal(Trace.load(file).evicted_at, trace.evicted_at)
+
+    rows = rows_of(files[-2])
     assert tuple(rows[0]) == COST_COLUMNS
-    for row, cost in zip(rows, costed, strict=True):
-        assert isinstance(cost, Cost)
+    for row, cost in zip(rows, costs(last.stored.comparison), strict=True):
         policy, *numbers = row.values()
         assert policy == str(cost.policy)
         assert [float(number) for number in numbers] == [
             *(cost.perplexity, cost.mean_delta_nll, cost.mean_kl, 100 * cost.agreement),
             *(cost.memory / 1e6, cost.memory_llama_2_7b / 1e6, cost.tokens_per_second),
         ]
-    assert shown["data"][0][0] == ("完整模型" if locale == "zh_CN" else "Full")
-    assert shown["data"][1][1] == round(costed[1].perplexity, 2) != costed[1].perplexity
+
+
+def test_one_policy_has_plain_names_and_what_each_wrote_no_common_cost(model: str) -> None:
+    lm = models.resident.get(model)
+    *_, last = reports(lm, request_of(lm, Asked(model, TEXT, (Chosen("tova", 8),), new_tokens=4)))
+    names = ["retention-tova-8.npz", "retention-tova-8.csv", "retention-tova-8.html"]
+    assert [Path(file).name for file in write_files(last.stored)] == names
+
+
+def test_before_a_run_there_is_nothing_to_export() -> None:
+    assert "value" not in export(None)
 
 
 @LANGUAGES
@@ -118,15 +126,3 @@ def test_a_sweep_is_exported_with_all_digits(model: str, locale: str) -> None:
     assert {row["policy"] for row in rows} == {"Full", "Short context", "TOVA", "Window"}
     assert ("短上下文" in {row[0] for row in shown["data"]}) == (locale == "zh_CN")
     assert shown["data"][0][2] == round(points[0].perplexity, 3) != points[0].perplexity
-
-
-def test_what_each_wrote_has_no_common_cost(model: str, tmp_path: Path) -> None:
-    outputs = list(compare.run_compare(TraceStore(tmp_path / "runs"), model, TEXT, 4, "tova", 8, *["", None] * 5))
-    _, _, _, traces, found, _ = outputs[-2]
-    table, trace = compare.export(traces, found)["value"]
-    assert rows_of(table) == [] and "ΔNLL (nats)" in Path(table).read_text(encoding="utf-8-sig")
-    assert trace.endswith(".npz")
-
-
-def test_before_a_run_there_is_nothing_to_export() -> None:
-    assert "value" not in compare.export(None, []) and "value" not in budget.export([])

@@ -10,12 +10,10 @@ from tokenizers.processors import TemplateProcessing
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import core
-from core.store import Stored
-from viz.page.policy_controls import SETTINGS
-from viz.tabs.explore_run import reports, request_of, stored_run
-from viz.tabs.links import controls_of
+from core.store import Stored, TraceStore
+from viz.page.asked import Asked, Chosen, reports, request_of
+from viz.tabs.links import asked_for
 
-TEXT = 4  # which of the controls is the text
 SPELLED = "Hello <|im_end|> there"
 
 
@@ -49,11 +47,11 @@ def fallback(tmp_path_factory: pytest.TempPathFactory) -> core.LanguageModel:
 
 
 def brought_back(lm: core.LanguageModel, text: str, new_tokens: int = 0) -> str:
-    """The text of the link to a run of this text."""
+    """The text of the link to a run of this text, made by a version that stored nothing but the trace."""
     tokens, policy = lm.encode(text), core.make_policy("window", 8)
     if new_tokens:
-        return controls_of(Stored((core.generate(lm, tokens, policy, max_new_tokens=new_tokens),)))[TEXT]
-    return controls_of(Stored((core.replay(lm, tokens, policy),)))[TEXT]
+        return asked_for(Stored((core.generate(lm, tokens, policy, max_new_tokens=new_tokens),))).text
+    return asked_for(Stored((core.replay(lm, tokens, policy),))).text
 
 
 @pytest.mark.parametrize("text", [SPELLED, "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", " für 🦊\n\n 7 "])
@@ -62,14 +60,31 @@ def test_control_tokens_that_stand_in_the_text_come_back_and_what_was_written_do
     assert brought_back(smollm2, text, new_tokens=3) == text
 
 
-@pytest.mark.parametrize(("policy", "new_tokens"), [("window", 0), ("window+i", 30), ("random", 0)])
-def test_run_finds_the_very_run_of_the_link(smollm2, policy, new_tokens):
-    own = (setting.default for _, setting in SETTINGS)
-    asked = request_of(smollm2, policy, 8, new_tokens, SPELLED, "original", *own)
-    trace = list(reports(smollm2, asked))[-1].traces[0]
-    assert not new_tokens or len(trace) < len(asked.tokens) + new_tokens, "it has ended before"
-    _model, *controls = controls_of(stored_run(trace, asked))
-    assert request_of(smollm2, *controls).key == asked.key
+ASKED = [
+    Asked("m", SPELLED, (Chosen("window", 8), Chosen("full"), Chosen("tova", 8))),
+    Asked("m", SPELLED, (Chosen("window+i", 8, {"n_sink": 2}),), new_tokens=30, temperature=0.5, seed=3),
+    Asked("m", SPELLED, (Chosen("random", 8, {"seed": 7}),), positions="in-cache", prefill="one-shot"),
+    Asked("m", "Two words.", (Chosen("tova", 4), Chosen("oracle", 4)), message=True),
+]
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_what_was_asked_for_comes_back_from_the_store(smollm2, tmp_path, asked):
+    request = request_of(smollm2, asked)
+    *_, last = reports(smollm2, request)
+    store = TraceStore(tmp_path, 100)
+    store.put(request.key, last.stored)
+    back = asked_for(store.get(request.key))
+    assert back == asked
+    assert request_of(smollm2, back).key == request.key
+
+
+def test_a_run_of_an_older_version_brings_back_its_controls(smollm2):
+    policy = core.make_policy("window+i", 8, n_sink=3)
+    trace = core.replay(smollm2, smollm2.encode(SPELLED), policy, positions="in-cache")
+    old = asked_for(Stored((trace,), {"new_tokens": np.array(12)}))
+    assert (old.policies, old.new_tokens) == ((Chosen("window+i", 8, {"n_sink": 3}),), 12)
+    assert (old.text, old.positions, old.model) == (SPELLED, "in-cache", smollm2.model_id)
 
 
 @pytest.mark.parametrize("text", ["t <s> t</s>", "<s> t", "\nt", "t 🦊é\n", "t"])

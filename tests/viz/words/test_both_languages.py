@@ -18,15 +18,19 @@ import app
 from core.policies import POLICIES, make_policy, settings_of
 from core.store import TraceStore
 from core.trace import NEVER, PolicySettings, Trace
+from tests.pages import values_of, watch_page
 from tests.traces import HOSTILE, random_trace, trace_of
 from tests.writers import writer_model
+from viz.cards.fates import fates_html
 from viz.cards.markup import status
-from viz.examples.example_texts import first_trace
+from viz.examples.example_texts import first_run
 from viz.page import models
+from viz.page.asked import Asked, Chosen
 from viz.page.models import ResidentModels
-from viz.tabs import explore, explore_run, panels
+from viz.page.runs import a_run
+from viz.tabs.panel import Row, fates
 from viz.words.catalogue import language, speaking
-from viz.words.findings import findings
+from viz.words.headlines import headline
 from viz.words.sentences import life, quoted, why
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -64,12 +68,8 @@ def in_each(make: Callable[[], Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("trace", runs(), ids=lambda trace: f"{trace.policy} {trace.prefill}")
-@pytest.mark.parametrize("full", [None, 12.3])
-def test_findings_have_the_same_numbers(trace: Trace, full: float | None) -> None:
-    english, chinese = in_each(lambda: findings(trace, full))
-    assert len(english) == len(chinese) >= 3
-    for a, b in zip(english, chinese, strict=True):
-        same_in_both(f"{a.value} {a.meaning}", f"{b.value} {b.meaning}")
+def test_headlines_have_the_same_numbers(trace: Trace) -> None:
+    same_in_both(*in_each(partial(headline, trace)))
 
 
 @pytest.mark.parametrize("trace", runs(), ids=lambda trace: f"{trace.policy} {trace.prefill}")
@@ -100,16 +100,10 @@ def hostile() -> Trace:
 
 
 def test_the_texts_of_users_are_escaped_in_both() -> None:
-    class Click:
-        position, layer, group = 4, 0, 0
-
-    def pages() -> list[str]:
-        return [panels.what_to_see(hostile()), panels.show_token(hostile(), Click())[1]]
-
-    for english, chinese in zip(*in_each(pages), strict=True):
-        assert CHINESE.search(chinese) and not CHINESE.search(english)
-        for page in (english, chinese):
-            assert "<img" not in page and "&lt;/script&gt;&lt;img" in page
+    english, chinese = in_each(lambda: fates_html(fates([hostile()], 4, Row(0, 0, 0))))
+    assert CHINESE.search(chinese) and not CHINESE.search(english)
+    for page in (english, chinese):
+        assert "<img" not in page and "&lt;/script&gt;&lt;img" in page
     assert status("{what} is <no> template", "error") == (
         '<p class="status error" role="alert">{what} is &lt;no&gt; template</p>'
     )
@@ -135,22 +129,24 @@ def test_a_run_tells_how_it_goes_in_both(tiny: Callable, tmp_path: Path, monkeyp
     model = writer_model(tiny("llama-gqa").directory, tmp_path / "model")
     monkeypatch.setattr(models, "resident", ResidentModels((model,)))
     text = "w1 w2 w3 w4 w5 w6"
-    first_trace().save(tmp_path / "tova.npz")
+    first_run().traces[1].save(tmp_path / "tova.npz")
     full = replace(random_trace(2), policy=settings_of(make_policy("full")))
     full.save(tmp_path / "full.npz")
 
     def told() -> list[str]:
-        store = TraceStore(tmp_path / language())
+        watch = watch_page(TraceStore(tmp_path / language()))
+        line = watch.sidebar.status
 
-        def run(budget: int, new_tokens: int) -> list[str]:
-            steps = explore_run.run(store, (0, 0), model, "tova", budget, new_tokens, text, "original", 4, 0)
-            return [step[2] for step in steps if isinstance(step[2], str)]
+        def asked(budget: int, new_tokens: int) -> list[Any]:
+            return values_of(Asked(model, text, (Chosen("tova", budget),), new_tokens=new_tokens))
+
+        def run(*wanted: int) -> list[str]:
+            return [step[line] for step in a_run("watch", line, watch.read)(*asked(*wanted)) if line in step]
 
         async def looked() -> list[str]:
-            asked = ("tova", 4, 9, text, "original", 4, 0)
-            return [step[2] async for step in explore_run.look(store, (0, 0), model, *asked)]
+            return [step[line] async for step in watch.look(*asked(4, 9)) if line in step]
 
-        opened = [explore.open_run(str(tmp_path / f"{name}.npz"), (0, 0))[2] for name in ("tova", "full")]
+        opened = [watch.open_files([str(tmp_path / f"{name}.npz")])[line] for name in ("tova", "full")]
         lines = [*run(4, 9), *run(4, 9), *run(64, 0), *run(64, 0), *opened]
         with ThreadPoolExecutor() as apart:  # tests of the browser leave a loop running in this thread
             return lines + apart.submit(copy_context().run, asyncio.run, looked()).result()
@@ -160,5 +156,5 @@ def test_a_run_tells_how_it_goes_in_both(tiny: Callable, tmp_path: Path, monkeyp
     ends = [[re.sub(r"\d+[.]\d (s|秒)", "", line) for line in lines if "done" in line] for lines in said]
     assert [numbers(line) for line in ends[0]] == [numbers(line) for line in ends[1]] != []
     english = " ".join(said[0])
-    for part in ("Loading", "Writing", "Comparing", "nothing had to be evicted. This was", "Looking", "budget 64, 326"):
+    for part in ("Loading", "Writing", "nothing had to be evicted. This was", "tova.npz, 326 tokens"):
         assert part in english, part
