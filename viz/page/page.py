@@ -1,11 +1,16 @@
-"""The page itself: its language, how it explains errors, and how many runs of one person may wait."""
+"""The page itself: its language, how it explains errors, how many runs of one person may wait, and how one is ended."""
 
+import asyncio
+from collections import deque
 from typing import Any
+from weakref import WeakValueDictionary
 
 import gradio as gr
 from gradio.context import LocalContext
+from gradio.route_utils import API_PREFIX
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import UserError
 from viz.page import limits
@@ -71,6 +76,40 @@ class SpeakingMiddleware:
         header = Headers(scope=scope).get("accept-language", "") if scope["type"] == "http" else ""
         with speaking(preferred(header)):
             await self._app(scope, receive, send)
+
+
+class CancellingMiddleware:
+    """Lets requests to cancel the same run follow each other.
+
+    The page sends one at every press of Stop and Run until the first is answered, which takes as long as the chunk that
+    the run is reading. In Gradio, the second interrupts how the first puts the run away; then both do so, and the later
+    one finds nothing and answers with an error.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._locks = WeakValueDictionary[bytes, asyncio.Lock]()  # by what is asked, as long as somebody asks it
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        if scope["type"] != "http" or not scope["path"].endswith(f"{API_PREFIX}/cancel"):
+            await self._app(scope, receive, send)
+            return
+        heard = deque([await receive()])
+        while heard[-1].get("more_body"):
+            heard.append(await receive())
+        asked = b"".join(message.get("body", b"") for message in heard)
+        lock = self._locks.setdefault(asked, asyncio.Lock())
+
+        async def again() -> Message:
+            return heard.popleft() if heard else await receive()
+
+        async with lock:
+            await self._app(scope, again, send)
+
+
+MIDDLEWARE = [Middleware(SpeakingMiddleware), Middleware(CancellingMiddleware)]
+"""What the server of a page needs, see `app_kwargs` of `gr.Blocks.launch`."""
 
 
 def few_waiting(request: gr.Request, *inputs: Any) -> Any:

@@ -1,0 +1,87 @@
+"""The server of a page, asked over HTTP."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import gradio as gr
+import httpx
+import pytest
+from gradio.route_utils import API_PREFIX
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from viz.page.page import MIDDLEWARE, Page
+
+SOON = 30  # seconds in which a server does what it has to, on a busy machine
+
+
+class Arrivals:
+    """Counts the requests to cancel that have come to the server."""
+
+    def __init__(self) -> None:
+        self.n = 0
+
+    def middleware(self, app: ASGIApp) -> ASGIApp:
+        async def count(scope: Scope, receive: Receive, send: Send) -> None:
+            self.n += scope["type"] == "http" and scope["path"].endswith("/cancel")
+            await app(scope, receive, send)
+
+        return count
+
+
+def wait_until(what: Callable[[], bool]) -> None:
+    end = time.monotonic() + SOON
+    while not what():
+        assert time.monotonic() < end, "it does not happen"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def reading() -> threading.Event:
+    """Set as soon as the run computes."""
+    return threading.Event()
+
+
+@pytest.fixture
+def chunk() -> Iterator[threading.Event]:
+    """The run computes until this is set."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_a_run_that_is_stopped_twice_ends_and_nobody_gets_an_error(reading, chunk):
+    arrivals = Arrivals()
+
+    def run() -> Iterator[str]:
+        yield "a first report"
+        reading.set()
+        chunk.wait(SOON)
+        yield "a second report"
+
+    with Page(analytics_enabled=False) as page:
+        gr.Button().click(run, None, gr.Textbox())
+    middleware = [Middleware(arrivals.middleware), *MIDDLEWARE]
+    server, address, _ = page.launch(prevent_thread_lock=True, quiet=True, app_kwargs={"middleware": middleware})
+    api = address.rstrip("/") + API_PREFIX
+    asked = {"session_hash": "somebody", "fn_index": 0}
+
+    def post(path: str, **others: object) -> httpx.Response:
+        return httpx.post(api + path, json=asked | others, timeout=SOON)
+
+    event = post("/queue/join", data=[]).json()["event_id"]
+    assert reading.wait(SOON)
+    with ThreadPoolExecutor(2) as people:
+        first = people.submit(post, "/cancel", event_id=event)
+        wait_until(server.lock.locked)  # the run is being ended, as soon as it has read its chunk
+        second = people.submit(post, "/cancel", event_id=event)
+        wait_until(lambda: arrivals.n == 2)
+        other = post("/cancel", session_hash="somebody else", event_id="another")  # need not wait for the chunk
+        assert other.status_code == 200
+        chunk.set()
+        answers = [first.result(), second.result()]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert event not in server.iterators
+    page.close(verbose=False)
