@@ -61,16 +61,21 @@ MARKS = (Mark(range(4, 12), "the needle"), Mark(range(15, 18), "<b>why?</b>", "q
 WRITTEN = (written(TOVA, N), written(WINDOW, 25), written(HEADS, 30, n=50))
 
 
+ENDED = (written(TOVA, N), written(WINDOW, 25), written(HEADS, 30, n=50), written(WINDOW, 45, n=35))
+
+
 @pytest.fixture(scope="module")
 def address(serve: Callable[..., str]) -> str:
     with gr.Blocks(analytics_enabled=False) as blocks:
         comparison = RetentionMap()
         heard = gr.Textbox(label="heard")
-        write, plain, marked, part = (gr.Button(name) for name in ("write", "plain", "marked", "part"))
+        names = ("write", "plain", "marked", "part", "ends")
+        write, plain, marked, part, ends = (gr.Button(name) for name in names)
         quiet = {"outputs": comparison, "show_progress": "hidden"}
         write.click(lambda: payload(WRITTEN, View("write")), **quiet)
         marked.click(lambda: payload(WRITTEN, View("marked"), marks=MARKS), **quiet)
         part.click(lambda: payload(READ, View("part", window=range(20, 40)), delta_nll=COSTS, marks=MARKS), **quiet)
+        ends.click(lambda: payload(ENDED, View("ends", window=range(40, 60))), **quiet)
         plain.click(lambda: payload([WINDOW], View("plain"), notes=["<i>only</i> what is recent"]), **quiet)
         blocks.load(lambda: payload(READ, View("read"), delta_nll=COSTS), **quiet)
         for event in (comparison.cell, comparison.token, comparison.row, comparison.window):
@@ -344,6 +349,28 @@ def test_writers_have_a_text_each_with_the_first_different_token_marked(page: Pa
     heard(page, {"policy": 2, "position": 31, "step": LAST})
     page.locator(".rm-t").nth(55).hover()
     expect(answer(page)).to_contain_text("H2O: had ended before")
+
+
+def test_a_window_of_written_texts_has_of_each_what_is_in_it(page: Page) -> None:
+    page.get_by_role("button", name="ends").click()
+    expect(page.locator(".rm-text")).to_have_count(4)
+    texts = page.locator(".rm-text").evaluate_all("boxes => boxes.map(box => box.textContent)")
+    assert texts == ["".join(run.tokens.pieces[40:60]) for run in ENDED]
+    captions = page.locator(".rm-texts .rm-note").all_inner_texts()
+    assert captions[1] == "differs from token 25 on"
+    assert captions[3] == "the same, but ends at token 34"
+    expect(note(page, 3)).to_contain_text(
+        "10 rows per layer (25\u00a0% of those read), 10 of them from before token 40"
+    )
+    page.locator(".rm-t").nth(3).hover()
+    expect(answer(page)).to_have_text(
+        re.compile("^Position 43 · TOVA: .* · H2O: .* · Window, budget 10: had ended before$")
+    )
+    open_difference(page)
+    page.locator(".rm-b").select_option("3")
+    page.get_by_role("button", name="First step").click()
+    expect(page.locator(".rm-number")).to_have_text("40 / 59")
+    pixels(page)
 
 
 def test_one_policy_has_no_difference_and_nothing_to_choose(page: Page) -> None:

@@ -135,11 +135,8 @@ def test_the_legend_and_the_text_show_it_and_the_readout_tells_it(page: Page) ->
     expect(page.locator(".rm-key-unseen")).to_have_count(2)
     for key in page.locator(".rm-key-unseen").all():
         expect(key).to_be_visible()
-    unseen = (
-        page.locator(".rm")
-        .first.locator(".rm-t")
-        .evaluate_all("all => all.map(t => t.classList.contains('rm-unseen'))")
-    )
+    one, two = page.locator(".rm").all()
+    unseen = one.locator(".rm-t").evaluate_all("all => all.map(t => t.classList.contains('rm-unseen'))")
     assert [position for position, told in enumerate(unseen) if told] == [0, 1, 2, 3]
     expect(two.locator(".rm-t.rm-unseen")).to_have_count(4)
     expect(page.locator(".rm-readout").first).to_contain_text("8 of them out of the model's sight; ")

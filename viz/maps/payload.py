@@ -104,13 +104,13 @@ def payload(
 
     Returns:
         The shared values and, in `policies`, those of each trace. If all have the same tokens, `mode` is "read" and the
-        text is shared. Otherwise `mode` is "write", and each policy has its own text, cut to the same window, and
-        `diverges_at`: the first position at which its text differs from the first trace's, the shorter one's length if
-        the other continues it, None if the two are equal.
+        text is shared. Otherwise `mode` is "write", and each policy has its own text, cut to the same window, the place
+        `end` where the whole of it ends, and `diverges_at`: the first position at which it differs from the first
+        trace's, the shorter one's end if the other continues it, None if the two are equal.
 
         With n for the number of tokens in the window: `evicted_at` is (layers, groups, n); a token that is kept after
         the last step has the value n. `piece_ends` is (n,), in UTF-16 code units, which JavaScript's strings count in.
-        `special` and `continued` are (n,) bytes. Steps, positions, `prompt_length`, `diverges_at` and the marks'
+        `special` and `continued` are (n,) bytes. Steps, positions, `prompt_length`, `end`, `diverges_at` and the marks'
         `start` and `end` are counted from `start`, the first position of the window; `total` is the number of columns,
         `whole` that of all tokens. If the window does not begin at 0, `older` says how many rows from before it each
         decider still holds (see `_held_before`), and `older_seen` how many of these the model's own sliding window does
@@ -135,7 +135,10 @@ def payload(
     for i, (trace, at) in enumerate(zip(traces, diverging, strict=True)):
         own = _policy_of(trace, shown, marks)
         if not reading:
-            own |= _text_of(trace, shown) | {"diverges_at": None if at is None else at - shown.start}
+            own |= _text_of(trace, shown) | {
+                "diverges_at": None if at is None else at - shown.start,
+                "end": len(trace) - shown.start,
+            }
         if delta_nll is not None:
             own["delta_nll"] = _floats(delta_nll[i, shown.start : shown.stop])
         policies.append(own | {"note": notes[i] if notes else None})

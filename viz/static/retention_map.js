@@ -32,9 +32,10 @@ const RetentionMap = (() => {
       this.empty = find(".rm-empty");
       this.body = find(".rm-body");
       this.list = find(".rm-list");
-      this.foot = find(".rm-foot");
       this.collapse = find(".rm-collapse");
-      [this.where, this.told] = find(".rm-readout").children;
+      this.readout = find(".rm-readout");
+      [this.where, this.told] = this.readout.children;
+      this.tools = find(".rm-tools");
       this.alternative = find(".rm-alternative");
       this.marks = new MarkKeys(find(".rm-marks"));
       this.changed = oncePerFrame(() => this.runs && root.isConnected && this.draw());
@@ -119,6 +120,7 @@ const RetentionMap = (() => {
       this.panels[0].above = true;
       this.cells = null; // how high each map is, without what the labels of tokens take
       this.list.replaceChildren(...this.panels.flatMap(({ head, box }) => [head, box]));
+      this.root.style.setProperty("--rm-lines", Math.max(2, names.length));
       this.root.querySelector("[data-do=difference]").hidden = this.alone;
       if (this.alone) this.showDifference(false);
       this.difference.setNames(names);
@@ -259,16 +261,23 @@ const RetentionMap = (() => {
       const { panels, list } = this;
       const headings = panels.reduce((sum, { head }) => sum + head.offsetHeight, 0) + 4 * (2 * panels.length - 1);
       const top = list.getBoundingClientRect().top + window.scrollY;
-      const below = this.foot.offsetHeight + 20;
       const screen = Math.min(document.documentElement.clientHeight, window.screen.availHeight);
       for (const map of this.maps) map.below = false;
       const axes = panels.map((panel) => panel.margins()).reduce((sum, room) => sum + room.top + room.bottom, 0);
-      this.room = (screen - top - below - headings - axes) / panels.length;
+      this.room = (screen - top - this.below() - headings - axes) / panels.length;
       const { layers } = this.runs;
       const lines = (panel) => clamp(this.room, Math.max(48, 2 * layers), Math.max(120, (narrow ? 9 : 14) * rowsOf(panel)));
       this.cells = panels.map(lines);
       this.layOut();
       this.changed();
+    }
+
+    // The room of the answer and the tools, however long the answer is just now: maps that breathe could not be read.
+    below() {
+      const { readout, tools } = this;
+      const least = parseFloat(getComputedStyle(readout).minHeight);
+      const stacked = tools.offsetTop > readout.offsetTop;
+      return 20 + (stacked ? least + 8 + tools.offsetHeight : Math.max(least, tools.offsetHeight));
     }
 
     // The tokens below a map, where there is room for each, take their room from the cells: so the page does not jump.
@@ -300,7 +309,7 @@ const RetentionMap = (() => {
       root.addEventListener("keydown", (event) => this.onKey(event));
       this.collapse.addEventListener("change", () => this.onRows());
       const sizes = new ResizeObserver(() => this.resize());
-      for (const box of [root, this.foot, document.body]) sizes.observe(box);
+      for (const box of [root, document.body]) sizes.observe(box);
       window.addEventListener("resize", () => this.resize());
       new MutationObserver(() => this.readColours()).observe(document.body, { attributeFilter: ["class"] });
     }

@@ -4,7 +4,7 @@ const Scenes = (() => {
 
   const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
 
-  const NOTHING = { start: 0, marks: [] };
+  const fontSize = () => (document.body.classList.contains("projector") ? 20 : 13);
 
   const isNarrow = (cssWidth) => cssWidth < 560;
 
@@ -12,7 +12,7 @@ const Scenes = (() => {
   // same `heads` (room for the numbers of KV heads) for all, so that their columns are aligned. `older` is how much of
   // the left is for the column of older rows, `axis` how far down the positions stand on the brackets of the marks.
   function margins(trace, { cssWidth, heads, above = true, below = true }) {
-    const font = isNarrow(cssWidth) ? 11 : document.body.classList.contains("projector") ? 20 : 13;
+    const font = fontSize();
     const older = trace.start ? font * 2 : 0;
     const bracket = trace.marks.length ? (above ? font * 1.5 + 4 : 6) : 0;
     const axis = above ? font * 2.2 : font * 0.4;
@@ -28,7 +28,7 @@ const Scenes = (() => {
   }
 
   // Whether the view is so near that the tokens below a map have room for a label each.
-  const showsTokens = ({ x0, x1 }, cssWidth) => cssWidth / (x1 - x0) >= 1.5 * margins(NOTHING, { cssWidth }).font;
+  const showsTokens = ({ x0, x1 }, cssWidth) => cssWidth / (x1 - x0) >= 1.5 * fontSize();
 
   // Everything a drawing depends on; `ratio` is device pixels per CSS pixel.
   function makeScene(trace, options) {

@@ -28,7 +28,7 @@ const Stories = (() => {
     const hidden = unseenTotal(trace, own) / trace.rows;
     const told = {
       rows: counted("{n} row", "{n} rows", kept, mean(kept)),
-      share: percent(kept, inText(trace, own) + 1),
+      share: percent(kept, own < 0 ? inText(trace, trace.end) : inText(trace, own) + 1),
       older: olderStory(trace, mean(older)) + unseenStory(hidden, mean(hidden)),
     };
     if (trace.groups > 1) return say("{rows} per KV head ({share} of those read){older}", told);
@@ -70,13 +70,10 @@ const Stories = (() => {
     const at = trace.divergesAt;
     if (at === null) return say("the same text");
     const position = inText(trace, at);
-    if (at >= 0 && at < Math.min(trace.length, first.length)) {
-      return say("differs from token {position} on: {token}", { position, token: tokenName(trace, at) });
-    }
-    if (at < 0) return say("differs from token {position} on", { position });
-    return at === trace.length
-      ? say("the same, but ends at token {position}", { position: position - 1 })
-      : say("the same, and goes on");
+    if (at === trace.end) return say("the same, but ends at token {position}", { position: position - 1 });
+    if (at === first.end) return say("the same, and goes on");
+    if (at < 0 || at >= trace.length) return say("differs from token {position} on", { position });
+    return say("differs from token {position} on: {token}", { position, token: tokenName(trace, at) });
   }
 
   return {

@@ -7,8 +7,6 @@ const TextPanes = (() => {
   const { level } = Colours;
   const { setText } = Elements;
 
-  const LINE = 24; // pixels from line to line; as retention_map.css has it
-
   // In a legend, the marked passages: each with its name, as it looks in the text.
   class MarkKeys {
     constructor(box) {
@@ -150,7 +148,8 @@ const TextPanes = (() => {
       const { offsetTop, offsetHeight } = this.spans[position]; // within the box, which is its offset parent
       const middle = offsetTop + offsetHeight / 2;
       if (middle >= box.scrollTop && middle <= box.scrollTop + box.clientHeight) return;
-      box.scrollTop = LINE * (Math.floor(middle / LINE) - 1);
+      const line = parseFloat(getComputedStyle(box).lineHeight);
+      box.scrollTop = line * (Math.floor(middle / line) - 1);
     }
 
     // Whether its line is read from right to left, as the browser takes it, too: special tokens do not count.

@@ -250,6 +250,7 @@ def test_writers_texts_are_cut_to_the_same_window() -> None:
     assert [policy["text"] for policy in sent["policies"]] == [" 4 5", " 4 9", "", " 4 5"]
     assert [policy["length"] for policy in sent["policies"]] == [2, 2, 0, 2]
     assert [policy["diverges_at"] for policy in sent["policies"]] == [None, 1, -2, 2]
+    assert [policy["end"] for policy in sent["policies"]] == [3, 3, 0, 2]
     assert [held(policy["older"], 0) for policy in sent["policies"]] == [[3, 3]] * 4
 
 
