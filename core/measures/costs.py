@@ -111,7 +111,8 @@ def greatest_losses(comparison: Comparison, n: int = 10) -> list[Loss]:
     """At most n losses, the greatest of all policies first; ties in the order of the policies and the text."""
     delta = np.nan_to_num(delta_nll(comparison))
     places = np.argsort(-delta, axis=None, kind="stable")[:n]
-    losses = [Loss(*divmod(place, delta.shape[1]), float(delta.flat[place])) for place in places.tolist()]
+    policies, positions = np.unravel_index(places, delta.shape)
+    losses = map(Loss, policies.tolist(), positions.tolist(), delta[policies, positions].tolist())
     return [loss for loss in losses if loss.nats > 0]
 
 

@@ -9,7 +9,6 @@ from core.measures.survival import N_EARLY, early_steps_kept
 from core.trace import Trace
 from viz.figures.style import by_layer, in_blues, line_of_run, run_name, run_names, styled, token_name, with_legend
 from viz.words.catalogue import _
-from viz.words.run_sentence import first_token_kept
 
 
 def early_figure(traces: Sequence[Trace]) -> go.Figure:
@@ -50,8 +49,8 @@ def early_layers_figure(trace: Trace) -> go.Figure:
             **in_blues(len(trace), _("steps kept")),
         )
     )
-    first = _("first token kept to the end in {share}", share=first_token_kept(trace))
-    figure = styled(figure, f"{run_name(trace)}<br>{first}", _("token (position)"), _("layer"))
+    what = _("the first tokens, by layer")
+    figure = styled(figure, f"{run_name(trace)}<br>{what}", _("token (position)"), _("layer"))
     return by_layer(figure).update_xaxes(tickangle=-60, automargin=True)
 
 

@@ -57,5 +57,7 @@ def _overlap_figure(overlap: Reals, names: list[str], title: str, short: list[st
     )
     axis = "" if few else _("layer")
     figure = styled(figure, title, axis, axis)
+    if few:
+        figure.update_layout(height=150 + 45 * len(names), margin_t=88 if "<br>" in title else 60)
     figure.update_xaxes(showgrid=False, automargin=True, **ticks)
     return figure.update_yaxes(autorange="reversed", showgrid=False, automargin=True, **ticks)

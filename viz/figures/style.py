@@ -115,3 +115,10 @@ def run_names(traces: Sequence[Trace], *, in_lines: bool = False) -> list[str]:
     if len(set(names)) == len(names):
         return names
     return [_("{number}: {run}", number=number, run=name) for number, name in enumerate(names, 1)]
+
+
+def short_names(traces: Sequence[Trace]) -> list[str]:
+    """The policies without their budgets if these are all the same and no policy occurs twice; else as `run_names`."""
+    labels = [policy_parts(trace.policy)[0] for trace in traces]
+    same = len({trace.policy.budget for trace in traces}) == 1
+    return labels if same and len({*labels}) == len(labels) else run_names(traces)

@@ -83,7 +83,7 @@ def test_early_tokens_have_their_names() -> None:
     assert figure.data[0].x[1] == "“ harbour” 1"
     assert list(early_figure([BY_HAND, TWO[0]]).data[0].x) == [0, 1, 2, 3, 4]
     by_layer = early_layers_figure(BY_HAND)
-    assert by_layer.layout.title.text.endswith("first token kept to the end in 1 of 2 layers")
+    assert by_layer.layout.title.text == "TOVA, budget 2<br>the first tokens, by layer"
     assert by_layer.data[0].x[1] == "“ harbour” 1"
     assert np.asarray(by_layer.data[0].z).tolist() == [[5, 1, 1, 1, 1], [2, 2, 3, 1, 1]]
 

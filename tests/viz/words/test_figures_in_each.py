@@ -7,18 +7,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 
 from core.experiments.records import POINT_COLUMNS, Point
 from core.experiments.stories import Telling
 from core.measures import kinds, paper
+from core.measures.costs import ForgottenAttention
 from core.measures.evidence import fate
 from core.measures.tables import COST_COLUMNS
 from core.policies import POLICIES, make_policy, settings_of
 from tests.core.measures.test_survival import full_of, window_of
 from tests.traces import random_trace, tokens_of
 from tests.viz.figures.test_answer_figures import PASSAGE, QUESTION, result
+from tests.viz.figures.test_losses import COMPARED
 from tests.viz.figures.test_story_figures import BY_MODEL, TALLY, story_of
 from tests.viz.words.test_both_languages import in_each
 from tests.writers import pair_of
@@ -29,6 +32,7 @@ from viz.figures.early_tokens import early_figure, early_layers_figure
 from viz.figures.evidence import evidence_figure, evidence_layers_figure
 from viz.figures.kinds import kinds_figure
 from viz.figures.life import LONGEST_LIFE, head_figure, token_figure
+from viz.figures.losses import losses_figure
 from viz.figures.needle import needle_figure
 from viz.figures.overlap import head_overlap_figure, layer_overlap_figure, trace_overlap_figure
 from viz.figures.recency import age_figure, recency_by_layer_figure, recency_figure
@@ -36,9 +40,11 @@ from viz.figures.survival import survival_figure, survival_layers_figure
 from viz.figures.sweep import paper_sweep_figure, sweep_figure
 from viz.figures.tables import table_of
 from viz.figures.tally import tally_figure
-from viz.tabs import budget, measure, write
+from viz.tabs import budget, write
+from viz.tabs.tokens import LIFE, RUNS_OVERLAP, TABLES, TokensLens, table_rows
 from viz.words.answer_sentences import fate_sentence, needle_sentences
 from viz.words.catalogue import speaking
+from viz.words.cost_sentences import cost_sentences, missed_sentences
 from viz.words.names import NAMES, named
 from viz.words.policies import policy_name
 from viz.words.run_sentence import run_sentence
@@ -67,6 +73,7 @@ STORIES = (
     story_of("海", left=1),
     story_of("海"),
 )
+MISSED = ForgottenAttention(RUN.policy, 8, np.full((3, 9), 0.05, np.float32))
 GIVEN = [Given(WHOLE, "海", True, 1.0), Given(RUN.policy, "海", False, 0.5), Given(RUN.policy, "", False, None)]
 
 FIGURES: dict[str, Callable[[], Any]] = {
@@ -83,9 +90,9 @@ FIGURES: dict[str, Callable[[], Any]] = {
     "ages": lambda: age_figure(TWICE),
     "early": lambda: early_figure(TWICE),
     "early by layer": lambda: early_layers_figure(RUN),
-    "early per head": lambda: early_layers_figure(PER_HEAD),
     "survival": lambda: survival_figure(TWICE),
     "survival by layer": lambda: survival_layers_figure(RUN),
+    "losses": lambda: losses_figure(COMPARED),
     "kinds": lambda: kinds_figure([replace(random_trace(4, n=len(ALL_KINDS)), tokens=ALL_KINDS)]),
     "overlap of layers": lambda: layer_overlap_figure(RUN),
     "overlap of many layers": lambda: layer_overlap_figure(random_trace(5, layers=12)),
@@ -106,6 +113,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "a pair with names": lambda: pair_html(pair_of("p", full="海", story=" ", prompt="海"), "v", True),
     "lives": lambda: lives_html(PER_HEAD, 0),
     "runs": lambda: "<br>".join(run_sentence(run) for run in (RUN, PER_HEAD, full_of(5), LONG)),
+    "costs": lambda: "<br>".join([*cost_sentences(COMPARED, ["TOVA", "Window"]), *missed_sentences(RUN, 9, MISSED)]),
     "evidence": lambda: "<br>".join(
         fate_sentence(run, fate(run, PASSAGE, QUESTION)) for run in (RUN, window_of(40, 8), full_of(40))
     ),
@@ -161,18 +169,18 @@ def test_words_and_cards_leave_no_english_over_and_say_the_same(page: Callable[[
     assert tags[0] == tags[1]
 
 
-def columns_of_measure() -> set[str]:
+def columns_of_tokens() -> set[str]:
     runs = [PER_HEAD, RUN]
-    found = {column for name in measure.TABLES for row in measure.table_rows(name, runs, RUN, 0) for column in row}
-    for name in (measure.RUNS_OVERLAP, measure.LIFE):
+    found = {column for name in TABLES for row in table_rows(name, runs, RUN, 0) for column in row}
+    for name in (RUNS_OVERLAP, LIFE):
         same = [RUN, replace(TWICE[1], tokens=RUN.tokens)]
-        found |= {column for row in measure.table_rows(name, same, RUN, 0) for column in row}
+        found |= {column for row in table_rows(name, same, RUN, 0) for column in row}
     return found
 
 
 def test_every_name_has_chinese_and_none_is_left_over() -> None:
     of_kinds = {*kinds.KINDS, kinds.ALL_TOKENS, *paper.LIVES}
-    columns = {*COST_COLUMNS, *POINT_COLUMNS, *write.COLUMNS, *columns_of_measure()}
+    columns = {*COST_COLUMNS, *POINT_COLUMNS, *write.COLUMNS, *columns_of_tokens()}
     same = {"$", "distinct-1", "distinct-2", "distinct-3"}
     assert of_kinds | columns == NAMES.keys() | same
     with speaking("zh_CN"):
@@ -189,10 +197,10 @@ def test_a_policy_is_called_in_english_as_the_code_calls_it() -> None:
 # Tables
 
 
-@pytest.mark.parametrize("name", [*measure.TABLES, measure.LIFE])
+@pytest.mark.parametrize("name", [*TABLES, LIFE])
 def test_a_table_leaves_no_english_over_but_tokens(name: str) -> None:
     run = replace(random_trace(4, n=len(ALL_KINDS), groups=2), tokens=ALL_KINDS, policy=PER_HEAD.policy)
-    rows = measure.table_rows(name, [run, replace(run, policy=RUN.policy)], run, 0)
+    rows = table_rows(name, [run, replace(run, policy=RUN.policy)], run, 0)
     english, chinese = in_each(lambda: table_of(rows, [run.policy]))
     assert english["headers"] == list(rows[0])
     words = [*chinese["headers"], *(str(cell) for row in chinese["data"] for cell in row)]
@@ -223,9 +231,12 @@ def everything(outputs: list[Any]) -> str:
 def test_a_tab_shows_its_figures_in_the_language_of_whoever_asks() -> None:
     run = replace(PER_HEAD, tokens=replace(PER_HEAD.tokens, pieces=("海",) * len(PER_HEAD)))
 
+    with gr.Blocks():
+        lens = TokensLens()
+
     def seen() -> str:
-        agreement = [*measure.of_all_runs([run, run]), *measure.look_closer([run, run], 1, 1, measure.LIFE)]
-        return re.sub('src="[^"]*"|/[^ ]*csv', "", everything([*agreement, *budget.at_first()]))
+        updates = lens.at_first([run, run]) | lens.of_all_runs([run, run]) | lens.look_closer([run, run], 1, 1, LIFE)
+        return re.sub('src="[^"]*"|/[^ ]*csv', "", everything([*updates.values(), *budget.at_first()]))
 
     english, chinese = in_each(seen)
     assert "存活" in chinese and "Survival" in english

@@ -16,12 +16,13 @@ from core.experiments.records import FULL, Record, budget_sentences
 from core.policies import make_policy
 from tests.traces import HOSTILE, random_trace
 from viz.cards.markup import status
+from viz.figures.overlap import trace_overlap_figure
 from viz.page.contenders import pairs
 from viz.page.limits import Limits
 from viz.page.models import ResidentModels
 from viz.page.runs import referred, too_late
 from viz.page.uploads import trace_of
-from viz.tabs import measure
+from viz.tabs.tokens import opened
 from viz.tabs.write import prompts_in
 from viz.words.catalogue import speaking, told
 
@@ -67,9 +68,8 @@ def refused(tiny: Callable[[str], Any], tmp_path: Path) -> Iterator[Callable[[],
     yield lambda: pairs(["", 1])
     yield lambda: pairs(["tova", None])
     yield lambda: pairs(["tova", 3, "tova", 3])
-    yield lambda: measure.runs_of(measure.THIS, None, None, None)
-    yield lambda: measure.runs_of(measure.FILES, None, None, ["x"] * 100)
-    yield lambda: measure.trace_overlap_figure([random_trace(2, n=30), random_trace(3, n=31)])
+    yield lambda: opened(["x"] * 100)
+    yield lambda: trace_overlap_figure([random_trace(2, n=30), random_trace(3, n=31)])
     yield lambda: prompts_in("x\n" * 1000)
     yield lambda: prompts_in("x" * 100_000)
     yield lambda: Limits(max_tokens=5).check_tokens(6)
