@@ -111,6 +111,7 @@ def build(
     page: gr.Blocks = Page(title=TITLE, analytics_enabled=False, fill_width=True)
     with page:
         sidebar, run = Sidebar(page, default), SharedRun()
+        gr.Button(Message("Projector"), size="sm", elem_id="projector")
         with gr.Tabs(elem_id="lenses"):
             with gr.Tab(Message("Watch"), elem_id="watch"):
                 watch = Watch(page, sidebar, run, store)

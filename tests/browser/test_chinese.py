@@ -9,9 +9,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.maps import blank_page_with
 from tests.traces import random_trace
-from viz.maps.comparison_map import ComparisonMap
-from viz.maps.payload import Mark, comparison_payload, payload
-from viz.maps.retention_map import _JS, standalone_html
+from viz.maps.payload import Mark, View, payload
+from viz.maps.retention_map import _JS, RetentionMap, standalone_html
 from viz.page.page import Page as OurPage
 from viz.words.catalogue import script_words, speaking
 
@@ -49,7 +48,7 @@ def test_every_chinese_browser_finds_a_chinese_page(
     for place, english, translated in (
         ("#title h1", "What does a Transformer keep?", "Transformer 保留了什么？"),
         ("#run", "Run", "运行"),
-        ("[role=tab] >> nth=0", "Explore", "探索"),
+        ("[role=tab] >> nth=0", "Watch", "观察"),
         (".rm-key-fresh >> nth=0", "just evicted", "刚被淘汰"),
     ):
         expect(page.locator(place)).to_have_text(translated if chinese else english, use_inner_text=True)
@@ -66,19 +65,18 @@ def test_a_page_shows_what_is_computed_in_its_language(
     for place, english, translated in (
         ("#status", "Model ready.", "模型已就绪。"),
         ("#stopped", "Stopped.", "已停止。"),
-        ("#findings", "27 of 30\nlayers hold the very first token", "27 / 30 层\n把第一个词元保留到最后"),
-        ("#token-words", "still held at the end by 8 of 30 layers", "到最后，30 层中仍有 8 层保留着它"),
+        ("#fates", "what became of it under each policy", "在各策略下的经历"),
         (".rm-legend >> nth=0", "just evicted", "刚被淘汰"),
-        (".rm-readout >> nth=0", "1,920 rows kept of 9,780 read (20\u00a0%)", "读入 9,780 行，保留 1,920 行（20%）"),
+        (".rm-note >> nth=0", "64 rows in each of 30 layers · 27%", "30 层各 64 行 · 其中 27%"),
     ):
         shown = page.locator(place)
         expect(shown).to_contain_text(translated if chinese else english, use_inner_text=True)
         expect(shown).not_to_contain_text(english if chinese else translated, use_inner_text=True)
         assert not chinese or left_in_english(shown.inner_text()) == []
 
-    page.locator(".rm canvas").first.click(position={"x": 400, "y": 120})
-    forgot = r"^第 \d+ 层(在读|一读到).*淘汰" if chinese else r"^Layer \d+ forgot"
-    expect(page.locator("#token-words")).to_have_text(re.compile(forgot), use_inner_text=True)
+    page.locator(".rm canvas").first.click(position={"x": 400, "y": 60})
+    forgot = r"第 \d+ 层(在读|一读到).*淘汰" if chinese else r"Layer \d+ forgot"
+    expect(page.locator("#fates dd").first).to_have_text(re.compile(forgot), use_inner_text=True)
     page.locator("#copy-link").click()
     expect(page.locator("#link")).to_contain_text("指向这次运行" if chinese else "link to this run")
 
@@ -114,19 +112,20 @@ def test_a_map_leaves_no_english_over(open_page: Callable[..., Page], whole_page
 
 def test_several_maps_leave_no_english_over(open_page: Callable[..., Page], serve: Callable[..., str]) -> None:
     with OurPage(analytics_enabled=False) as blocks:
-        comparison = ComparisonMap()
+        retention_map = RetentionMap()
         traces = [random_trace(3), random_trace(4, groups=2)]
-        sent = comparison_payload(traces, run="x", marks=MARKS) | {"model": "«3»"}
-        blocks.load(lambda: sent, outputs=comparison, show_progress="hidden")
+        sent = payload(traces, View(run="x"), marks=MARKS) | {"model": "«3»"}
+        blocks.load(lambda: sent, outputs=retention_map, show_progress="hidden")
     page = open_page(serve(blocks), locale="zh-CN")
-    expect(page.locator(".cm .rm-number")).to_have_text("39 / 39")
-    expect(page.locator(".cm .rm-alternative")).to_contain_text("每个 KV 头 8 行")
-    page.locator(".cm-list canvas").nth(1).hover(position={"x": 400, "y": 40})
-    expect(page.locator(".cm-story").nth(1)).not_to_be_empty()
+    expect(page.locator(".rm-number")).to_have_text("39 / 39")
+    expect(page.locator(".rm-alternative")).to_contain_text("每个 KV 头 8 行")
+    page.locator("[data-do=difference]").click()
+    page.locator(".rm-list canvas").nth(1).hover(position={"x": 400, "y": 40})
+    expect(page.locator(".rm-readout span")).not_to_be_empty()
 
-    said = words_of(page, ".cm")
+    said = words_of(page, ".rm")
 
-    assert {"差异", "仅 A 保留：", "都不保留", "各策略保留了什么 · «3»"} <= set(said.split("\n"))
+    assert {"差异", "仅 A 保留：", "都不保留"} <= set(said.split("\n"))
     assert left_in_english(said) == []
 
 
@@ -142,7 +141,7 @@ def speaks(language: str, open_page: Callable[..., Page]) -> Page:
 
 
 STORIES = """payload => {
-    const trace = Traces.decode(payload);
+    const trace = Traces.decode(payload).traces[0];
     const counts = Traces.noCounts(trace);
     const said = [Sentences.policyName(trace), Sentences.windowName(trace)];
     for (let step = 0; step < trace.length; step += 3) {
@@ -164,7 +163,7 @@ STORIES = """payload => {
 def test_the_stories_of_a_map_have_the_same_numbers(
     open_page: Callable[..., Page], groups: int, window: range | None
 ) -> None:
-    sent = payload(random_trace(3, groups=groups), marks=MARKS, window=window)
+    sent = payload([random_trace(3, groups=groups)], View(window=window), marks=MARKS)
     said = [speaks(language, open_page).evaluate(STORIES, sent) for language in ("en", "zh_CN")]
 
     assert len(said[0]) == len(said[1]) > 100
@@ -193,7 +192,7 @@ def test_long_lines_of_a_picture_end_where_chinese_allows_it(open_page: Callable
 
 def test_the_file_of_its_own_stays_english(open_page: Callable[..., Page], tmp_path: Path) -> None:
     file = tmp_path / "map.html"
-    file.write_text(standalone_html(random_trace(3)), encoding="utf-8")
+    file.write_text(standalone_html([random_trace(3)]), encoding="utf-8")
     page = open_page(file.as_uri(), locale="zh-CN")
     expect(page.locator(".rm-number")).to_have_text("39 / 39")
     expect(page.locator(".rm-legend")).to_contain_text("just evicted")

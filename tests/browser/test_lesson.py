@@ -23,7 +23,7 @@ def test_six_steps_in_english_then_in_chinese_then_on_a_projector(
     open_page: Callable[..., Page], whole_page: str
 ) -> None:
     page = open_page(whole_page, locale="en-US")
-    page.get_by_role("tab", name="Lesson").click()
+    page.get_by_role("tab", name="Learn").click()
     back, onwards = page.locator("#lesson-back"), page.locator("#lesson-next")
     answer = page.locator(".lesson details p")
 
@@ -37,7 +37,7 @@ def test_six_steps_in_english_then_in_chinese_then_on_a_projector(
         if step < len(STEPS) - 1:
             onwards.click()
     expect(onwards).to_be_disabled()
-    assert "step=" not in page.url, "the address belongs to Explore"
+    assert "step=" not in page.url, "the address belongs to Watch"
 
     page.get_by_label("中文").check()
     expect_step(page, 5, "zh_CN")
@@ -48,7 +48,7 @@ def test_six_steps_in_english_then_in_chinese_then_on_a_projector(
     small = lesson.evaluate("element => parseFloat(getComputedStyle(element).fontSize)")
     page.locator("#projector").click()
     expect(title).to_be_hidden()
-    expect(page.get_by_role("tab", name="Explore")).to_be_hidden()
+    expect(page.get_by_role("tab", name="Watch")).to_be_hidden()
     expect(lesson).to_be_visible()
     expect(page.locator("#lesson canvas")).to_be_visible()
     assert lesson.evaluate("element => parseFloat(getComputedStyle(element).fontSize)") > 1.2 * small
@@ -58,18 +58,17 @@ def test_six_steps_in_english_then_in_chinese_then_on_a_projector(
     expect(title).to_be_visible()
 
 
-def test_a_chinese_browser_projects_explore_on_a_phone_and_reads_the_lesson_in_english(
+def test_a_chinese_browser_projects_watch_on_a_phone_and_reads_the_lesson_in_english(
     open_page: Callable[..., Page], whole_page: str
 ) -> None:
     page = open_page(whole_page + "?projector", locale="zh-CN", viewport={"width": 390, "height": 844})
 
     expect(page.locator(".rm-number").first).to_have_text("325 / 325")
-    expect(page.locator("#controls")).to_be_hidden()
     expect(page.locator("#title")).to_be_hidden()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.locator("#projector").click()
     expect(page.locator("#run")).to_have_text("运行")
-    page.get_by_text("课程", exact=True).last.dispatch_event("click")  # in sight or behind “More tabs”
+    page.get_by_text("学习", exact=True).last.dispatch_event("click")  # in sight or behind “More tabs”
     expect_step(page, 0, "zh_CN")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.get_by_label("English").check()

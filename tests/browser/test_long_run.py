@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from app import build
 from core import NEVER, Tokens, Trace
 from core.store import TraceStore
-from viz.examples.example_texts import first_trace
+from viz.examples.example_texts import first_run
 from viz.maps.payload import window_at
 from viz.page import limits
 
@@ -66,18 +66,17 @@ def open_run(page: Page, file: Path) -> None:
 def test_a_long_run_opens_by_windows_where_the_owner_allows_it(
     serve: Callable[..., str], open_page: Callable[..., Page], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trace, file = repeated(first_trace(), N), tmp_path / "long.npz"
+    trace, file = repeated(first_run().traces[1], N), tmp_path / "long.npz"
     trace.save(file)
     page = open_page(serve(build(TraceStore(tmp_path / "runs"), votes=tmp_path / "votes.db")))
     status, shown, step = (page.locator(f"{place}:visible") for place in ("#status", ".rm-window p", ".rm-number"))
-    page.get_by_role("button", name="Positions · open a saved run").click()
     open_run(page, file)
     expect(status).to_contain_text("at most 20 are allowed here")
     expect(status).to_contain_text("--max-upload-mb")
 
     monkeypatch.setattr(limits, "current", replace(limits.current, max_upload_mb=200))
     open_run(page, file)
-    expect(status).to_contain_text("Opened: TOVA, budget 64, 300,000 tokens")
+    expect(status).to_contain_text("Opened: long.npz, 300,000 tokens")
     last = window_at(N, N - 1)
     expect(shown).to_have_text(f"tokens {last.start:,}–{last.stop - 1:,} of 300,000")
     expect(step).to_have_text(f"{N - 1} / {N - 1}")

@@ -111,7 +111,7 @@ LESSON = (
             "A policy does not know what a token means: it keeps what queries attend to, and queries look back to "
             "where sentences end. In the paper, too, punctuation lives long: full stops {paper_stop_steps} "
             "steps, all tokens {paper_mean_steps}, at a budget of {paper_budget} (table 5). And in your own text? Open "
-            "Explore and press Run."
+            "Watch and press Run."
         ),
     ),
 )

@@ -76,7 +76,6 @@ class Watch:
             )
             exports = gr.Button(Message("Export"), size="sm", elem_id="export", min_width=60)
             links = gr.Button(Message("Copy link"), size="sm", elem_id="copy-link", min_width=60)
-            gr.Button(Message("Projector"), size="sm", elem_id="projector", min_width=60)
         link = gr.Textbox(elem_id="link", visible=False, interactive=False)
         files = gr.Files(
             label=Message("The traces (.npz), tables (.csv), and the maps as a page of their own (.html)"),
