@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -38,6 +39,7 @@ def packed(prompt: Prompt, answers: Sequence[Answer]) -> Stored:
     return Stored(tuple(answer.trace for answer in answers), {"asked": np.array(json.dumps(told))})
 
 
+@cache
 def example_answer() -> ExampleAnswer:
     """The stored answers of the full model, TOVA, H2O and Window.
 

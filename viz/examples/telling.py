@@ -1,6 +1,7 @@
 """The stories with which Write opens: a stored run of our engine."""
 
 from collections.abc import Collection, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -19,6 +20,7 @@ def packed(traces: Sequence[Trace], eos_ids: Collection[int]) -> Stored:
     return Stored(tuple(traces), {"eos_ids": np.array(sorted(eos_ids))})
 
 
+@cache
 def example_telling() -> Telling:
     """The stored stories of the full model, TOVA, H2O and Window."""
     stored = load_stored(FILE)

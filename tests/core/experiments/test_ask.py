@@ -163,6 +163,14 @@ def test_answers_are_what_generate_writes(chatty):
     assert len(texts) > 1, "the policies must be told apart by something"
 
 
+def test_the_full_model_answers_once_and_the_prompt_is_read_as_asked(chatty):
+    prompt, tova = prompt_of(chatty, DOCUMENT, QUESTION), make_policy("tova", 16)
+    full, own = ask(chatty, prompt, [make_policy("full"), tova], max_new_tokens=6, positions="in-cache")
+    assert (full.trace.policy.key, own.trace.policy.key) == ("full", "tova")
+    assert own.trace.positions == "in-cache"
+    assert (own.trace.evicted_at != ask(chatty, prompt, [tova], max_new_tokens=6)[1].trace.evicted_at).any()
+
+
 def test_an_answer_ends_where_the_model_ends_it(tmp_path):
     lm = load_model(make_talker(tmp_path, chats=True), dtype="float32")
     prompt = prompt_of(lm, DOCUMENT, QUESTION)

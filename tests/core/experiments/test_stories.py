@@ -45,6 +45,15 @@ def test_stories_are_what_generate_writes_with_one_more_seed_per_prompt(lm: Lang
             assert story.tokens.ids.tolist() + [EOS] * story.ended == written
 
 
+def test_the_full_model_writes_once_and_the_prompt_is_read_as_asked(lm: LanguageModel) -> None:
+    chosen = [make_policy("full"), make_policy("window", 3)]
+    (*_, at_once) = iter_stories(lm, PROMPTS[:1], chosen, prefill="one-shot", **SAMPLED)
+    assert [story.policy.key for story in at_once.telling.stories] == ["full", "window"]
+    (full, window) = generate(lm, turn(lm, PROMPTS[0])[0], chosen, prefill="one-shot", **SAMPLED)
+    for story, trace in zip(at_once.telling.stories, (full, window), strict=True):
+        assert story.tokens.ids.tolist() + [EOS] * story.ended == trace.tokens.ids[trace.prompt_length :].tolist()
+
+
 def test_one_seed_is_the_same_draws_for_all_even_once_others_have_ended(lm: LanguageModel) -> None:
     ended = False
     for seed in (0, 2):

@@ -1,6 +1,7 @@
 """Figures and sentences about a passage and about the needle, on traces and results small enough to check by hand."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -79,6 +80,12 @@ def test_a_test_that_has_only_begun_can_be_drawn():
     assert len(needle_figure([]).data) == 0
     assert len(needle_figure(RESULTS[:1]).data) == 1
     assert len(needle_figure([result(key, 0.0, 9, True, 1.0) for key in ("full", "tova", "h2o", "window")]).data) == 4
+
+
+def test_policies_of_one_name_with_other_settings_are_two():
+    other = replace(RESULTS[1], policy=replace(RESULTS[1].policy, settings={"n_sink": 1}), found=True)
+    assert len(needle_figure([RESULTS[1], other]).data) == 2
+    assert [sentence.count("in 1 of") for sentence in needle_sentences([RESULTS[1], other])] == [0, 1]
 
 
 def test_figures_take_no_markup_from_texts():

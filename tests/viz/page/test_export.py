@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
 from pandas import read_csv
@@ -16,12 +17,16 @@ from core.measures.costs import costs
 from core.measures.tables import COST_COLUMNS
 from core.store import Stored
 from core.trace import Trace
+from tests.pages import values_of
 from tests.traces import random_trace
 from tests.writers import pair_of, writer_model
 from viz.page import models
 from viz.page.asked import Asked, Chosen, reports, request_of, shown
 from viz.page.export import write_files, write_rows
 from viz.page.models import ResidentModels
+from viz.page.runs import LoggedRun
+from viz.tabs.budget import BudgetLens
+from viz.tabs.budget import export as export_points
 from viz.tabs.judging import export_votes
 from viz.tabs.watch import export
 from viz.words.catalogue import speaking
@@ -110,10 +115,13 @@ def test_before_a_run_there_is_nothing_to_export() -> None:
 
 @LANGUAGES
 def test_a_sweep_is_exported_with_all_digits(model: str, locale: str) -> None:
+    with gr.Blocks():
+        lens = BudgetLens()
     with speaking(locale):
-        *_, read, _ = budget.run_sweep(model, TEXT, None, ["tova", "window"], "4, 8")
-        _, _, _, shown, points = read
-        (file,) = budget.export(points)["value"]
+        asked = Asked(model, TEXT, (Chosen("tova", 8), Chosen("window", 8)))
+        *_, read, _ = lens.sweep(LoggedRun("budget"), None, "4, 8", *values_of(asked))
+        shown, points = read[lens.table], read[lens.points]
+        (file,) = export_points(points)["value"]
 
     assert Path(file).name == "sweep.csv" and len(points) == 7
     rows = rows_of(file)
