@@ -12,7 +12,7 @@ from tests.traces import trace_of
 from tests.viz.maps.test_payload import decoded, of_one
 from viz.page.export import write_csv
 from viz.words.catalogue import speaking
-from viz.words.findings import findings
+from viz.words.headlines import headline
 from viz.words.sentences import life, why
 
 N = 12
@@ -24,22 +24,16 @@ def sinks(windows: tuple[int, ...] = (0, 4), **more: Any) -> Trace:
     return trace_of([[ends], [ends]], tuple("abcdefghijkl"), budget=5, sliding_windows=windows, **more)
 
 
-def meanings(trace: Trace) -> dict[str, str]:
-    return {found.value: found.meaning for found in findings(trace)}
+LOOKS = "the model itself looks back 4 tokens"
 
 
-def test_the_findings_say_how_far_the_model_looks_and_how_much_of_what_is_held_it_does_not_see() -> None:
-    assert meanings(sinks())["4 tokens"] == (
-        "is how far back 1 of 2 layers of this model look by themselves: 2 of the rows kept at the end are out of the "
-        "model's sight."
-    )
-    with speaking("zh_CN"):
-        assert "有 4 行模型看不到" in meanings(sinks((4, 4)))["4 个词元"]
+def test_a_maps_note_says_how_far_the_model_looks() -> None:
+    assert headline(sinks()).endswith(f" · {LOOKS}")
 
 
 @pytest.mark.parametrize("windows", [(), (0, 0), (12, 12), (64, 64)])
-def test_they_say_nothing_where_the_window_hides_nothing(windows: tuple[int, ...]) -> None:
-    assert not any("sight" in meaning for meaning in meanings(sinks(windows)).values())
+def test_nothing_is_said_where_the_window_hides_nothing(windows: tuple[int, ...]) -> None:
+    assert "looks back" not in headline(sinks(windows))
     assert "looks back" not in why(sinks(windows), 1, 0, 0) + life(sinks(windows), 0)
 
 
@@ -59,10 +53,8 @@ def test_a_row_that_is_held_unseen_is_told_as_that() -> None:
 
 def test_the_window_counts_the_distances_that_the_model_is_told() -> None:
     """In the cache the two oldest of the six rows are four and five away from the query, not ten and eleven."""
-    assert meanings(sinks((4, 4), positions="in-cache"))["4 tokens"].endswith(
-        ": 4 of the rows kept at the end are out of the model's sight."
-    )
-    assert "4 tokens" not in meanings(sinks((6, 6), positions="in-cache"))
+    assert headline(sinks((4, 4), positions="in-cache")).endswith(f" · {LOOKS}")
+    assert "looks back" not in headline(sinks((6, 6), positions="in-cache"))
 
 
 def test_the_table_has_the_window_of_each_layer() -> None:
