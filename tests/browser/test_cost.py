@@ -79,7 +79,7 @@ def test_costs_are_those_of_the_run_and_can_be_taken_away(page: Page, compared: 
 
 def test_a_token_that_is_selected_tells_what_was_missed(page: Page, compared: Comparison) -> None:
     worst = greatest_losses(compared)
-    expect(page.locator("#cost-losses [data-testid=cell-1-2]")).to_have_text(str(worst[1].position))
+    expect(page.locator("#cost-losses [data-testid=cell-1-3]")).to_have_text(str(worst[1].position))
     expect(page.locator("#cost-missed")).to_contain_text("Select one of the costliest tokens")
     page.locator("#cost-losses [data-testid=cell-1-1]").click()
     policy = compared.traces[worst[1].policy].policy

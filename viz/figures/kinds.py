@@ -52,7 +52,9 @@ def kinds_figure(traces: Sequence[Trace]) -> go.Figure:
         figure.add_scatter(**_papers(rows, budget), marker_symbol=symbol, row=1, col=2)
     figure = with_legend(figure, _("Which tokens live long"), "", "")
     figure.update_xaxes(title=_("steps, here"), rangemode="tozero", row=1, col=1)
-    figure.update_xaxes(title=_("steps, paper"), rangemode="tozero", nticks=4, row=1, col=2)
+    figure.update_xaxes(
+        title=_("steps, paper"), rangemode="tozero", nticks=3, tickformat="~s", tickangle=0, row=1, col=2
+    )
     kinds_ = [named(kind) for kind in rows]
     names = [
         f"{name} ({found[kind].tokens})".replace("word inside", "word<br>inside")

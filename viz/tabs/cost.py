@@ -39,7 +39,7 @@ NOT_BESIDE = Message("The full model has not read this text beside the policies:
 SELECT = Message("Select one of the costliest tokens to see which forgotten ones the full model looks at there.")
 
 COST_DIGITS = {"perplexity": 2, "same top-1 (%)": 1, "KV memory (MB)": 2, "at 7B (MB)": 1, "tokens/s": 0}
-LOSS_COLUMNS = ("policy", "token", "position", "ΔNLL (nats)")
+LOSS_COLUMNS = ("policy", "token", "ΔNLL (nats)", "position")
 LOSS_DIGITS = {"ΔNLL (nats)": 2}
 
 
@@ -55,21 +55,22 @@ class CostLens:
     """The components of the lens, and what is shown in them."""
 
     def __init__(self) -> None:
-        self.sentences = gr.HTML(elem_id="cost-sentences", elem_classes="answer", padding=False)
+        self.sentences = gr.HTML(elem_id="cost-sentences", elem_classes="answer")
         with gr.Column() as self.found:
             self.table = table(COST_COLUMNS, 1, "cost-table")
             with gr.Row():
-                gr.Markdown(
-                    Message(
-                        "ΔNLL: nats a token costs more than under the full model. KL: how far the expected next token "
-                        "is from the full model's. Memory: of the keys and values held, here and in Llama 2 7B."
-                    ),
-                    min_width=320,
-                )
+                with gr.Column(min_width=320):
+                    gr.Markdown(
+                        Message(
+                            "ΔNLL: nats a token costs more than under the full model. KL: how far the expected next "
+                            "token is from the full model's. Memory: of the keys and values held, here and in Llama 2 "
+                            "7B."
+                        )
+                    )
                 self.download = gr.DownloadButton(
                     Message("Download as CSV"), elem_id="cost-csv", size="sm", scale=0, min_width=180
                 )
-            self.missed = gr.HTML(min_height=54, padding=False, elem_id="cost-missed")
+            self.missed = gr.HTML(min_height=54, elem_id="cost-missed", elem_classes="answer")
             with gr.Row():
                 self.figure = gr.Plot(show_label=False, min_width=320, elem_id="cost-figure")
                 with gr.Column(min_width=320):
@@ -95,7 +96,7 @@ class CostLens:
 
     def show_missed(self, stored: Stored, event: gr.SelectData) -> Iterator[Updates]:
         """Which evicted tokens the full model looks at when it predicts the token of the selected row."""
-        policy, _token, position, _nats = event.row_value
+        policy, _token, _nats, position = event.row_value
         comparison = stored.comparison
         names = short_names(comparison.traces) if comparison else []
         if comparison is None or policy not in names or not 0 < int(position) < len(comparison):
@@ -131,7 +132,7 @@ def losses_table(comparison: Comparison) -> dict[str, object]:
     """The tokens that cost most, as the value of a table."""
     names = short_names(comparison.traces)
     rows = [
-        [names[loss.policy], quoted(comparison.full, loss.position), loss.position, loss.nats]
+        [names[loss.policy], quoted(comparison.full, loss.position), loss.nats, loss.position]
         for loss in greatest_losses(comparison)
     ]
     return rounded(LOSS_COLUMNS, rows, LOSS_DIGITS)

@@ -124,8 +124,8 @@ class TokensLens:
         low, high = RECENT_PERCENT
         with gr.Row():
             with gr.Column(min_width=320):
-                self.sentences = gr.HTML(elem_id="tokens-sentences", elem_classes="answer", padding=False)
-                self.line = gr.HTML(elem_id="tokens-status", padding=False)
+                self.sentences = gr.HTML(elem_id="tokens-sentences", elem_classes="answer")
+                self.line = gr.HTML(elem_id="tokens-status", elem_classes="answer")
             self.files = gr.UploadButton(
                 Message("Measure saved traces (.npz)"),
                 file_count="multiple",
@@ -162,14 +162,14 @@ class TokensLens:
 
     def _layer_by_layer(self) -> None:
         with gr.Row():
-            gr.Markdown(
-                Message(
-                    "Small pictures: tokens across, steps downwards; blue is kept, grey forgotten, and Window would "
-                    "end at the dotted line. **Click one to see it large.** Agreement: of all that either keeps, the "
-                    "share that both keep (Jaccard)."
-                ),
-                min_width=320,
-            )
+            with gr.Column(min_width=320):
+                gr.Markdown(
+                    Message(
+                        "Small pictures: tokens across, steps downwards; blue is kept, grey forgotten, and Window "
+                        "would end at the dotted line. **Click one to see it large.** Agreement: of all that either "
+                        "keeps, the share that both keep (Jaccard)."
+                    )
+                )
             self.closer = gr.Dropdown(label=Message("Policy"), elem_id="tokens-closer", min_width=260, scale=0)
         with gr.Row():
             with gr.Column(min_width=320):
