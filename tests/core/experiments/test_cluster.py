@@ -1,5 +1,6 @@
 """A sweep on a real Ray cluster of two workers finds what it finds without, though workers are killed and err."""
 
+import itertools
 import shutil
 import sys
 import threading
@@ -54,24 +55,43 @@ def reading(process):
 
 def starting(process):
     """It is about to become a worker: it loads our libraries."""
-    return process.name().startswith("ray::") and any("libtorch" in file.path for file in process.memory_maps())
+    return any("libtorch" in file.path for file in process.memory_maps())
+
+
+def workers():
+    """The processes of our cluster that are workers, or are to become some."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if process.name().startswith("ray::"):
+                found.append(process)
+    return found
 
 
 @contextmanager
 def killing(doing, most):
-    """Meanwhile processes of our cluster that do this are killed, at most so many; gives the list of those."""
+    """Meanwhile workers that do this are killed, at most so many; gives the list of those."""
     killed, over = [], threading.Event()
 
+    def kill_if_doing(process):
+        with suppress(psutil.NoSuchProcess):
+            if len(killed) < most and process.pid not in killed and doing(process):
+                process.suspend()
+                if doing(process):  # now that it cannot go on to something else
+                    process.kill()
+                    killed.append(process.pid)
+                process.resume()
+
     def kill():
-        while len(killed) < most and not over.wait(0.02):
-            for process in psutil.Process().children(recursive=True):
-                with suppress(psutil.NoSuchProcess):
-                    if len(killed) < most and process.pid not in killed and doing(process):
-                        process.suspend()
-                        if doing(process):  # now that it cannot go on to something else
-                            process.kill()
-                            killed.append(process.pid)
-                        process.resume()
+        # What a worker does changes in milliseconds, but it takes seconds to start one: to look for new ones at every
+        # turn would keep a core busy, for which the workers wait.
+        for turn in itertools.count():
+            if len(killed) == most or over.wait(0.02):
+                break
+            if turn % 25 == 0:
+                known = workers()
+            for process in known:
+                kill_if_doing(process)
 
     thread = threading.Thread(target=kill)
     thread.start()
