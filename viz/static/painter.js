@@ -292,8 +292,10 @@ const Painter = (() => {
 
   function drawScene(context, scene, scratch, cross) {
     context.setTransform(scene.ratio, 0, 0, scene.ratio, 0, 0);
+    // Around the cells whatever is behind the canvas can be seen, for not every page is as dark as our paper.
+    context.clearRect(0, 0, scene.cssWidth, scene.cssHeight);
     context.fillStyle = css(scene.palette.paper);
-    context.fillRect(0, 0, scene.cssWidth, scene.cssHeight);
+    context.fillRect(scene.left, scene.top, scene.width, scene.height);
     drawCells(context, scene, scratch);
     context.strokeStyle = css(scene.palette.line);
     context.lineWidth = 1;
