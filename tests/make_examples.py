@@ -14,7 +14,7 @@ from core.model.chat import turn
 from core.model.registry import DEFAULT_MODEL
 from core.policies import Full, Policy
 from core.store import Stored, save_stored
-from viz.examples import answer, sweep, telling
+from viz.examples import answer, needle, sweep, telling
 from viz.examples.example_texts import EXAMPLES, FOLDER
 from viz.lesson import lesson
 from viz.page.asked import Asked, reports, request_of
@@ -48,6 +48,10 @@ def answered(lm: LanguageModel) -> Stored:
     return answer.packed(prompt, [replace(own, trace=small(own.trace)) for own in answers])
 
 
+def found(lm: LanguageModel) -> bytes:
+    return needle.packed(core.needle.needle(lm, example_policies(), needle.DEPTHS, needle.LENGTHS))
+
+
 def told(lm: LanguageModel) -> Stored:
     tokens, _ = turn(lm, telling.PROMPT)
     how = {"max_new_tokens": telling.NEW_TOKENS, "temperature": telling.TEMPERATURE, "top_p": telling.TOP_P}
@@ -69,6 +73,7 @@ if __name__ == "__main__":
     lm = load_model(dtype="float32", device="cpu")
     save_stored(first_run(lm), FOLDER / "lighthouse.run")
     save_stored(answered(lm), answer.FILE)
+    needle.FILE.write_bytes(found(lm))
     save_stored(told(lm), telling.FILE)
     sweep.FILE.write_text(swept(lm), encoding="utf-8")
     for key in lesson.POLICIES:

@@ -53,8 +53,11 @@ def test_it_opens_on_stored_answers_which_are_in_sight(page: Page) -> None:
         assert box is not None and box["y"] + box["height"] <= 768, "an answer is not in sight without scrolling"
     expect(cards(page).first).to_contain_text("Buy more matches")
     expect(page.locator("#ask-fate")).to_contain_text("H2O, budget 64")
-    expect(page.locator("canvas")).to_have_count(3)
+    expect(page.locator("canvas:visible")).to_have_count(3)
     expect(page.locator("#ask-curve")).to_contain_text("How much of the passage is kept")
+    expect(page.locator("#matrix-status")).to_contain_text("A stored example, made by this app")
+    expect(page.locator("#matrix-words")).to_contain_text("Full: finds the fact in")
+    expect(page.locator("#matrix-plot")).to_contain_text("Is the fact found?")
 
 
 def test_another_passage_can_be_marked_in_the_example(page: Page) -> None:
@@ -81,7 +84,7 @@ def test_every_policy_of_the_cards_answers_and_the_full_model_once(page: Page) -
     expect(cards(page).locator("h4")).to_have_text(["Full model", "TOVA, budget 16", "Window, budget 16"])
     expect(cards(page).first).to_contain_text("evidence kept at the question: 100%")
     expect(page.locator("#ask-fate")).to_contain_text("Window, budget 16: 0% of the passage was kept")
-    expect(page.locator("canvas")).to_have_count(2)
+    expect(page.locator("canvas:visible")).to_have_count(2)
 
     page.get_by_role("tab", name="Nothing").click()
     page.get_by_role("tab", name="Ask").click()

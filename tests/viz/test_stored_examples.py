@@ -5,10 +5,12 @@ import pytest
 
 from core import LanguageModel, Trace, budget_sentences, make_policy, replay, sweep
 from core.experiments.ask import answer_of, prompt_of
+from core.experiments.haystack import QUESTION, contains_fact, hide
+from core.measures.evidence import fate
 from core.model.chat import turn
 from core.policies import settings_of
 from core.store import load_stored
-from viz.examples import answer, telling
+from viz.examples import answer, needle, telling
 from viz.examples import sweep as swept
 from viz.examples.example_texts import EXAMPLES
 from viz.page.policy_cards import FIRST
@@ -52,6 +54,25 @@ def test_the_stories_are_those_of_the_policies_that_stand_on_the_cards(smollm2: 
     assert frozenset(stored.arrays["eos_ids"].tolist()) == smollm2.eos_ids
     assert len(stories[i]) == telling.NEW_TOKENS
     is_what_the_engine_gives(smollm2, trace)
+
+
+def test_the_matrix_is_what_the_engine_gives(smollm2: LanguageModel) -> None:
+    stored = needle.example_needle()
+    cells = [(length, depth) for length in needle.LENGTHS for depth in needle.DEPTHS]
+    assert [(result.length, result.depth, result.policy) for result in stored] == [
+        (*cell, settings_of(policy)) for cell in cells for policy in POLICIES
+    ]
+    for result in stored:
+        assert result.found == contains_fact(result.answer)
+    known = {(result.length, result.depth, result.policy.key): result for result in stored}
+    for depth in (0.0, 1.0):
+        hay = hide(smollm2, depth, 128)
+        prompt = prompt_of(smollm2, hay.document, QUESTION)
+        passage, question = prompt.passage(hay.start, hay.stop), prompt.question.start
+        for policy in POLICIES:
+            trace = replay(smollm2, prompt.tokens, policy)
+            expected = fate(trace, passage, question).at_question
+            assert known[128, depth, policy.key].fate.at_question == pytest.approx(expected, abs=0.01)
 
 
 def test_the_sweep_is_what_the_engine_gives(smollm2: LanguageModel) -> None:

@@ -83,7 +83,7 @@ def ask_lens(tab: gr.Tab, sidebar: Sidebar) -> None:
     stopping(lens.run, lens.stop, running, lens.halted, Message("What has been answered stays."))
     _marking(lens)
     _other_documents(lens, sidebar)
-    needle_matrix(sidebar)
+    needle_matrix(tab, sidebar)
 
 
 def _marking(lens: "AskLens") -> None:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 POINT_DIGITS = {"tokens per second": 0}  # after the point
 RUN = Message("Run")
+DRAWN_EVERY = 1.0
+"""Seconds between two drawings: a small model reads a short text faster than a browser draws its curves."""
 
 
 def budget_lens(tab: gr.Tab, sidebar: Sidebar) -> None:
@@ -89,7 +91,7 @@ class BudgetLens:
             self.file = gr.File(
                 label=Message("Instead of your text: a .txt of any length"),
                 file_types=[".txt"],
-                height=84,
+                height=120,
                 elem_id="sweep-file",
             )
             with gr.Column(scale=0, min_width=180), gr.Row():
@@ -106,7 +108,7 @@ class BudgetLens:
 
     def sweep(self, record: LoggedRun, file: str | None, budgets: str, *values: Any) -> Generator[Updates]:
         """Read the text with every policy and budget; what there is is shown as it arrives."""
-        started, drawn = time.monotonic(), 0
+        started, drawn = time.monotonic(), 0.0
         asked, sizes = asked_by(values), whole_numbers(budgets)
         limits.current.check_budgets(sizes)
         if file:
@@ -119,9 +121,10 @@ class BudgetLens:
         for report in record.using(asked.model, swept, asked.text, keys, sizes):
             record.tokens = report.done
             yield {self.status: time_left(report.done, report.total, started)}
-            if len(report.records) > drawn:
-                drawn = len(report.records)
+            if report.records and time.monotonic() - drawn > DRAWN_EVERY:
+                drawn = time.monotonic()
                 yield self.showing(report.records, report.left_out + notes)
+        yield self.showing(report.records, report.left_out + notes)
         seconds = time.monotonic() - started
         done = _("Done: {tokens:,} tokens in {seconds:.1f} s.", tokens=report.total, seconds=seconds)
         yield {self.status: status(done, "done")}

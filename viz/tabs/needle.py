@@ -1,7 +1,7 @@
 """The needle: one fact hidden at several depths of texts of several lengths, and who still finds it."""
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,29 +9,35 @@ import gradio as gr
 
 import core
 from core.errors import BadInput
+from core.experiments.haystack import NeedleResult
 from core.messages import Message
 from core.policies import Policy
 from viz.cards.markup import paragraphs, status
+from viz.examples import needle as stored
+from viz.examples.line import example_line
 from viz.figures.needle import needle_figure
 from viz.page import limits
 from viz.page.buttons import starting, stopping
+from viz.page.models import QUIETLY
 from viz.page.runs import LoggedRun, a_run, time_left
 from viz.page.sidebar import Sidebar, asked_by
 from viz.page.stored import Updates
 from viz.tabs.writers import writers
 from viz.words.answer_sentences import needle_sentences
 from viz.words.catalogue import _
+from viz.words.labels import later
 
 if TYPE_CHECKING:
     from core import LanguageModel
 
-DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+DRAW = Message("Draw the matrix")
 LENGTHS = (128, 256, 512, 1024)
 
 
-def needle_matrix(sidebar: Sidebar) -> None:
-    """Which policies of the sidebar find the fact at which depth of a text of which length."""
+def needle_matrix(tab: gr.Tab, sidebar: Sidebar) -> None:
+    """Which policies of the sidebar find the fact at which depth; a stored matrix when the tab is first opened."""
     matrix = NeedleMatrix()
+    tab.select(matrix.example, matrix.opened, [matrix.opened, matrix.words, matrix.plot], **QUIETLY)
     running = starting(
         matrix.run,
         a_run("needle", matrix.status, matrix.draw),
@@ -62,10 +68,11 @@ class NeedleMatrix:
                 label=Message("Lengths (tokens)"),
                 elem_id="matrix-lengths",
             )
-            with gr.Column(scale=0, min_width=260), gr.Row():
+            with gr.Column(scale=0, min_width=270), gr.Row():
                 self.run = gr.Button(Message("Draw the matrix"), variant="primary", elem_id="matrix-run", min_width=150)
                 self.stop = gr.Button(Message("Stop"), elem_id="matrix-stop", min_width=80)
-        self.status = gr.HTML(elem_id="matrix-status")
+        self.opened = gr.State(False)
+        self.status = gr.HTML(later(lambda: status(example_line(DRAW))), elem_id="matrix-status")
         self.halted = gr.HTML(elem_id="matrix-stopped")
         self.words = gr.HTML(elem_id="matrix-words")
         self.plot = gr.Plot(show_label=False, elem_id="matrix-plot")
@@ -86,13 +93,18 @@ class NeedleMatrix:
             yield {self.status: time_left(report.done, report.total, started)}
             if len(report.results) > shown:
                 shown = len(report.results)
-                yield {
-                    self.words: paragraphs(needle_sentences(report.results)),
-                    self.plot: needle_figure(report.results),
-                }
+                yield self.showing(report.results)
         yield {self.status: status(_("Done in {seconds:.1f} s.", seconds=time.monotonic() - started), "done")}
+
+    def example(self, was_opened: bool) -> Updates:
+        """The stored matrix, when the tab is opened for the first time: never in place of a result."""
+        return {self.opened: True} if was_opened else {self.opened: True, **self.showing(stored.example_needle())}
+
+    def showing(self, results: Sequence[NeedleResult]) -> Updates:
+        """The updates that show these results."""
+        return {self.words: paragraphs(needle_sentences(results)), self.plot: needle_figure(results)}
 
 
 def found(lm: "LanguageModel", policies: list[Policy], lengths: list[int], how: dict[str, Any]) -> Iterator[Any]:
     """The reports of the test at all depths."""
-    yield from core.experiments.needle.iter_needle(lm, policies, DEPTHS, lengths, **how)
+    yield from core.experiments.needle.iter_needle(lm, policies, stored.DEPTHS, lengths, **how)
