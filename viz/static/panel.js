@@ -53,9 +53,15 @@ const Panels = (() => {
       return { row: layer * this.per, rows: this.per, position };
     }
 
-    margins() {
+    // The room above and below the cells; with or without the labels of tokens.
+    margins(below = this.below) {
       const { cssWidth, heads } = this.host;
-      return margins(this.trace, { cssWidth, heads, above: this.above, below: this.below });
+      return margins(this.trace, { cssWidth, heads, above: this.above, below });
+    }
+
+    // What the labels of tokens take.
+    get taken() {
+      return this.margins().bottom - this.margins(false).bottom;
     }
 
     setCells(cells) {

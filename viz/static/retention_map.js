@@ -21,6 +21,8 @@ const RetentionMap = (() => {
   const { Picture, statesOf, fileName } = Pictures;
   const { setText, oncePerFrame } = Elements;
 
+  const GAP = 4; // pixels between headings and maps; as retention_map.css has it
+
   class Instrument {
     constructor(root, onEvent) {
       this.root = root;
@@ -252,24 +254,31 @@ const RetentionMap = (() => {
 
     // -- size and colours --
 
-    // All maps in what the text above and the answer below leave of the window, as long as a layer is still a line.
     resize() {
       if (!this.runs || !this.list.clientWidth) return;
       if (this.cssWidth !== this.list.clientWidth) this.texts.resized();
       this.cssWidth = this.list.clientWidth;
-      const narrow = isNarrow(this.cssWidth);
-      const { panels, list } = this;
-      const headings = panels.reduce((sum, { head }) => sum + head.offsetHeight, 0) + 4 * (2 * panels.length - 1);
-      const top = list.getBoundingClientRect().top + window.scrollY;
-      const screen = Math.min(document.documentElement.clientHeight, window.screen.availHeight);
-      for (const map of this.maps) map.below = false;
-      const axes = panels.map((panel) => panel.margins()).reduce((sum, room) => sum + room.top + room.bottom, 0);
-      this.room = (screen - top - this.below() - headings - axes) / panels.length;
-      const { layers } = this.runs;
-      const lines = (panel) => clamp(this.room, Math.max(48, 2 * layers), Math.max(120, (narrow ? 9 : 14) * rowsOf(panel)));
-      this.cells = panels.map(lines);
+      this.cells = this.panels.map((panel) => this.cellsOf(panel, this.share()));
       this.layOut();
       this.changed();
+    }
+
+    // How high the cells of each map may be: all maps in what the text above and the answer below leave of the window.
+    share() {
+      const { panels, list } = this;
+      const top = list.getBoundingClientRect().top + window.scrollY;
+      const screen = Math.min(document.documentElement.clientHeight, window.screen.availHeight);
+      const around = panels.map((panel) => {
+        const { top: above, bottom } = panel.margins(false);
+        return panel.head.offsetHeight + above + bottom + 2 * GAP;
+      });
+      return (screen - top - this.below() - around.reduce((sum, room) => sum + room, 0)) / panels.length;
+    }
+
+    // That share, as long as a layer is still a line, and no row is a bar.
+    cellsOf(panel, share) {
+      const line = isNarrow(this.cssWidth) ? 9 : 14;
+      return clamp(share, Math.max(48, 2 * this.runs.layers), Math.max(120, line * rowsOf(panel)));
     }
 
     // The room of the answer and the tools, however long the answer is just now: maps that breathe could not be read.
@@ -280,18 +289,16 @@ const RetentionMap = (() => {
       return 20 + (stacked ? least + 8 + tools.offsetHeight : Math.max(least, tools.offsetHeight));
     }
 
-    // The tokens below a map, where there is room for each, take their room from the cells: so the page does not jump.
+    // The labels of tokens, where there is room for each, take their room from the cells: so the page does not jump.
     layOut() {
-      const { panels, difference } = this;
-      const plain = (panel) => ((panel.below = false), panel.margins().bottom);
-      const shown = this.cssWidth && showsTokens(this.viewport.view, this.cssWidth);
-      const lower = panels.map(plain);
+      const { panels, difference, cells } = this;
+      const shown = showsTokens(this.viewport.view, this.cssWidth);
       panels.forEach((panel, i) => (panel.below = shown && (this.mode === "write" || i === panels.length - 1)));
-      const taken = panels.map((panel, i) => panel.margins().bottom - lower[i]).reduce((sum, more) => sum + more, 0);
-      const all = this.cells.reduce((sum, cells) => sum + cells, 0);
-      panels.forEach((panel, i) => panel.setCells(this.cells[i] * (1 - taken / all)));
       difference.below = shown;
-      if (difference.shown) difference.setCells(Math.max(...this.cells));
+      const sum = (values) => values.reduce((all, value) => all + value, 0);
+      const left = 1 - sum(panels.map((panel) => panel.taken)) / sum(cells);
+      panels.forEach((panel, i) => panel.setCells(left * cells[i]));
+      if (difference.shown) difference.setCells(Math.max(...cells) - difference.taken);
     }
 
     readColours() {
@@ -481,7 +488,8 @@ const RetentionMap = (() => {
         : say("What each policy keeps · {model}", { model: runs.model });
       picture.addText(title + " · " + this.stepName(), { bold: true, size: picture.font + 3 });
       const told = (mark) => (alone ? markStory(trace, mark, step, counts) : mark.label);
-      picture.addLegend([...statesOf(runs.traces), ...trace.marks.map((mark) => ({ mark: mark.kind, text: told(mark) }))]);
+      const marks = trace.marks.map((mark) => ({ mark: mark.kind, text: told(mark) }));
+      picture.addLegend([...statesOf(runs.traces), ...marks]);
       for (const panel of panels) {
         if (!alone) picture.addText(policyName(panel.trace), { bold: true });
         picture.addText(panel.noteAt(step, alone));

@@ -80,7 +80,7 @@ const Scenes = (() => {
   const toRow = (scene, y) => scene.view.y0 + (y - scene.top) / cellHeight(scene);
 
   return {
-    ...{ clamp, isNarrow, margins, showsTokens, makeScene, rowsOf, spanOf, zoomed, moved, cellWidth, cellHeight, toX, toY },
-    ...{ toColumn, toRow },
+    ...{ clamp, isNarrow, margins, showsTokens, makeScene, rowsOf, spanOf, zoomed, moved, cellWidth, cellHeight },
+    ...{ toX, toY, toColumn, toRow },
   };
 })();

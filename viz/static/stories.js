@@ -1,4 +1,4 @@
-// What is told of several policies at once: what each keeps, how two differ, how the texts go on that they have written.
+// What is told of several policies at once: what each keeps, how two differ, how the texts they have written go on.
 const Stories = (() => {
   "use strict";
 
@@ -14,8 +14,8 @@ const Stories = (() => {
 
   // What each policy is called in a sentence: without its budget, where that is enough to tell it from the others.
   function shortNames(traces) {
-    const labels = traces.map(({ policy }) => policy);
-    return traces.map((trace) => (labels.filter((label) => label === trace.policy).length > 1 ? policyName(trace) : trace.policy));
+    const isAlone = ({ policy }) => traces.filter((trace) => trace.policy === policy).length === 1;
+    return traces.map((trace) => (isAlone(trace) ? trace.policy : policyName(trace)));
   }
 
   const storyUnder = (policy, story) => say("{policy}: {story}", { policy, story });

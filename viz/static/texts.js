@@ -95,7 +95,9 @@ const Texts = (() => {
       const keys = say("Control and arrows move through it; Enter explains a token.");
       const said = { policy: policyName(trace), tokens: tokens(trace.length), keys };
       const isCommon = pane.policy === null;
-      const label = isCommon ? say("The text, {tokens}. {keys}", said) : say("The text under {policy}, {tokens}. {keys}", said);
+      const label = isCommon
+        ? say("The text, {tokens}. {keys}", said)
+        : say("The text under {policy}, {tokens}. {keys}", said);
       pane.box.setAttribute("aria-label", label);
       if (isCommon) return;
       pane.caption.textContent = pane.caption.title = continuationStory(trace, this.runs.traces[0]);
