@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 POINT_DIGITS = {"tokens per second": 0}  # after the point
 RUN = Message("Run")
-DRAWN_EVERY = 1.0
-"""Seconds between two drawings: a small model reads a short text faster than a browser draws its curves."""
+TOLD_EVERY = 0.5
+"""Seconds between two reports: a small model reads a short text faster than a browser can show it."""
 
 
 def budget_lens(tab: gr.Tab, sidebar: Sidebar) -> None:
@@ -108,7 +108,7 @@ class BudgetLens:
 
     def sweep(self, record: LoggedRun, file: str | None, budgets: str, *values: Any) -> Generator[Updates]:
         """Read the text with every policy and budget; what there is is shown as it arrives."""
-        started, drawn = time.monotonic(), 0.0
+        started, reported = time.monotonic(), 0.0
         asked, sizes = asked_by(values), whole_numbers(budgets)
         limits.current.check_budgets(sizes)
         if file:
@@ -120,9 +120,11 @@ class BudgetLens:
         record.policies = [(key, size) for key in keys for size in sizes]
         for report in record.using(asked.model, swept, asked.text, keys, sizes):
             record.tokens = report.done
+            if time.monotonic() - reported < TOLD_EVERY:
+                continue
+            reported = time.monotonic()
             yield {self.status: time_left(report.done, report.total, started)}
-            if report.records and time.monotonic() - drawn > DRAWN_EVERY:
-                drawn = time.monotonic()
+            if report.records:
                 yield self.showing(report.records, report.left_out + notes)
         yield self.showing(report.records, report.left_out + notes)
         seconds = time.monotonic() - started
