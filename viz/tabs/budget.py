@@ -86,10 +86,14 @@ class BudgetLens:
     def _controls(self) -> None:
         with gr.Row(elem_id="sweep-controls"):
             self.budgets = gr.Textbox(
-                ", ".join(map(str, BUDGETS)), label=Message("Budgets, with commas between"), elem_id="sweep-budgets"
+                ", ".join(map(str, BUDGETS)),
+                label=Message("Budgets, with commas between"),
+                min_width=240,
+                elem_id="sweep-budgets",
             )
             self.file = gr.File(
-                label=Message("Instead of your text: a .txt of any length"),
+                label=Message("Or a .txt of any length"),
+                min_width=240,
                 file_types=[".txt"],
                 height=120,
                 elem_id="sweep-file",

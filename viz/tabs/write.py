@@ -123,7 +123,7 @@ class WriteLens:
                 label=Message("Story prompt; several, one per line, give the table of lengths"),
                 lines=2,
                 max_lines=8,
-                scale=1,
+                min_width=320,
                 elem_id="write-prompts",
             )
             with gr.Column(scale=0, min_width=180), gr.Row():
