@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import gradio as gr
 from gradio.route_utils import API_PREFIX
 from huggingface_hub.constants import HF_HOME
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -33,7 +32,7 @@ from viz.page import limits, models
 from viz.page.lens import SharedRun
 from viz.page.limits import Limits, add_limits
 from viz.page.models import ResidentModels
-from viz.page.page import Page, SpeakingMiddleware
+from viz.page.page import MIDDLEWARE, Page
 from viz.page.sidebar import Sidebar, button_name
 from viz.page.spoken import spoken
 from viz.page.zero_gpu import ZERO_GPU
@@ -73,6 +72,8 @@ THEME = gr.themes.Soft(primary_hue="sky", font=FONT, spacing_size="sm", text_siz
     block_label_text_color="*body_text_color",
     block_label_text_color_dark="*body_text_color",
     color_accent=KEPT.light,
+    link_text_color=KEPT.light,
+    link_text_color_dark=KEPT.dark,
     border_color_accent=KEPT.light,
     border_color_accent_dark=KEPT.dark,
     input_border_color_focus=KEPT.light,
@@ -171,7 +172,7 @@ def main() -> None:
         max_file_size=f"{limits.current.max_upload_mb}mb",
         app_kwargs={
             "routes": [Route(path, health) for path in HEALTH],
-            "middleware": [Middleware(SpeakingMiddleware)],
+            "middleware": MIDDLEWARE,
         },
         theme=THEME,
         css=static("page.css"),

@@ -6,12 +6,11 @@ from typing import Any
 import gradio as gr
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect, sync_playwright
-from starlette.middleware import Middleware
 
 import app
 from core.store import TraceStore
 from viz.maps.retention_map import static
-from viz.page.page import SpeakingMiddleware
+from viz.page.page import MIDDLEWARE
 from viz.words.labels import PageWords
 
 CHROMIUM = "/usr/bin/chromium-headless-shell"
@@ -40,7 +39,7 @@ def chromium() -> Iterator[Browser]:
 def serve() -> Iterator[Callable[..., str]]:
     """`serve(blocks)` starts a server that speaks the languages of browsers, and gives its address."""
     started = []
-    speaking = {"app_kwargs": {"middleware": [Middleware(SpeakingMiddleware)]}, "i18n": PageWords()}
+    speaking = {"app_kwargs": {"middleware": MIDDLEWARE}, "i18n": PageWords()}
 
     def start(blocks: gr.Blocks, **launch: Any) -> str:
         started.append(blocks)

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -40,7 +39,7 @@ def budgets(page: Page, text: str) -> None:
 
 
 def test_it_opens_on_a_stored_sweep_beside_the_papers(page: Page) -> None:
-    expect(page.locator("#sweep-status")).to_contain_text("A stored example, made by this app. Press “Run”")
+    expect(page.locator("#sweep-status")).to_contain_text("A stored example, made by this app. Press “Try the budgets”")
     expect(page.locator("#sweep-sentences")).to_contain_text("TOVA: ")
     expect(page.locator("#paper-sweep-plot")).to_contain_text("LLaMA-2-7B")
     for record in example_sweep()[:3]:
@@ -66,15 +65,6 @@ def test_the_policies_of_the_cards_are_swept_and_what_cannot_be_followed_is_said
     page.get_by_role("tab", name="Budget").click()
     page.wait_for_timeout(1000)
     expect(table).to_contain_text("Window+i")  # the example does not come back
-
-
-def test_a_file_is_read_instead_of_the_text(page: Page, tmp_path: Path) -> None:
-    file = tmp_path / "text.txt"
-    file.write_text("w1 w2 w3 w4 w5", encoding="utf-8")
-    page.locator("#sweep-file input[type=file]").set_input_files(file)
-    expect(page.locator("#sweep-file")).to_contain_text("text")
-    budgets(page, "4")
-    expect(run(page)).to_contain_text(f"Done: {5 * 4} tokens")
 
 
 def test_what_is_no_budget_is_explained_and_a_sweep_can_be_stopped(page: Page) -> None:

@@ -137,11 +137,11 @@ def page(open_page: Callable[[str], Page], proxy: tuple[str, Path]) -> Page:
 
 def test_the_page_works_below_a_path_and_stays_with_its_replica(page: Page, proxy: tuple[str, Path]) -> None:
     expect(page.locator("#status")).to_contain_text("Model ready", timeout=60_000)
-    expect(page.locator(".rm-number")).to_have_text("325 / 325")
-    page.get_by_label("Your text").fill("Maud lit the lamp.")
-    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.locator("#watch .rm-number")).to_have_text("325 / 325")
+    page.locator("#text textarea").fill("Maud lit the lamp.")
+    page.locator("#run").click()
     expect(page.locator("#status")).to_contain_text("Done", timeout=60_000)
-    expect(page.locator(".rm-number")).to_have_text("17 / 17")
+    expect(page.locator("#watch .rm-number")).to_have_text("17 / 17")
     asked = replicas(proxy[1])
     assert len(asked) == 1 and [len(addresses) for addresses in asked.values()] == [1]
 

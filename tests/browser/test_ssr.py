@@ -55,7 +55,7 @@ def test_health_is_passed_on(app: App, model: str) -> None:
 
 def test_a_run_is_shared_by_its_link_saved_and_opened(open_app: Callable[..., Page], tmp_path: Path) -> None:
     page = open_app(permissions=["clipboard-read", "clipboard-write"])
-    page.get_by_label("Your text").fill(TEXT)
+    page.locator("#text textarea").fill(TEXT)
     begin(page.locator("#run"), page.locator("#status"))
     expect(says(page.locator("#status"))).to_contain_text("Done")
     page.locator(".rm-slider:visible input").focus()
@@ -67,19 +67,18 @@ def test_a_run_is_shared_by_its_link_saved_and_opened(open_app: Callable[..., Pa
     assert link == page.url
     page.locator("#export").click()
     with page.expect_download() as download:
-        page.locator("#files a[href$='.npz']").click()
+        page.locator("#files a[href$='.npz']").first.click()
     saved = tmp_path / "run.npz"
     download.value.save_as(saved)
     assert "".join(Trace.load(saved).tokens.pieces) == TEXT
 
     linked = open_app(link[link.index("?") :])
     at(linked, f"{LAST - 1} / {LAST}")
-    expect(linked.get_by_label("Your text")).to_have_value(TEXT)
+    expect(linked.locator("#text textarea")).to_have_value(TEXT)
     other = open_app("?step=150")
     at(other, "150 / 325")
-    other.locator("#more button").first.click()
-    other.locator("input[type=file]").first.set_input_files(saved)
-    expect(other.locator("#status")).to_contain_text("Opened: TOVA, budget 64")
+    other.locator("input[type=file][accept='.npz']").first.set_input_files(saved)
+    expect(other.locator("#status")).to_contain_text("Opened: run.npz")
     at(other, f"{LAST} / {LAST}")
 
 
@@ -97,8 +96,8 @@ def test_the_address_chooses_projector_and_theme_and_the_browser_the_language(op
     at(page, "325 / 325")
     expect(page.locator("#run")).to_have_text("运行")
     expect(page.locator("#status")).to_contain_text("模型已就绪")
-    expect(page.locator("#findings")).to_contain_text("困惑度")
-    expect(page.locator(".rm-title").first).to_contain_text("预算 64")
+    expect(page.locator(".rm-note").first).to_contain_text("30 层各 64 行")
+    expect(page.locator(".rm-name").first).to_contain_text("预算 64")
 
 
 def test_programs_are_passed_on_too(app: App, model: str) -> None:

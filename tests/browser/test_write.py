@@ -86,7 +86,7 @@ def test_it_opens_on_stored_stories_which_are_not_there_to_be_judged(
     open_tab: Callable[..., Page], store: VoteStore
 ) -> None:
     page = open_tab()
-    expect(page.locator("#write-status")).to_contain_text("A stored example, made by this app. Press “Run”")
+    expect(page.locator("#write-status")).to_contain_text("A stored example, made by this app. Press “Write stories”")
     expect(cards(page).locator("h4")).to_have_text(
         ["Full model", "TOVA, budget 64", "H2O, budget 64", "Window, budget 64"]
     )

@@ -86,14 +86,14 @@ def borrowed(space: Space) -> Iterator[None]:
 
 def run_in(page: Page, tab: str) -> Locator:
     """Press the Run of that tab; gives what its status says from then on."""
-    own = "" if tab == "explore" else f"{tab}-"
+    own = "" if tab == "watch" else f"{tab}-"
     status = page.locator(f"#{own}status")
     begin(page.locator(f"#{own}run"), status)
     return says(status)
 
 
 def show(page: Page, tab: str) -> None:
-    page.get_by_role("tab", name=tab).click()
+    page.get_by_role("tab", name=tab, exact=True).click()
 
 
 def number(page: Page, control: str, value: int) -> None:
@@ -101,46 +101,50 @@ def number(page: Page, control: str, value: int) -> None:
     page.locator(f"#{control} input[type=number]").press("Enter")
 
 
+def write(page: Page, text: str) -> None:
+    page.locator("#text textarea").fill(text)
+
+
+def choose(page: Page, card: int, policy: str) -> None:
+    page.locator(f"#policy-{card} input").click()
+    page.get_by_test_id("dropdown-option").and_(page.get_by_label(policy, exact=True)).click()
+
+
 def read(page: Page, budget: int, text: str = TEXT) -> Locator:
-    page.get_by_label("Your text").fill(text)
-    number(page, "budget", budget)
-    return run_in(page, "explore")
+    write(page, text)
+    page.locator("#budget-1 input").fill(str(budget))
+    expect(page.locator("#budget-3 input")).to_have_value(str(budget))
+    return run_in(page, "watch")
 
 
 @pytest.mark.usefixtures("borrowed")
-def test_a_run_of_explore_is_done_stored_and_coloured(page: Page, space: Space) -> None:
+def test_a_run_is_done_stored_coloured_and_what_was_missed_is_found(page: Page, space: Space) -> None:
+    choose(page, 3, "Oracle")
     expect(read(page, 8)).to_contain_text(re.compile(r"Done: \d+ tokens in"))
-    expect(page.locator("#findings")).to_contain_text("The full model, which forgets nothing")
+    page.locator("#watch canvas").first.click(position={"x": 250, "y": 60})
+    expect(page.locator("#row")).to_contain_text("the life of layer")
     before = len(space.lent())
     page.get_by_label("colour by attention").check()
-    expect(page.locator("#head")).to_contain_text("attention")
+    expect(page.locator("#row")).to_contain_text("10⁻³")
     assert len(space.lent()) == before + 1
-    expect(run_in(page, "explore")).to_contain_text("comes from the store")
+    expect(run_in(page, "watch")).to_contain_text("comes from the store")
     (*_, computed, told) = space.ended(2)
     assert [run["from_store"] for run in (computed, told)] == [False, True]
-    assert computed["tab"] == "Explore" and computed["outcome"] == "done"
-    assert computed["tokens"] == told["tokens"] == len(TEXT) and computed["policies"] == ["tova"]
+    assert computed["tab"] == "watch" and computed["outcome"] == "done"
+    assert computed["tokens"] == told["tokens"] == len(TEXT) and computed["policies"] == ["tova", "h2o", "oracle"]
     assert len(set(space.lent())) == 1  # the process is kept, and the model in it
-
-
-@pytest.mark.usefixtures("borrowed")
-def test_policies_are_compared_and_what_they_missed_is_found(page: Page, space: Space) -> None:
-    page.get_by_label("Your text").fill(TEXT)
-    show(page, "Compare")
-    number(page, "compare-budget", 8)
-    page.locator("#compare-policy-3 input").click()
-    page.get_by_role("option", name="Oracle", exact=True).click()
-    expect(run_in(page, "compare")).to_contain_text("Done")
-    expect(page.locator("#compare-table")).to_contain_text("Oracle, budget 8")
+    show(page, "Cost")
+    expect(page.locator("#cost-table")).to_contain_text("Oracle, budget 8")
     before = len(space.lent())
-    page.locator("canvas:visible").first.click(position={"x": 250, "y": 40})
-    expect(page.locator("#compare-missed")).to_contain_text("of the full model's attention falls on tokens")
+    page.locator("#cost-losses td").first.click()
+    expect(page.locator("#cost-missed")).to_contain_text("of the full model's attention falls on tokens")
     assert len(space.lent()) == before + 1
 
 
 @pytest.mark.usefixtures("borrowed")
 def test_budgets_are_swept(page: Page) -> None:
-    page.get_by_label("Your text").fill(TEXT)
+    write(page, TEXT)
+    choose(page, 3, "Window+i")
     show(page, "Budget")
     page.get_by_label("Budgets, with commas between").fill("8, 32")
     expect(run_in(page, "sweep")).to_contain_text("Done")
@@ -179,9 +183,10 @@ def test_stories_are_written_and_can_be_judged(page: Page) -> None:
 def test_a_run_speaks_the_language_of_its_page(open_space: Callable[..., Page]) -> None:
     for locale, word in (("en-US", "Short context"), ("zh-CN", "短上下文")):  # the other process knows the first alone
         page = open_space(locale=locale)
+        write(page, TEXT)
         page.get_by_role("tab").nth(3).click()
         page.locator("#sweep-budgets textarea, #sweep-budgets input").fill("8")
-        run_in(page, "sweep")
+        expect(run_in(page, "sweep").and_(page.locator(".done"))).to_be_visible()
         expect(page.locator("#sweep-table")).to_contain_text(word)
 
 
@@ -190,7 +195,7 @@ def test_who_stops_or_leaves_gives_the_gpu_back(page: Page, open_space: Callable
     before = len(space.app.runs())
 
     def begin_a_long_one(page: Page) -> None:
-        page.get_by_label("Your text").fill(LONG)
+        write(page, LONG)
         show(page, "Budget")
         expect(run_in(page, "sweep")).to_contain_text("tokens; about")
 
@@ -202,7 +207,7 @@ def test_who_stops_or_leaves_gives_the_gpu_back(page: Page, open_space: Callable
     begin_a_long_one(leaving)
     leaving.close()
     assert [run["outcome"] for run in space.ended(before + 2)[before:]] == ["stopped"] * 2
-    show(page, "Explore")
+    show(page, "Watch")
     expect(read(page, 9)).to_contain_text("Done")
 
 
@@ -238,12 +243,12 @@ def test_a_gpu_that_is_not_to_be_had_is_told_and_the_next_run_goes(page: Page, s
         space.refusal.unlink()
     show(page, "Budget")
     page.get_by_label("Budgets, with commas between").fill("8, 16, 32, 64")
-    show(page, "Explore")
-    page.get_by_label("Your text").fill(LONG)
+    show(page, "Watch")
+    write(page, LONG)
     show(page, "Budget")
     status = run_in(page, "sweep")
     expect(status).to_contain_text("tokens; about")
     os.kill(space.lent()[-1], signal.SIGKILL)
     expect(page.locator("#sweep-status")).to_contain_text("GPU task aborted")
-    show(page, "Explore")
+    show(page, "Watch")
     expect(read(page, 10)).to_contain_text("Done")

@@ -8,7 +8,7 @@ from core.experiments.records import Record
 from viz.examples.example_texts import FOLDER
 
 FILE = FOLDER / "sweep.json"
-BUDGETS = (8, 16, 32, 64, 128)
+BUDGETS = (16, 32, 64, 128, 256)
 
 
 def packed(records: Sequence[Record]) -> str:

@@ -14,5 +14,6 @@ def number_table(columns: Collection[str], elem_id: str) -> gr.Dataframe:
         datatype=kinds,
         show_label=False,
         interactive=False,
+        buttons=[],
         elem_id=elem_id,
     )

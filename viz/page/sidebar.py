@@ -144,14 +144,14 @@ class Sidebar:
             label=Message("Write on: new tokens"),
             elem_id="new-tokens",
         )
-        with gr.Row(visible=False) as row:
+        with gr.Row(elem_id="drawing"):
             self.temperature = gr.Number(
                 0, label=Message("Temperature"), minimum=0, maximum=2, step=0.1, elem_id="temperature", min_width=80
             )
             self.seed = gr.Number(0, label=Message("Seed"), minimum=0, precision=0, elem_id="seed", min_width=80)
         writes = gr.State(False)
         self.new_tokens.change(
-            _writing, [self.new_tokens, writes], [writes, row, self.message], trigger_mode="always_last", **QUIETLY
+            _writing, [self.new_tokens, writes], [writes, self.message], trigger_mode="always_last", **QUIETLY
         )
 
     def _reading_controls(self) -> None:
@@ -232,7 +232,7 @@ def _count(model: str, text: str, message: bool) -> tuple[str, Any]:
         return "", offered
 
 
-def _writing(new_tokens: int, wrote: bool) -> tuple[bool, Any, Any]:
-    """Temperature and seed where it writes on; the text is a message then at first, since a chat model expects one."""
+def _writing(new_tokens: int, wrote: bool) -> tuple[bool, Any]:
+    """Where it writes on, the text is a message at first, since a chat model expects one."""
     writes = bool(new_tokens)
-    return writes, gr.update(visible=writes), gr.update(value=writes) if writes != wrote else gr.skip()
+    return writes, gr.update(value=writes) if writes != wrote else gr.skip()

@@ -11,7 +11,7 @@ import core
 from core.errors import BadInput
 from core.experiments.records import POINT_COLUMNS, Point, Record, budget_sentences, point_rows, points
 from core.messages import Message
-from core.policies import Oracle
+from core.policies import Oracle, make_policy, settings_of
 from viz.cards.markup import paragraphs, status
 from viz.examples.line import example_line
 from viz.examples.sweep import BUDGETS, example_sweep
@@ -26,7 +26,6 @@ from viz.page.number_table import number_table
 from viz.page.runs import LoggedRun, a_run, time_left
 from viz.page.sidebar import Sidebar, asked_by
 from viz.page.stored import Updates
-from viz.page.uploads import text_of
 from viz.words.catalogue import _, told
 from viz.words.labels import later
 
@@ -34,7 +33,8 @@ if TYPE_CHECKING:
     from core import LanguageModel
 
 POINT_DIGITS = {"tokens per second": 0}  # after the point
-RUN = Message("Run")
+RUN = Message("Try the budgets")
+FULL = settings_of(make_policy("full"))
 TOLD_EVERY = 0.5
 """Seconds between two reports: a small model reads a short text faster than a browser can show it."""
 
@@ -44,7 +44,7 @@ def budget_lens(tab: gr.Tab, sidebar: Sidebar) -> None:
     lens = BudgetLens()
     tab.select(lens.example, lens.opened, [lens.opened, lens.papers, *lens.outputs], **QUIETLY)
     run = a_run("budget", lens.status, lens.sweep)
-    running = starting(lens.run, run, [lens.file, lens.budgets, *sidebar.values], lens.outputs, lens.status)
+    running = starting(lens.run, run, [lens.budgets, *sidebar.values], lens.outputs, lens.status)
     stopping(lens.run, lens.stop, running, lens.halted, Message("What is done stays."))
 
 
@@ -91,15 +91,8 @@ class BudgetLens:
                 min_width=240,
                 elem_id="sweep-budgets",
             )
-            self.file = gr.File(
-                label=Message("Or a .txt of any length"),
-                min_width=240,
-                file_types=[".txt"],
-                height=120,
-                elem_id="sweep-file",
-            )
             with gr.Column(scale=0, min_width=180), gr.Row():
-                self.run = gr.Button(RUN, variant="primary", elem_id="sweep-run", min_width=80)
+                self.run = gr.Button(RUN, variant="primary", elem_id="sweep-run", min_width=140)
                 self.stop = gr.Button(Message("Stop"), elem_id="sweep-stop", min_width=80)
         self.status = gr.HTML(later(lambda: status(example_line(RUN))), elem_id="sweep-status")
         self.halted = gr.HTML(elem_id="sweep-stopped")
@@ -110,13 +103,11 @@ class BudgetLens:
             return {self.opened: True}
         return {self.opened: True, self.papers: paper_sweep_figure(), **self.showing(example_sweep(), [])}
 
-    def sweep(self, record: LoggedRun, file: str | None, budgets: str, *values: Any) -> Generator[Updates]:
+    def sweep(self, record: LoggedRun, budgets: str, *values: Any) -> Generator[Updates]:
         """Read the text with every policy and budget; what there is is shown as it arrives."""
         started, reported = time.monotonic(), 0.0
         asked, sizes = asked_by(values), whole_numbers(budgets)
         limits.current.check_budgets(sizes)
-        if file:
-            asked = replace(asked, text=text_of(file))
         limits.current.check_text(asked.text)
         keys = list(dict.fromkeys(chosen.key for chosen in asked.finite if chosen.key != Oracle.key))
         notes = not_used(asked)
@@ -141,7 +132,7 @@ class BudgetLens:
         return {
             self.sentences: paragraphs([told(each) for each in [*budget_sentences(records), *notes]]),
             self.plot: sweep_figure(curves),
-            self.table: table_of(point_rows(curves), [], POINT_DIGITS),
+            self.table: table_of(point_rows(curves), [FULL], POINT_DIGITS),
             self.points: curves,
         }
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from core import LanguageModel
     from core.experiments.writing import WritingProgress
 
-RUN = Message("Run")
+RUN = Message("Write stories")
 PROMPTS: dict[str, str] = {
     Message("The lighthouse"): example.PROMPT,
     Message("The baker"): "Write a story about a baker whose bread makes people remember their childhood.",
@@ -127,7 +127,7 @@ class WriteLens:
                 elem_id="write-prompts",
             )
             with gr.Column(scale=0, min_width=180), gr.Row():
-                self.run = gr.Button(RUN, variant="primary", elem_id="write-run", min_width=80)
+                self.run = gr.Button(RUN, variant="primary", elem_id="write-run", min_width=120)
                 self.stop = gr.Button(Message("Stop"), elem_id="write-stop", min_width=80)
         most = limits.current.max_new_tokens
         with gr.Row():

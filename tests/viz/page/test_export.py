@@ -119,7 +119,7 @@ def test_a_sweep_is_exported_with_all_digits(model: str, locale: str) -> None:
         lens = BudgetLens()
     with speaking(locale):
         asked = Asked(model, TEXT, (Chosen("tova", 8), Chosen("window", 8)))
-        *_, read, _ = lens.sweep(LoggedRun("budget"), None, "4, 8", *values_of(asked))
+        *_, read, _ = lens.sweep(LoggedRun("budget"), "4, 8", *values_of(asked))
         shown, points = read[lens.table], read[lens.points]
         (file,) = export_points(points)["value"]
 

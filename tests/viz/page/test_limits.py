@@ -43,9 +43,7 @@ def swept(model: str, text: str = TEXT, budgets: str = "4, 8") -> list[dict[str,
     }
     values = values_of(Asked(model, text, (Chosen("tova", 64), Chosen("window", 64))))
     sweep = a_run("budget", lens.status, lens.sweep)
-    return [
-        {names[component]: value for component, value in updates.items()} for updates in sweep(None, budgets, *values)
-    ]
+    return [{names[component]: value for component, value in updates.items()} for updates in sweep(budgets, *values)]
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> dict:

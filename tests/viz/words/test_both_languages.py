@@ -127,6 +127,7 @@ def test_a_page_is_made_once_and_told_to_each_in_their_language(tmp_path: Path) 
 
 def test_a_run_tells_how_it_goes_in_both(tiny: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = writer_model(tiny("llama-gqa").directory, tmp_path / "model")
+    monkeypatch.setattr("core.engine.generate.REPORT_EVERY", 0)  # a report after every token
     monkeypatch.setattr(models, "resident", ResidentModels((model,)))
     text = "w1 w2 w3 w4 w5 w6"
     first_run().traces[1].save(tmp_path / "tova.npz")

@@ -40,7 +40,8 @@ from viz.figures.survival import survival_figure, survival_layers_figure
 from viz.figures.sweep import paper_sweep_figure, sweep_figure
 from viz.figures.tables import table_of
 from viz.figures.tally import tally_figure
-from viz.tabs import budget, write
+from viz.tabs import write
+from viz.tabs.budget import BudgetLens
 from viz.tabs.tokens import LIFE, RUNS_OVERLAP, TABLES, TokensLens, table_rows
 from viz.words.answer_sentences import fate_sentence, needle_sentences
 from viz.words.catalogue import speaking
@@ -222,6 +223,12 @@ def test_a_token_of_the_text_is_no_word_of_ours() -> None:
 
 def everything(outputs: list[Any]) -> str:
     shown = [getattr(each, "value", each) for each in outputs]
+    shown = [
+        each | {"metadata": each["metadata"]["display_value"]}
+        if isinstance(each, dict) and "metadata" in each
+        else each
+        for each in shown
+    ]
     shown = [each.get("value", "") if isinstance(each, dict) and "headers" not in each else each for each in shown]
     return "\n".join(
         "\n".join(told(each)) if hasattr(each, "to_json") and hasattr(each, "data") else str(each) for each in shown
@@ -232,13 +239,15 @@ def test_a_tab_shows_its_figures_in_the_language_of_whoever_asks() -> None:
     run = replace(PER_HEAD, tokens=replace(PER_HEAD.tokens, pieces=("海",) * len(PER_HEAD)))
 
     with gr.Blocks():
-        lens = TokensLens()
+        lens, sweep = TokensLens(), BudgetLens()
 
     def seen() -> str:
         updates = lens.at_first([run, run]) | lens.of_all_runs([run, run]) | lens.look_closer([run, run], 1, 1, LIFE)
-        return re.sub('src="[^"]*"|/[^ ]*csv', "", everything([*updates.values(), *budget.at_first()]))
+        updates |= sweep.example(False)
+        shown = [value for component, value in updates.items() if not isinstance(component, gr.State)]
+        return re.sub('src="[^"]*"|/[^ ]*csv', "", everything(shown))
 
     english, chinese = in_each(seen)
     assert "存活" in chinese and "Survival" in english
-    assert left_in_english(re.sub(r"'(headers|data)'|None|nan", "", chinese)) == []
+    assert left_in_english(re.sub(r"'(headers|data|metadata)'|None|nan", "", chinese)) == []
     assert not OURS.search(english.replace("海", ""))
