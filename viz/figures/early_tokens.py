@@ -29,7 +29,7 @@ def early_figure(traces: Sequence[Trace]) -> go.Figure:
             y=steps,
             customdata=np.stack([_early(trace), len(trace) - positions], axis=1),
             hovertemplate=hover,
-            **line_of_run(names, index) | {"mode": "lines+markers"},
+            **line_of_run(traces, names, index) | {"mode": "lines+markers"},
         )
     title, token = _("The first tokens"), _("token (position)")
     figure = with_legend(figure, title, token, _("mean steps kept"))

@@ -50,7 +50,7 @@ def evidence_figure(traces: Sequence[Trace], passage: range, question: int) -> g
                 token="%{customdata}",
                 share="%{y:.0%}",
             ),
-            **line_of_run(names, index),
+            **line_of_run(traces, names, index),
         )
     _marked(figure, passage, question, traces[0].prompt_length if traces else question)
     step, share = _("step (token being read)"), _("share kept")

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 from core.measures import kinds, paper
 from core.measures.kinds import KindLife, lives_of_kinds
 from core.trace import Trace
-from viz.figures.style import COLOURS, INK, NOTHING, run_names, with_legend
+from viz.figures.style import INK, NOTHING, colours_of, run_names, with_legend
 from viz.words.catalogue import _
 from viz.words.names import named
 
@@ -43,9 +43,9 @@ def kinds_figure(traces: Sequence[Trace]) -> go.Figure:
     found = {kind: life for of_trace in reversed(lives) for kind, life in of_trace.items()}
     rows = sorted(found, key=lambda kind: -found[kind].steps)
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04, column_widths=[0.58, 0.42])
-    for index, (name, of_trace) in enumerate(zip(run_names(traces), lives, strict=True)):
+    for name, colour, of_trace in zip(run_names(traces), colours_of(traces), lives, strict=True):
         own = [of_trace[kind] for kind in rows if kind in of_trace]
-        _add_bars(figure, own, name, COLOURS[index % len(COLOURS)])
+        _add_bars(figure, own, name, colour)
     budgets = {trace.policy.budget for trace in traces if trace.policy.budget is not None}
     papers = sorted({paper_budget(budget) for budget in budgets})
     for budget, symbol in zip(papers, SYMBOLS, strict=False):

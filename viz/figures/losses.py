@@ -27,7 +27,7 @@ def losses_figure(comparison: Comparison) -> go.Figure:
                 nats="%{customdata[1]}",
                 sum="%{y:.1f}",
             ),
-            **line_of_run(names, index),
+            **line_of_run(comparison.traces, names, index),
         )
     budgets = {trace.policy.budget for trace in comparison.traces}
     full_at = budgets.pop() if len(budgets) == 1 else None

@@ -38,7 +38,7 @@ def recency_figure(traces: Sequence[Trace]) -> go.Figure:
             y=share.mean(axis=0),
             customdata=[token_name(trace, step) for step in steps.tolist()],
             hovertemplate=_("step {step}, {token}", step="%{x}", token="%{customdata}") + f"<br>{recent}",
-            **line_of_run(names, index),
+            **line_of_run(traces, names, index),
         )
     title = _("Recency after every step")
     return _shares(with_legend(figure, title, _("step"), _("recent rows")))
@@ -56,7 +56,7 @@ def recency_by_layer_figure(traces: Sequence[Trace]) -> go.Figure:
                 x=np.arange(len(share)),
                 y=share,
                 hovertemplate=hover,
-                **line_of_run(names, index) | {"mode": "lines+markers"},
+                **line_of_run(traces, names, index) | {"mode": "lines+markers"},
             )
     title = _("Recency by layer")
     return _shares(with_legend(figure, title, _("layer"), _("recent rows")))
@@ -101,7 +101,7 @@ def age_figure(traces: Sequence[Trace]) -> go.Figure:
             y=np.concatenate([[0], up_to]),
             customdata=np.concatenate([[0], ages]),
             hovertemplate=younger,
-            **line_of_run(names, index),
+            **line_of_run(traces, names, index),
         )
     figure.add_scatter(
         x=[0, 1, oldest],

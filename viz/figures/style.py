@@ -34,6 +34,16 @@ NOTHING = "rgba(0,0,0,0)"
 
 GRID = "rgba(127,127,127,0.2)"
 COLOURS = (KEPT, JUST_EVICTED, "#2e9e6b", "#a565c4", "#b8961a", "#d4477a", INK)  # of the first, second … run
+POLICY_COLOURS = {
+    "tova": KEPT,
+    "h2o": JUST_EVICTED,
+    "window+i": "#2a9d6f",
+    "window": "#b0478c",
+    "tova-head": "#6cb6dd",
+    "random": "#8d7b5a",
+    "oracle": "#b8961a",
+    "full": INK,
+}
 DASHES = ("solid", "dash", "dot", "dashdot")  # once all colours are used
 BLUES = [[0, kept(0.06)], [1, kept(1)]]
 GREY_TO_BLUE = [[0, "#7d828b"], [1, KEPT]]  # opaque, so that white numbers on it are readable
@@ -74,10 +84,18 @@ def by_layer(figure: go.Figure) -> go.Figure:
     return figure.update_yaxes(autorange="reversed", showgrid=False)
 
 
-def line_of_run(names: Sequence[str], index: int) -> dict[str, object]:
+def colours_of(traces: Sequence[Trace]) -> list[str]:
+    """The colour of each run: its policy's, the same in all figures; by their order where two have the same policy."""
+    keys = [trace.policy.key for trace in traces]
+    if len(set(keys)) == len(keys) and POLICY_COLOURS.keys() >= set(keys):
+        return [POLICY_COLOURS[key] for key in keys]
+    return [COLOURS[index % len(COLOURS)] for index in range(len(traces))]
+
+
+def line_of_run(traces: Sequence[Trace], names: Sequence[str], index: int) -> dict[str, object]:
     """The plotly arguments for the line of run `index`: colour, dash and name."""
-    round_, colour = divmod(index, len(COLOURS))
-    line = {"color": COLOURS[colour], "width": 2.5, "dash": DASHES[round_ % len(DASHES)]}
+    dash = DASHES[index // len(COLOURS) % len(DASHES)]
+    line = {"color": colours_of(traces)[index], "width": 2.5, "dash": dash}
     return {"mode": "lines", "line": line, "name": names[index]}
 
 

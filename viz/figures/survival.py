@@ -28,7 +28,7 @@ def survival_figure(traces: Sequence[Trace]) -> go.Figure:
             customdata=curves.at_risk,
             hovertemplate=hover,
             line_shape="hv",
-            **line_of_run(names, index),
+            **line_of_run(traces, names, index),
         )
     title, age = _("Survival"), _("age: steps since the token was read")
     figure = with_legend(figure, title, age, _("still kept"))

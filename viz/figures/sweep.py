@@ -7,18 +7,10 @@ import plotly.graph_objects as go
 
 from core.experiments.records import BASELINE, FULL, Point
 from core.measures import paper
-from viz.figures.style import INK, JUST_EVICTED, KEPT, with_legend
+from viz.figures.style import INK, POLICY_COLOURS, with_legend
 from viz.words.catalogue import _
 from viz.words.policies import policy_label
 
-POLICY_COLOURS = {
-    "tova": KEPT,
-    "h2o": JUST_EVICTED,
-    "window+i": "#2a9d6f",
-    "window": "#b0478c",
-    "tova-head": "#6cb6dd",
-    "random": "#8d7b5a",
-}
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from core.errors import BadInput
 from core.measures import kinds, survival
 from core.measures.overlap import layer_overlap
+from core.policies import POLICIES, make_policy, settings_of
 from core.trace import NEVER
 from tests.core.measures.test_survival import BY_HAND, full_of, window_of
 from tests.traces import HOSTILE, random_trace, tokens_of, trace_of
@@ -22,7 +23,7 @@ from viz.figures.kinds import kinds_figure, paper_budget
 from viz.figures.lives import small_lives
 from viz.figures.overlap import head_overlap_figure, layer_overlap_figure, trace_overlap_figure
 from viz.figures.recency import age_figure, recency_by_layer_figure, recency_figure
-from viz.figures.style import run_names
+from viz.figures.style import POLICY_COLOURS, colours_of, run_names
 from viz.figures.survival import survival_figure, survival_layers_figure
 from viz.words.run_sentence import first_token_kept, run_sentence
 
@@ -184,3 +185,12 @@ def test_figures_are_transparent_for_light_and_dark_pages() -> None:
 def test_any_number_of_runs(figure) -> None:
     many = [TWO[0]] * 12
     assert len(figure(many).data) >= 1
+
+
+def test_a_policy_has_one_colour_in_all_figures() -> None:
+    runs = [replace(random_trace(1), policy=settings_of(make_policy(key, 8))) for key in ("window", "tova")]
+    assert colours_of(runs) == [POLICY_COLOURS["window"], POLICY_COLOURS["tova"]]
+    assert colours_of(runs[::-1]) == colours_of(runs)[::-1]
+    twice = colours_of([runs[0], runs[0], runs[1]])
+    assert len(set(twice)) == 3
+    assert POLICY_COLOURS.keys() >= POLICIES.keys()
