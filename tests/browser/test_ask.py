@@ -51,7 +51,7 @@ def test_it_opens_on_stored_answers_which_are_in_sight(page: Page) -> None:
         expect(card.locator("h4")).to_contain_text(name)
         box = card.locator(".text").bounding_box()
         assert box is not None and box["y"] + box["height"] <= 768, "an answer is not in sight without scrolling"
-    expect(cards(page).first).to_contain_text("Buy more matches")
+    expect(cards(page).first).to_contain_text("Maud")
     expect(page.locator("#ask-fate")).to_contain_text("H2O, budget 64")
     expect(page.locator("canvas:visible")).to_have_count(3)
     expect(page.locator("#ask-curve")).to_contain_text("How much of the passage is kept")

@@ -13,9 +13,9 @@ from viz.examples.example_texts import EXAMPLES, FOLDER
 
 FILE = FOLDER / "answer.run"
 DOCUMENT = EXAMPLES[0].text
-QUESTION = "What was written in smaller letters?"
-REFERENCE = "Buy more matches."
-EVIDENCE = 'in smaller letters: "Buy more matches."'
+QUESTION = "Who is the keeper of the lighthouse?"
+REFERENCE = "Maud"
+EVIDENCE = "Her name was Maud."
 """The passage of the document that has the answer."""
 
 

@@ -32,4 +32,5 @@ def policy_traits(policy: type[Policy]) -> str:
     }.get(policy.key) or (_("by attention") if policy.reads_attention else _("by age"))
     if policy.key == "full":
         return goes_by
-    return f"{goes_by} · {_('per KV head') if policy.scope == 'kv_head' else _('per layer')}"
+    per = _("per KV head") if policy.scope == "kv_head" else _("per layer")
+    return f"{goes_by} · {per}"
