@@ -13,16 +13,15 @@ from playwright.sync_api import Page, sync_playwright
 from tests.benchmarks.bench_start import APP, answers
 from tests.browser.conftest import CHROMIUM, FLAGS
 
-PICTURE = APP.parent / "viz" / "pictures" / "explore.gif"
+PICTURE = APP.parent / "viz" / "pictures" / "watch.gif"
 FRAMES, MILLISECONDS, LAST = 36, 180, 2500
 COLOURS = 64
 
 
 def frames(page: Page) -> list[Image.Image]:
-    """The map and the text at steps from the first to the last."""
+    """The whole page at steps from the first to the last."""
     slider = page.locator(".rm-slider input").first
     last = int(slider.get_attribute("max") or 0)
-    shown = page.locator(".rm").first
     pictures = []
     for i in range(FRAMES):
         slider.evaluate(
@@ -30,7 +29,7 @@ def frames(page: Page) -> list[Image.Image]:
             round(last * i / (FRAMES - 1)),
         )
         page.wait_for_timeout(60)
-        pictures.append(Image.open(io.BytesIO(shown.screenshot())).convert("RGB"))
+        pictures.append(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
     return pictures
 
 
@@ -45,9 +44,9 @@ def main() -> None:
             while not answers(f"{address}/health"):
                 time.sleep(0.1)
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-            page = browser.new_page(viewport={"width": 1040, "height": 900})
+            page = browser.new_page(viewport={"width": 1366, "height": 768})
             page.goto(address)
-            page.locator(".rm-body").first.wait_for()
+            page.get_by_text("Model ready").wait_for(timeout=120_000)
             page.wait_for_timeout(1500)
             pictures = [picture.quantize(COLOURS) for picture in frames(page)]
         finally:
