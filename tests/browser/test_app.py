@@ -71,7 +71,7 @@ def alternative(page: Page) -> Locator:
 
 def names(page: Page) -> Locator:
     """The headings of the maps."""
-    return page.locator("#watch .rm-name")
+    return page.locator("#watch .rm-name:visible")
 
 
 def write(page: Page, text: str) -> None:

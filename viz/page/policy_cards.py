@@ -49,7 +49,13 @@ class Card:
 
 
 class PolicyCards:
-    """Cards for up to `MOST` policies. The first ones are filled; the others wait, not shown, until one is added."""
+    """Cards for up to `MOST` policies. The first ones are filled; the others wait, not shown, until one is added.
+
+    Attributes:
+        values: the components that say what is chosen, `WIDTH` for each card.
+        outputs: the components that `show` and `showing` fill.
+        events: those that add and remove cards; the values of cards that come or go do not change by themselves.
+    """
 
     def __init__(self, together: gr.Checkbox) -> None:
         """Add the cards; while `together` is checked, all have the budget that was written last."""
@@ -59,11 +65,11 @@ class PolicyCards:
         self.outputs: list[Any] = [
             component for card in self.cards for component in (card.place, card.traits, *card.values)
         ] + [self.add]
-        self.add.click(self._one_more, self.values, self.outputs, **QUIETLY)
+        self.events = [self.add.click(self._one_more, self.values, self.outputs, **QUIETLY)]
         budgets = [card.budget for card in self.cards]
         for i, card in enumerate(self.cards):
             card.policy.input(self.show, self.values, self.outputs, **QUIETLY)
-            card.remove.click(self._without(i), self.values, self.outputs, **QUIETLY)
+            self.events.append(card.remove.click(self._without(i), self.values, self.outputs, **QUIETLY))
             same = f"(together, ...all) => together && all[{i}] ? all.map(() => all[{i}]) : all"
             card.budget.input(None, [together, *budgets], budgets, js=same, **QUIETLY)
 

@@ -105,6 +105,8 @@ class Sidebar:
         ]
         self.outputs = [*self.values[: -len(self.cards.values)], *self.cards.outputs]
         gr.on([component.change for component in self.values], None, self.values, js=MARK_CHANGES, **QUIETLY)
+        for event in self.cards.events:
+            event.then(None, self.values, js=MARK_CHANGES, **QUIETLY)
         self.run.click(None, self.values, js=REMEMBER, **QUIETLY)
         self.run.click(None, js=CLOSE_ON_PHONE, **QUIETLY)
         page.load(None, js=AT_FIRST)

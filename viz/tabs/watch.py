@@ -145,6 +145,7 @@ class Watch:
 
     async def look(self, *values: Any) -> AsyncIterator[Updates]:
         """Show the run if it is stored, without waiting for the model; else ask for it, see `look_up`."""
+        yield {self.sidebar.status: status(_("Looking whether this was computed before …"))}
         try:
             asked = asked_by(values)
             asked.check()
