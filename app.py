@@ -111,6 +111,7 @@ def build(
     """
     page: gr.Blocks = Page(title=TITLE, analytics_enabled=False, fill_width=True)
     with page:
+        api(store)  # first: events that are none of its endpoints must not take their names
         sidebar, run = Sidebar(page, default), SharedRun()
         gr.Button(Message("Projector"), size="sm", elem_id="projector")
         with gr.Tabs(elem_id="lenses"):
@@ -129,7 +130,6 @@ def build(
             with gr.Tab(Message("Learn")):
                 lesson_tab(page)
         watch.tell_loading(page, background)
-        api(store)
         spoken(link=copied, sidebar=button_name)
         page.load(None, js=static("projector.js"))
     translate(page)

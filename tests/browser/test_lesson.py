@@ -50,7 +50,7 @@ def test_six_steps_in_english_then_in_chinese_then_on_a_projector(
     expect(title).to_be_hidden()
     expect(page.get_by_role("tab", name="Watch")).to_be_hidden()
     expect(lesson).to_be_visible()
-    expect(page.locator("#lesson canvas")).to_be_visible()
+    expect(page.locator("#lesson .rm-list canvas")).to_be_visible()
     assert lesson.evaluate("element => parseFloat(getComputedStyle(element).fontSize)") > 1.2 * small
     page.locator("body").press("PageUp")
     expect_step(page, 4, "zh_CN")

@@ -50,7 +50,7 @@ def test_a_run_is_opened_by_its_link_and_computed_once_and_a_lost_one_is_explain
 ) -> None:
     caplog.set_level(logging.INFO, "multi_state")
     page = open_page(address, permissions=["clipboard-read", "clipboard-write"])
-    expect(page.locator("#status")).to_contain_text("Model ready")
+    expect(page.locator("#status")).to_contain_text("A stored run")
     run(page, "5", r"in \d")
     last = page.locator(".rm-number:visible").inner_text().split(" / ")[1]
     page.locator(".rm-slider:visible input").focus()

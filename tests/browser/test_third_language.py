@@ -25,7 +25,7 @@ WORD = re.compile("(?=[a-z]*[aeiouy])[a-z]{2,}", re.ASCII | re.IGNORECASE)
 
 # All texts that the page shows, and what the maps say when the pointer rests on something and to those who cannot see.
 SHOWN = """() => {
-    const others = ".rm-text > *, .rm-token, style, script, textarea, .modebar, footer, .progress-text";
+    const others = ".rm-text > *, .rm-token, .text, style, script, textarea, .modebar, footer, .progress-text";
     const of = (element) => [
         ...(element.closest(".rm") ? [element.title, element.ariaLabel, element.ariaValueText] : []),
         ...Array.from(element.childNodes, node => node.nodeType === Node.TEXT_NODE ? node.data : ""),

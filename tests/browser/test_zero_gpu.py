@@ -136,7 +136,7 @@ def test_a_run_is_done_stored_coloured_and_what_was_missed_is_found(page: Page, 
     show(page, "Cost")
     expect(page.locator("#cost-table")).to_contain_text("Oracle, budget 8")
     before = len(space.lent())
-    page.locator("#cost-losses td").first.click()
+    page.locator("#cost-losses [data-testid=cell-0-0]").click()
     expect(page.locator("#cost-missed")).to_contain_text("of the full model's attention falls on tokens")
     assert len(space.lent()) == before + 1
 

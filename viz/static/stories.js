@@ -15,7 +15,7 @@ const Stories = (() => {
   // What each policy is called in a sentence: without its budget, where that is enough to tell it from the others.
   function shortNames(traces) {
     const isAlone = ({ policy }) => traces.filter((trace) => trace.policy === policy).length === 1;
-    return traces.map((trace) => (isAlone(trace) ? trace.policy : policyName(trace)));
+    return traces.map((trace) => (isAlone(trace) && trace.budget !== null ? trace.policy : policyName(trace)));
   }
 
   const storyUnder = (policy, story) => say("{policy}: {story}", { policy, story });
