@@ -26,20 +26,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import UserError
-from core.store import TraceStore
+from core.store import Stored, TraceStore
 from tests.talkers import make_talker
 from tests.traces import HOSTILE, random_trace
 from viz import api
-from viz.cards.findings import findings_html
+from viz.cards.fates import fates_html
+from viz.figures.life import head_figure, token_figure
 from viz.maps.payload import payload
 from viz.page import models
 from viz.page.export import write_files
 from viz.page.models import ResidentModels
 from viz.page.page import Page
 from viz.page.uploads import text_of, trace_of
-from viz.tabs.panels import panels
-from viz.words.findings import findings
-from viz.words.sentences import life, why
+from viz.tabs.panel import Row, fates
+from viz.words.headlines import headline
 
 ROOT = Path(__file__).parent.parent
 CASES = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck), database=None)
@@ -202,12 +202,11 @@ def test_an_uploaded_trace_is_refused_or_can_be_shown(contents: bytes) -> None:
         except UserError as e:
             assert str(e)
             return
-        assert orjson.dumps(payload([trace]))
-        assert findings_html(findings(trace))
-        assert panels(trace, (1, 0))
+        assert orjson.dumps(payload([trace], notes=[headline(trace)]))
+        assert head_figure(trace, 0)
         for position in range(len(trace)):
-            assert life(trace, position) and why(trace, 0, 0, position)
-        for path in write_files(trace):
+            assert fates_html(fates([trace], position, Row(0, 0, 0))) and token_figure(trace, position)
+        for path in write_files(Stored((trace,))):
             assert Path(path).is_file() and Path(path).parent.parent.name.startswith("retention-")
 
 

@@ -302,8 +302,10 @@ def compare(
             policies=len(policies),
             budgets=len(budgets),
         )
+    limits.current.check_budgets(budgets)
     chosen = tuple(_chosen(policy, budget) for policy, budget in zip(policies, budgets * len(policies), strict=False))
     asked = Asked(model, text, chosen)
+    asked.check()
     if not asked.finite:
         raise BadInput("Choose a policy that forgets: the full model is compared with.")
     yield from _run(record, store, asked, compare_answer)
