@@ -1,6 +1,6 @@
 """The lens Cost: what forgetting costs, and where in the text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import gradio as gr
@@ -19,6 +19,7 @@ from viz.page.asked import asked_in
 from viz.page.export import write_rows
 from viz.page.lens import SharedRun, draw_when_seen
 from viz.page.models import ALONE, QUIETLY, with_model
+from viz.page.number_table import number_table
 from viz.page.stored import Updates
 from viz.words.catalogue import _, told
 from viz.words.cost_sentences import cost_sentences, missed_sentences
@@ -57,7 +58,7 @@ class CostLens:
     def __init__(self) -> None:
         self.sentences = gr.HTML(elem_id="cost-sentences", elem_classes="answer")
         with gr.Column() as self.found:
-            self.table = table(COST_COLUMNS, 1, "cost-table")
+            self.table = number_table(COST_COLUMNS, "cost-table")
             with gr.Row():
                 with gr.Column(min_width=320):
                     gr.Markdown(
@@ -75,7 +76,7 @@ class CostLens:
                 self.figure = gr.Plot(show_label=False, min_width=320, elem_id="cost-figure")
                 with gr.Column(min_width=320):
                     gr.Markdown(Message("### The costliest tokens"))
-                    self.losses = table(LOSS_COLUMNS, 2, "cost-losses")
+                    self.losses = number_table(LOSS_COLUMNS, "cost-losses", texts=2)
 
     def draw(self, stored: Stored) -> Updates:
         """What the run costs; or why that cannot be told."""
@@ -105,18 +106,6 @@ class CostLens:
         trace, position = comparison.traces[names.index(policy)], int(position)
         (forgotten,) = with_model(trace.model_id, forgotten_by, trace, position - 1)
         yield {self.missed: paragraphs(missed_sentences(trace, position, forgotten))}
-
-
-def table(columns: Sequence[str], texts: int, elem_id: str) -> gr.Dataframe:
-    """A read-only table whose first `texts` columns are text, the others numbers."""
-    return gr.Dataframe(
-        headers=list(columns),
-        datatype=["str" if i < texts else "number" for i in range(len(columns))],
-        show_label=False,
-        interactive=False,
-        buttons=[],
-        elem_id=elem_id,
-    )
 
 
 def why_none(stored: Stored) -> Message:
