@@ -14,8 +14,10 @@ from tests.benchmarks.timing import table
 from tests.browser.apps import running
 from tests.browser.conftest import CHROMIUM, FLAGS
 from viz.examples.example_texts import EXAMPLES
+from viz.page.asked import Chosen
+from viz.page.policy_cards import FIRST
 
-ROUNDS = 5
+ROUNDS = 3
 LENGTHS = (326, 938)
 TEXT = "\n\n".join(example.text for example in EXAMPLES)
 
@@ -25,7 +27,7 @@ def opened(address: str) -> Iterator[Page]:
     with sync_playwright() as playwright:
         page = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS).new_page()
         page.goto(address)
-        page.locator("#status .done").wait_for(timeout=120_000)
+        page.get_by_text("Model ready").wait_for(timeout=120_000)
         yield page
 
 
@@ -33,15 +35,18 @@ def on_page(page: Page, text: str, tokens: int) -> tuple[float, float]:
     """Seconds from Run pressed to the first growth of the picture, and to the finished picture."""
     page.locator("#text textarea").fill(text)
     page.wait_for_timeout(500)
-    before = page.locator(".rm-number").first.text_content()
+    before = page.locator("#watch .rm-number").text_content()
     began = time.perf_counter()
     page.locator("#run").click()
     page.wait_for_function(
-        "before => document.querySelector('.rm-number').textContent !== before", arg=before, polling=20, timeout=120_000
+        "before => document.querySelector('#watch .rm-number').textContent !== before",
+        arg=before,
+        polling=20,
+        timeout=120_000,
     )
     grown = time.perf_counter() - began
     done = """last => document.querySelector("#status .done") !== null
-        && document.querySelector(".rm-number").textContent === last + " / " + last
+        && document.querySelector("#watch .rm-number").textContent === last + " / " + last
         && /^Done/.test(document.querySelector("#status").textContent.trim())"""
     page.wait_for_function(done, arg=str(tokens - 1), polling=20, timeout=120_000)
     return grown, time.perf_counter() - began
@@ -55,11 +60,11 @@ def text_of(lm: core.LanguageModel, n: int) -> str:
 
 
 def alone(lm: core.LanguageModel, text: str) -> float:
-    """Seconds of the policy's replay and of the full model's."""
+    """Seconds of the replays of the policies that are chosen on arrival, and of the full model's."""
     tokens = lm.encode(text)
     began = time.perf_counter()
-    core.replay(lm, tokens, core.make_policy("tova", 64))
-    core.replay(lm, tokens, core.make_policy("full"))
+    for chosen in (*FIRST, Chosen("full")):
+        core.replay(lm, tokens, chosen.policy(lm, tokens))
     return time.perf_counter() - began
 
 
@@ -77,9 +82,9 @@ if __name__ == "__main__":
                 page_took.append(whole)
             core_, whole, first = (median(took[1:]) for took in (core_took, page_took, grown))
             table(
-                f"a run of {n} tokens on the page, TOVA with 64 rows (medians of {ROUNDS})",
+                f"a run of {n} tokens on the page, TOVA, H2O and Window with 64 rows (medians of {ROUNDS})",
                 {
-                    "core alone: the policy and the full model": f"{core_:.2f} s",
+                    "core alone: the three policies and the full model": f"{core_:.2f} s",
                     "the page, Run pressed to the finished picture": f"{whole:.2f} s",
                     "page / core (at most 1.25)": f"{whole / core_:.2f}",
                     "first growth of the picture (at most 1 s)": f"{first:.2f} s",

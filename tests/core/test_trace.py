@@ -168,7 +168,7 @@ def test_another_schema_is_refused_by_its_number(schema):
 def test_files_from_before_there_was_a_choice_of_positions_are_loaded():
     old = load_entries(with_header(schema=1, positions=...))
     check_same(old, replace(a_trace(), positions="original", sliding_windows=()))
-    stored = Trace.load(Path(__file__).parents[2] / "viz" / "examples" / "lighthouse-tova-64.npz")
+    stored = Trace.load(Path(__file__).parent / "trace_of_schema_1.npz")
     assert stored.positions == "original"
 
 

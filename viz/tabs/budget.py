@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 POINT_DIGITS = {"tokens per second": 0}  # after the point
 RUN = Message("Try the budgets")
 FULL = settings_of(make_policy("full"))
-TOLD_EVERY = 0.5
-"""Seconds between two reports: a small model reads a short text faster than a browser can show it."""
+TOLD_EVERY, DRAWN_EVERY = 0.5, 3.0
+"""Seconds between two status lines and two pictures: a small model reads faster than a slow browser can draw."""
 
 
 def budget_lens(tab: gr.Tab, sidebar: Sidebar) -> None:
@@ -105,7 +105,7 @@ class BudgetLens:
 
     def sweep(self, record: LoggedRun, budgets: str, *values: Any) -> Generator[Updates]:
         """Read the text with every policy and budget; what there is is shown as it arrives."""
-        started, reported = time.monotonic(), 0.0
+        started, told_at, drawn_at, drawn = time.monotonic(), 0.0, 0.0, 0
         asked, sizes = asked_by(values), whole_numbers(budgets)
         limits.current.check_budgets(sizes)
         limits.current.check_text(asked.text)
@@ -115,11 +115,12 @@ class BudgetLens:
         record.policies = [(key, size) for key in keys for size in sizes]
         for report in record.using(asked.model, swept, asked.text, keys, sizes):
             record.tokens = report.done
-            if time.monotonic() - reported < TOLD_EVERY:
-                continue
-            reported = time.monotonic()
-            yield {self.status: time_left(report.done, report.total, started)}
-            if report.records:
+            now = time.monotonic()
+            if now - told_at > TOLD_EVERY:
+                told_at = now
+                yield {self.status: time_left(report.done, report.total, started)}
+            if len(report.records) > drawn and now - drawn_at > DRAWN_EVERY:
+                drawn_at, drawn = now, len(report.records)
                 yield self.showing(report.records, report.left_out + notes)
         yield self.showing(report.records, report.left_out + notes)
         seconds = time.monotonic() - started
