@@ -91,23 +91,6 @@ def early_steps_kept(trace: Trace) -> Reals:
     return steps
 
 
-@dataclass(frozen=True)
-class LongestLived:
-    """A token and for how many steps it was kept, averaged over all deciders."""
-
-    position: int
-    steps: float
-
-
-def longest_lived(trace: Trace) -> LongestLived | None:
-    """The token that was kept longest and is not among the first `N_BEGINNING`; None if there is no such token."""
-    if len(trace) <= N_BEGINNING:
-        return None
-    mean = lifespan(trace).mean(axis=(0, 1))
-    position = N_BEGINNING + int(mean[N_BEGINNING:].argmax())
-    return LongestLived(position, float(mean[position]))
-
-
 @dataclass(frozen=True, eq=False)
 class Survival:
     """The probability that a token is still kept at the age of 0 … n - 1 steps.

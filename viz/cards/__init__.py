@@ -1,1 +1,1 @@
-"""Parts of the page made as HTML: status lines, findings, answers, stories, lives, the lesson; and their templates."""
+"""Parts of the page made as HTML: status lines, fates, answers, stories, lives, the lesson; and their templates."""

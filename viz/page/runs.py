@@ -15,7 +15,6 @@ import gradio as gr
 
 from core.errors import GpuUnavailable, NumericalError, OutOfMemory, UserError
 from core.messages import Message
-from core.policies import Policy
 from viz.cards.markup import status
 from viz.page import limits
 from viz.page.models import with_model
@@ -58,10 +57,6 @@ class LoggedRun:
             next(steps)
             self._loaded = time.monotonic()
             yield from steps
-
-    def under(self, policies: Sequence[Policy]) -> None:
-        """Note the policies for the log."""
-        self.policies = [(policy.key, policy.budget) for policy in policies]
 
     @property
     def is_late(self) -> bool:

@@ -26,7 +26,6 @@ def test_measures_by_hand() -> None:
     assert survival.kept_to_the_end(BY_HAND)[:, 0, 0].tolist() == [True, False]
     # after step 4 four rows are kept; tokens 0 and 2 are not among the last two positions
     assert survival.not_recent_share(BY_HAND, 4) == 0.5
-    assert survival.longest_lived(BY_HAND) == survival.LongestLived(4, 1.0)
 
 
 def test_a_window_keeps_nothing_old() -> None:
