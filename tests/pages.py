@@ -23,8 +23,8 @@ def values_of(asked: Asked) -> list[Any]:
     """The values of `Sidebar.values` where it asks for this."""
     cards = []
     for chosen in asked.policies:
-        own = [chosen.settings.get(setting.name, setting.default) for _owner, setting in SETTINGS]
-        cards += [chosen.key, chosen.budget or 64, *own]
+        own = [chosen.settings.get(setting.name, setting.default) for setting in SETTINGS[chosen.key]]
+        cards += [chosen.key, chosen.budget or 64, *own, *[None] * (WIDTH - 2 - len(own))]
     cards += [None] * (MOST * WIDTH - len(cards))
     said = [asked.model, asked.text, asked.message, asked.new_tokens, asked.temperature, asked.seed]
     return [*said, asked.positions, asked.prefill, *cards]

@@ -67,9 +67,8 @@ class Sidebar:
 
     Attributes:
         values: the components whose values say what is asked for, for `asked_by`: the last inputs of every handler that
-            runs something.
+            runs something, and what `showing` fills.
         model, text: two of them.
-        outputs: the components that `showing` fills.
         run, stop: the buttons.
         status: the status line of runs.
         halted: where it is said that a run was stopped.
@@ -86,7 +85,7 @@ class Sidebar:
                 together = gr.Checkbox(
                     True, label=Message("one budget for all"), container=False, elem_id="one-budget", min_width=130
                 )
-            self.cards = PolicyCards(together)
+            self.cards = PolicyCards(page, together)
             self._writing_controls()
             self._reading_controls()
             with gr.Accordion(Message("Limits of this app"), open=False, elem_id="limits"):
@@ -103,10 +102,7 @@ class Sidebar:
             *(self.positions, self.prefill),
             *self.cards.values,
         ]
-        self.outputs = [*self.values[: -len(self.cards.values)], *self.cards.outputs]
         gr.on([component.change for component in self.values], None, self.values, js=MARK_CHANGES, **QUIETLY)
-        for event in self.cards.events:
-            event.then(None, self.values, js=MARK_CHANGES, **QUIETLY)
         self.run.click(None, self.values, js=REMEMBER, **QUIETLY)
         self.run.click(None, js=CLOSE_ON_PHONE, **QUIETLY)
         page.load(None, js=AT_FIRST)

@@ -54,7 +54,7 @@ class Watch:
         self.map.window(self.show_window, run.stored, self.map, **QUIETLY)
         opening = page.load(
             self.open_page,
-            outputs=[self.map, run.stored, sidebar.halted, *self.panel.outputs, *sidebar.outputs],
+            outputs=[self.map, run.stored, sidebar.halted, *self.panel.outputs, *sidebar.values],
             **QUIETLY,
         )
         opening.then(None, sidebar.values, js=REMEMBER, **QUIETLY)
