@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import core
 from core.errors import BadInput, UserError
-from core.policies import POLICIES, Oracle, Policy, make_policy, settings_of
+from core.policies import POLICIES, Full, Oracle, Policy, Random, make_policy, settings_of
 from core.store import Stored, key_of
 from core.texts import without_mark
 from core.trace import PolicySettings, Positions, Prefill, Tokens, Trace
@@ -21,8 +21,16 @@ if TYPE_CHECKING:
 ASKED, SHOWN = "asked", "shown"
 """The names under which a stored run has what was asked for, and the indices of the traces that were chosen."""
 
-KINDS: dict[str, type[Policy]] = {**POLICIES, Oracle.key: Oracle}
-"""The policies that the page offers by key: those of the registry, and the one that knows the future."""
+
+def _group(policy: type[Policy]) -> int:
+    """Those that go by attention come first, then the others, last those to compare them with."""
+    return 2 if policy in (Random, Full, Oracle) else int(not policy.reads_attention)
+
+
+_OFFERED: list[type[Policy]] = [*POLICIES.values(), Oracle]
+
+KINDS = {policy.key: policy for policy in sorted(_OFFERED, key=_group)}
+"""The policies that the page offers by key, in the order of its menus: those of the registry, and the oracle."""
 
 
 @dataclass(frozen=True)
