@@ -12,13 +12,14 @@ from .measures.costs import costs
 from .model.chat import chats, turn
 from .model.language_model import LanguageModel
 from .model.registry import MODELS, ModelSpec
-from .policies import POLICIES, Policy, Step, make_policy
-from .trace import NEVER, Positions, Tokens, Trace
+from .policies import POLICIES, Policy, Step, make_policy, presets, scripted
+from .trace import NEVER, Budgets, Positions, Tokens, Trace
 
 __all__ = [
     "MODELS",
     "NEVER",
     "POLICIES",
+    "Budgets",
     "LanguageModel",
     "ModelSpec",
     "Policy",
@@ -43,7 +44,9 @@ __all__ = [
     "load_model",
     "make_policy",
     "needle",
+    "presets",
     "replay",
+    "scripted",
     "sweep",
     "turn",
     "writing",

@@ -25,11 +25,16 @@ Bools: TypeAlias = NDArray[np.bool_]
 Scope: TypeAlias = Literal["layer", "kv_head"]
 Prefill: TypeAlias = Literal["token-by-token", "one-shot"]
 Positions: TypeAlias = Literal["original", "log-gap", "in-cache"]
+Budgets: TypeAlias = Literal["uniform", "pyramid", "adaptive"]
 
 NEVER = int(np.iinfo(np.int32).max)
-SCHEMA = 3
-BEFORE: dict[int, dict[str, Any]] = {1: {"positions": "original", "sliding_windows": []}, 2: {"sliding_windows": []}}
-"""By earlier schema that `Trace.load` still reads: the values of the header fields that its files lack."""
+SCHEMA = 4
+LATER: dict[int, dict[str, Any]] = {
+    2: {"positions": "original"},
+    3: {"sliding_windows": []},
+    4: {"budgets": "uniform", "beta": 20, "every": 1},
+}
+"""By schema, the header fields that files of earlier ones lack, with the values that these files had in fact."""
 
 LONGEST_GAP = 10  # positions "log-gap": a longer gap g between neighbouring rows counts as ln(ln g)
 
@@ -107,6 +112,7 @@ class Trace:
         positions: the option of this name in `core.engine.options.ReadOptions`.
         sliding_windows: the model's own sliding window of each layer (Mistral), in tokens, the query's own token
             included; 0 for a layer without one. Empty if no layer has one.
+        budgets, beta, every: the options of these names in `core.engine.options.ReadOptions`.
     """
 
     model_id: str
@@ -121,14 +127,18 @@ class Trace:
     attention_received: Floats
     positions: Positions = "original"
     sliding_windows: tuple[int, ...] = ()
+    budgets: Budgets = "uniform"
+    beta: int = 20
+    every: int = 1
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def kept(self, step: int) -> Bools:
-        """(layers, groups, n): whether each token is in the multi-state after the step; at most `budget` per group.
+        """(layers, groups, n): whether each token is held after the step: ``position <= step < evicted_at``.
 
-        ``position <= step < evicted_at``
+        At most `budget` per group, plus ``every - 1`` that wait for the next cut. With budgets other than uniform that
+        is the mean over the layers, or over the KV heads of a layer. A one-shot prompt is whole until its end.
 
         Raises:
             BadInput: the step is not in 0 … n - 1.
@@ -137,10 +147,10 @@ class Trace:
         return (np.arange(len(self)) <= step) & (step < self.evicted_at)
 
     def attended(self, step: int) -> Bools:
-        """(layers, groups, n): whether the step's query can attend to each token; at most `budget` + 1 per group.
+        """(layers, groups, n): whether the step's query can attend to each token: ``position <= step <= evicted_at``.
 
-        ``position <= step <= evicted_at``. Rows beyond the model's own sliding window get no attention, but they count
-        as attended here as long as the policy holds them. `in_sight` leaves them out.
+        These are the rows kept before the step, and the query's own. Rows beyond the model's own sliding window get no
+        attention, but they count as attended here as long as the policy holds them. `in_sight` leaves them out.
 
         Raises:
             BadInput: the step is not in 0 … n - 1.
@@ -179,6 +189,9 @@ class Trace:
             "prefill": self.prefill,
             "positions": self.positions,
             "sliding_windows": self.sliding_windows,
+            "budgets": self.budgets,
+            "beta": self.beta,
+            "every": self.every,
             "prompt_length": self.prompt_length,
             "pieces": self.tokens.pieces,
         }
@@ -195,15 +208,15 @@ class Trace:
         try:
             with np.load(file, allow_pickle=False) as npz:
                 header = json.loads(str(npz["header"]))
-                if header["schema"] in BEFORE:
-                    header |= BEFORE[header["schema"]]
-                elif header["schema"] != SCHEMA:
+                if header["schema"] not in range(1, SCHEMA + 1):
                     raise BadTraceFile(
                         "This trace has schema {schema!r:.50}; this version reads schema {ours}. Save it again with "
                         "a matching version of the app.",
                         schema=header["schema"],
                         ours=SCHEMA,
                     )
+                for schema in range(header["schema"] + 1, SCHEMA + 1):
+                    header |= LATER[schema]
                 arrays = {name: npz[name] for name in _ARRAYS}
             return cls._build(header, arrays)
         except UNREADABLE as e:
@@ -223,6 +236,9 @@ class Trace:
             prompt_length=header["prompt_length"],
             positions=header["positions"],
             sliding_windows=tuple(header["sliding_windows"]),
+            budgets=header["budgets"],
+            beta=header["beta"],
+            every=header["every"],
             **arrays,
         )
         _check_header(header, trace)
@@ -280,6 +296,9 @@ def _check_header(header: dict[str, Any], trace: Trace) -> None:
         and trace.positions in get_args(Positions)
         and len(trace.sliding_windows) in (0, len(trace.evicted_at))
         and all(type(window) is int and 0 <= window <= NEVER for window in trace.sliding_windows)
+        and trace.budgets in get_args(Budgets)
+        and _is_count(trace.beta)
+        and _is_count(trace.every)
         and _is_count(trace.prompt_length)
         and trace.prompt_length <= len(trace)
         and isinstance(pieces, list)

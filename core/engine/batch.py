@@ -6,7 +6,7 @@ steps picks the row that each step evicts (see `core.engine.eviction`), and one 
 the chunk is a single token, no layer waits for its own eviction, so all layers decide in one call after the pass.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -14,13 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.engine.eviction import VANISHING
+from core.engine.eviction import VANISHING, Computed
 from core.engine.multi_state import FREE, Run
-from core.engine.rotation import Distances, LateLogits, LateRotation
+from core.engine.rotation import Distances, LateLogits, LateRotation, Rotary, TurnedBack
 from core.engine.text_length import text_of
 from core.errors import OutOfMemory, UnsupportedModel
 from core.model.language_model import LanguageModel
-from core.policies import Floats, Ints
+from core.policies import Floats, Ints, Rows
+
+Projections: TypeAlias = tuple[Tensor, Tensor, Tensor]
+"""The query, key and value of a chunk in one layer, as `Batch.attend` gets them; the query's heads by KV head."""
 
 Watch: TypeAlias = Callable[[int, range, list[Ints], Tensor], None]
 """Called with a layer, a chunk, the positions of the columns (groups, columns) of each run, and the attention (runs,
@@ -43,21 +46,29 @@ class Batch:
         watch: called with the attention of every layer that is run; see `attention_of`.
         late: turns keys just before a query attends to them, so that the keys held are not turned yet (see
             `core.engine.rotation`). None if the model turns them itself, by their positions in the text.
+        rotary: the model's rotary embedding, if a policy looks at queries as they were before it.
     """
 
     def __init__(
-        self, lm: LanguageModel, runs: list[Run], watch: Watch | None = None, late: LateRotation | None = None
+        self,
+        lm: LanguageModel,
+        runs: list[Run],
+        watch: Watch | None = None,
+        late: LateRotation | None = None,
+        rotary: Rotary | None = None,
     ) -> None:
         self.lm = lm
         self.runs = runs
         self.layers = runs[0].layers
         self.watch = watch
         self.late = late
+        self.rotary = rotary
         empty = torch.empty(0)
         self.keys: list[Tensor] = [empty] * self.layers
         self.values: list[Tensor] = [empty] * self.layers
         self.in_common = len(runs) > 1
         self._chunk = range(0)
+        self._by_token = False  # whether the chunk is a token that all layers read before any of them decides
         self._mask = empty  # of the chunk's shape, see `_not_yet`
         self._layers_seen = 0
         self._slots: list[Tensor] = []  # per layer (runs, KV heads, 1, 1), the slot of the token being read
@@ -77,7 +88,8 @@ class Batch:
         self.in_common = self.in_common and len(ids) == 1 and len(chunk) > 1 and chunk[-1] < self.common_until()
         if not self.in_common:
             ids = ids.expand(len(self.runs), -1)
-        if len(chunk) == 1:
+        self._by_token = len(chunk) == 1 and all(run.by_token for run in self.runs)
+        if self._by_token:
             self._place_token()
         positions = torch.arange(chunk.start, chunk.stop, device=ids.device).expand(ids.shape)
         if self.late is not None:
@@ -102,7 +114,7 @@ class Batch:
                 seen=self._layers_seen,
                 layers=self.layers,
             )
-        if len(chunk) == 1:
+        if self._by_token:
             self._decide_token()
         else:
             for run in self.runs:
@@ -154,7 +166,7 @@ class Batch:
         query = query.reshape(runs, kv_heads, (query_heads // kv_heads) * count, size)
         if window is not None and self._chunk.stop <= window:
             window = None
-        attend = self._attend_token if count == 1 else self._attend_chunk
+        attend = self._attend_token if self._by_token else self._attend_chunk
         output = attend(layer, query, key, value, scaling, window)
         if self._layers_seen == self.layers < self.lm.n_layers:
             raise _DeepEnough
@@ -165,7 +177,7 @@ class Batch:
     def _attend_chunk(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None
     ) -> Tensor:
-        count = len(self._chunk)
+        count, new = len(self._chunk), (query, key, value)
         if layer_has_rows := self.keys[layer].numel() > 0:
             slots = max(run.slots for run in self.runs)
             key = torch.cat([self.keys[layer][:, :, :slots], key], dim=2)
@@ -175,11 +187,11 @@ class Batch:
         logits = self._chunk_logits(query, key, scaling, window, positions)
         evicts = any(run.evicts_in(self._chunk) for run in self.runs)
         if evicts and self.late is not None:
-            until, kept = self._decide_late(layer, positions, logits, query, key, scaling, window)
+            until, kept = self._decide_late(layer, positions, logits, new, key, scaling, window)
             attention = _attended(until, logits, None)
         else:
             attention = logits.softmax(dim=-1)
-            until, kept = self._decide_chunk(layer, positions, logits, attention, [None] * len(self.runs))
+            until, kept = self._decide_chunk(layer, positions, logits, new, attention)
             if evicts:
                 attention = _attended(until, logits, attention)
         del logits
@@ -232,7 +244,13 @@ class Batch:
         return self._mask
 
     def _decide_chunk(
-        self, layer: int, positions: list[Ints], logits: Tensor, attention: Tensor | None, late: list[LateLogits | None]
+        self,
+        layer: int,
+        positions: list[Ints],
+        logits: Tensor,
+        new: Projections,
+        attention: Tensor | None,
+        late: Sequence[LateLogits | None] = (),
     ) -> tuple[Tensor, Tensor | None]:
         """`Run.decide_chunk` for every run: until (runs, groups or 1, columns); kept (runs, KV heads, rows) or None.
 
@@ -246,35 +264,52 @@ class Batch:
             own = None
             if attention is not None and run.policy.reads_attention:
                 own = _on_cpu(attention[row], run)
+            computed = Computed(
+                partial(_on_cpu, logits[row], run),
+                partial(self._rows_of, new, row, run),
+                partial(self._queries_of, new, row, run),
+                own,
+                late[row] if late else None,
+                TurnedBack(self.rotary) if self.rotary is not None and run.needs.queries else None,
+            )
             with run.clock():
-                until, kept = run.decide_chunk(
-                    layer,
-                    positions[row],
-                    self._chunk,
-                    partial(_on_cpu, logits[row], run),
-                    own,
-                    late[row],
-                )
-            untils.append(until)
-            keeps.append(kept)
+                decided = run.decide_chunk(layer, positions[row], self._chunk, computed)
+            untils.append(decided[0])
+            keeps.append(decided[1])
         kv_heads, columns = logits.shape[1], logits.shape[-1]
-        if all(kept.shape[1] == columns for kept in keeps):
-            return torch.from_numpy(_stack(untils, FREE)), None
-        index = _stack(keeps, 0)
-        return torch.from_numpy(_stack(untils, FREE)), torch.from_numpy(index).expand(-1, kv_heads, -1)
+        until = torch.from_numpy(_stack(untils, FREE))
+        if all(kept is None for kept in keeps):
+            return until, None
+        index = _stack([np.arange(columns)[None] if kept is None else kept for kept in keeps], 0)
+        return until, torch.from_numpy(index).expand(-1, kv_heads, -1)
+
+    def _rows_of(self, new: Projections, row: int, run: Run) -> Rows:
+        """The keys and values of the chunk's tokens, for one run."""
+        _query, *both = new
+        keys, values = (of[min(row, len(of) - 1)].float().cpu().numpy() for of in both)
+        split = (run.groups, -1, *keys.shape[1:])
+        return Rows((run.groups, keys.shape[1]), keys.reshape(split), values.reshape(split))
+
+    def _queries_of(self, new: Projections, row: int, run: Run) -> Floats:
+        """The queries of the chunk's tokens before the rotary embedding, for one run; see `Computed.queries`."""
+        query = new[0][min(row, len(new[0]) - 1)]
+        query = query.reshape(run.groups, -1, len(self._chunk), query.shape[-1])
+        assert self.rotary is not None
+        before: Tensor = self.rotary.turned(query.float(), *self.rotary.turns(np.array(self._chunk)))
+        return before.cpu().numpy().transpose(2, 0, 1, 3)
 
     def _decide_late(
         self,
         layer: int,
         positions: list[Ints],
         logits: Tensor,
-        query: Tensor,
+        new: Projections,
         key: Tensor,
         scaling: float,
         window: int | None,
     ) -> tuple[Tensor, Tensor | None]:
         """`_decide_chunk` with late rotation, where every eviction changes the later logits; it computes them again."""
-        late = self.late
+        late, query = self.late, new[0]
         assert late is not None
         queries = late.queries(query.reshape(*query.shape[:2], -1, len(self._chunk), query.shape[3]), scaling)
         keys, on_cpu = late.keys(key), logits.cpu()
@@ -284,7 +319,7 @@ class Batch:
             else None
             for row, run in enumerate(self.runs)
         ]
-        decided = self._decide_chunk(layer, positions, on_cpu, None, renewed)
+        decided = self._decide_chunk(layer, positions, on_cpu, new, None, renewed)
         if not logits.is_cpu:
             logits.copy_(on_cpu)
         return decided

@@ -18,14 +18,15 @@ second column was evicted; A[step] · h is .7, and the attention is .57 – .29 
 A[step] · h is almost zero or if two rows are almost equal; `walk_by_mean` then returns None, and `walk` decides.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from core.engine.rotation import LateLogits
+from core.engine.rotation import LateLogits, TurnedBack
 from core.engine.softmax import SlotSoftmax
 from core.errors import NumericalError
-from core.policies import Floats, Ints, Policy, Step
+from core.policies import Floats, Ints, Policy, Rows, Step
 
 AS_GOOD_AS_EQUAL = 1e-6  # relative: two ways of adding up the same float32 numbers may differ by less
 VANISHING = 1e-12  # of a softmax over all columns, the least sum of the rows held that is precise enough to divide by
@@ -39,8 +40,10 @@ class Columns:
         layer: (deciders, 1), the layer of each decider.
         positions: (deciders, columns), the position of each row in the text.
         chunk: the positions of the chunk's tokens, which are the last columns.
-        live: (deciders, rows), the columns that hold a row before the chunk.
-        memory: (deciders, rows), the policy's `memory` for the rows of `live`.
+        live: (deciders, rows), the columns that hold a row before the chunk; -1 where a decider has fewer than others.
+        memory: (deciders, rows, …), the policy's `memory` for the rows of `live`.
+        born: (deciders, chunk, …), the policy's `memory` for the tokens of the chunk when they are written.
+        notes: (deciders, …), the policy's `notes`, which it changes in place; None if it has none.
     """
 
     layer: Ints
@@ -48,19 +51,44 @@ class Columns:
     chunk: range
     live: Ints
     memory: Floats
+    born: Floats
+    notes: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What one layer has computed of a chunk, for one run. What stands behind a function is made only if it is called.
+
+    Attributes:
+        logits: (groups, query heads of the group, chunk, columns) float32, contiguous.
+        rows: the chunk's keys and values.
+        queries: (chunk, groups, query heads of the group, head size), the queries before the rotary embedding.
+        attention: the softmax of the logits over all columns up to the step; None if it is not known.
+        late: computes logits again after an eviction; None without late rotation, where logits do not change.
+        rotary: undoes the model's rotary embedding; None unless the policy reads queries.
+    """
+
+    logits: Callable[[], Floats]
+    rows: Callable[[], Rows]
+    queries: Callable[[], Floats]
+    attention: Floats | None = None
+    late: LateLogits | None = None
+    rotary: TurnedBack | None = None
 
 
 @dataclass(frozen=True)
 class Evictions:
-    """The evictions of one chunk; every decider evicts at the same steps.
+    """The evictions of one chunk: arrays of one shape, or of shapes that numpy broadcasts to it.
 
     Attributes:
-        steps: (evictions,), counted from 0 in the chunk.
-        columns: (evictions, deciders), the column evicted.
-        importance, runner_up: (evictions, deciders), the lowest importance and the second lowest.
+        steps: counted from 0 in the chunk.
+        deciders: who evicts.
+        columns: the column evicted.
+        importance, runner_up: the importance of the row evicted, and the lowest of a row that stays.
     """
 
     steps: Ints
+    deciders: Ints
     columns: Ints
     importance: Floats
     runner_up: Floats
@@ -81,32 +109,30 @@ class Walked:
     evictions: Evictions | None
 
     def of(self, deciders: slice) -> "Walked":
-        """The result for some of the deciders only."""
+        """The result for some of the deciders only, of a walk in which every decider evicts at the same steps."""
         gone = self.evictions
         if gone is not None:
-            gone = Evictions(
-                gone.steps, gone.columns[:, deciders], gone.importance[:, deciders], gone.runner_up[:, deciders]
-            )
+            columns = gone.columns[:, deciders]
+            importance, runner_up = gone.importance[:, deciders], gone.runner_up[:, deciders]
+            gone = Evictions(gone.steps, np.arange(columns.shape[1]), columns, importance, runner_up)
         return Walked(self.columns[deciders], self.memory[deciders], gone)
 
 
-def walk(
-    policy: Policy, budget: int, before: Columns, softmax: SlotSoftmax | None = None, late: LateLogits | None = None
-) -> Walked:
+def walk(policy: Policy, budget: int, before: Columns, computed: Computed | None = None) -> Walked:
     """Go through the steps of a chunk, evicting at most one row per decider and step.
 
     Args:
         policy: gives each row its importance.
         budget: how many rows may stay.
-        before: the rows as they are before the chunk.
-        softmax: gives the attention of a step; None if the policy does not read it.
-        late: computes logits again after an eviction; None without late rotation, where logits do not change.
+        before: the rows as they are before the chunk; every decider has equally many.
+        computed: what the layer has computed; None for a policy that needs nothing of it.
     """
     chunk, filled = before.chunk, before.live.shape[1]
     deciders, offset = len(before.live), before.positions.shape[1] - len(chunk)
     shape = (deciders, min(filled + len(chunk), budget + 1))
     rows = np.arange(deciders) * shape[1]
-    columns, positions, memory = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape)
+    columns, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    memory = np.zeros((*shape, *before.born.shape[2:]), before.born.dtype)
     columns[:, :filled] = before.live
     positions[:, :filled] = np.take_along_axis(before.positions, before.live, axis=1)
     memory[:, :filled] = before.memory
@@ -114,24 +140,29 @@ def walk(
     idle = min(len(chunk), budget - filled) if type(policy).observe is Policy.observe else 0
     columns[:, filled : filled + idle] = np.arange(offset, offset + idle)
     positions[:, filled : filled + idle] = chunk[:idle]
+    memory[:, filled : filled + idle] = before.born[:, :idle]
     filled += idle
-    if softmax is not None:
+    needs, seen, softmax = needs_of(policy), Seen(policy, before, computed), None
+    if computed is not None and (needs.attention or needs.logits):
+        softmax = SlotSoftmax(computed.logits(), keep=needs.logits)
         softmax.begin(columns)
+    late = None if computed is None else computed.late
     steps: list[int] = []
     columns_gone: list[Ints] = []
     importances: list[Floats] = []
     slot: Ints | int = filled
-    flat_columns, flat_positions, flat_memory = columns.ravel(), positions.ravel(), memory.ravel()  # views
+    flat_columns, flat_positions = columns.ravel(), positions.ravel()  # views
+    flat_memory = memory.reshape(columns.size, *memory.shape[2:])  # a view, too
     for i, position in enumerate(chunk[idle:], start=idle):
         place = rows + slot
         flat_columns[place] = offset + i
         flat_positions[place] = position
-        flat_memory[place] = 0.0
+        flat_memory[place] = before.born[:, i]
         filled += filled < shape[1]
         if late is not None and steps:
             late.renew(i, positions[:, :filled], columns[:, :filled])
         attention = None if softmax is None else softmax.over(i, slot, offset + i, filled)
-        step = Step(before.layer, position, positions[:, :filled], attention)
+        step = seen.step(i, positions[:, :filled], attention, None if softmax is None else softmax.logits)
         policy.observe(step, memory[:, :filled])
         slot = filled
         if filled > budget:
@@ -142,12 +173,68 @@ def walk(
     if filled > budget:
         kept = np.ones(shape, bool)
         kept.ravel()[rows + slot] = False
-        columns, memory = columns[kept].reshape(deciders, -1), memory[kept].reshape(deciders, -1)
+        columns = columns[kept].reshape(deciders, -1)
+        memory = memory[kept].reshape(*columns.shape, *memory.shape[2:])
     if not steps:
         return Walked(columns, memory, None)
     lowest = np.partition(importances, 1, axis=2)
-    gone = Evictions(np.array(steps), np.array(columns_gone), lowest[..., 0], lowest[..., 1])
+    evicted_at = np.array(steps)[:, None]
+    gone = Evictions(evicted_at, np.arange(deciders), np.array(columns_gone), lowest[..., 0], lowest[..., 1])
     return Walked(columns, memory, gone)
+
+
+class Seen:
+    """What a policy is shown at each step of a chunk."""
+
+    def __init__(
+        self, policy: Policy, before: Columns, computed: Computed | None, deciders: Ints | None = None
+    ) -> None:
+        """Ask the layer for what the policy reads, and for nothing else.
+
+        Args:
+            policy: the policy.
+            before: the rows of the deciders that are asked in one call.
+            computed: what the layer has computed for all its deciders.
+            deciders: those that are asked, of the layer's; None for all.
+        """
+        needs = needs_of(policy)
+        self._before, self._attention, self._logits = before, needs.attention, needs.logits
+        self._queries = self._rotary = None
+        if computed is not None and needs.queries:
+            self._queries, self._rotary = computed.queries(), computed.rotary
+            if deciders is not None:
+                self._queries = self._queries[:, deciders]
+
+    def step(self, i: int, positions: Ints, attention: Floats | None, logits: Floats | None = None) -> Step:
+        """Step i of the chunk, with the rows attended to."""
+        return Step(
+            self._before.layer,
+            self._before.chunk[i],
+            positions,
+            attention if self._attention else None,
+            logits if self._logits else None,
+            None if self._queries is None else self._queries[i],
+            self._before.notes,
+            self._rotary,
+        )
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a policy reads; `alone` if all that it remembers is one number per row, zero at first."""
+
+    attention: bool
+    logits: bool
+    rows: bool
+    queries: bool
+    alone: bool
+
+
+def needs_of(policy: Policy) -> Needs:
+    """What a policy reads. It need not be a subclass of `Policy`: what it does not name, it does not read."""
+    logits, rows, queries = (getattr(policy, f"reads_{what}", False) for what in ("logits", "rows", "queries"))
+    alone = not queries and getattr(type(policy), "born", Policy.born) is Policy.born
+    return Needs(policy.reads_attention, logits, rows, queries, alone)
 
 
 def walk_by_mean(budget: int, before: Columns, attention: Floats) -> Walked | None:
@@ -188,7 +275,8 @@ def walk_by_mean(budget: int, before: Columns, attention: Floats) -> Walked | No
     if not (totals.min() > VANISHING and (runner_up - lowest > AS_GOOD_AS_EQUAL * lowest).all()):
         return None
     kept = np.nonzero(held)[1].reshape(deciders, -1)
-    evictions = Evictions(np.arange(idle, count), gone, lowest / heads, runner_up / heads)
+    evicted_at = np.arange(idle, count)[:, None]
+    evictions = Evictions(evicted_at, np.arange(deciders), gone, lowest / heads, runner_up / heads)
     return Walked(kept, np.zeros(kept.shape), evictions)
 
 
@@ -216,11 +304,16 @@ def ranked(policy: Policy, step: Step, memory: Floats) -> tuple[Ints, Floats]:
     importance = policy.importance(step, memory)
     highest = importance.max()  # NaN if one of them is NaN
     if highest != highest:
-        raise NumericalError(
-            "At step {step} the importance that {policy} gives is not a number: the model's attention or the policy "
-            "is broken. Try the model in float32.",
-            step=step.position,
-            policy=policy.label,
-        )
+        raise not_a_number(policy, step)
     # the tie rule: of equally important rows the one at the lowest position, the oldest, comes first
     return np.lexsort((step.positions, importance), axis=-1), importance
+
+
+def not_a_number(policy: Policy, step: Step) -> NumericalError:
+    """The error for an importance that is not a number."""
+    return NumericalError(
+        "At step {step} the importance that {policy} gives is not a number: the model's attention or the policy is "
+        "broken. Try the model in float32.",
+        step=step.position,
+        policy=policy.label,
+    )

@@ -6,16 +6,27 @@ may attend to: first the slots, then the tokens of the chunk.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
-from core.engine.eviction import Columns, Evictions, Walked, least, ranked, walk, walk_by_mean
+from core.engine.eviction import (
+    Columns,
+    Computed,
+    Evictions,
+    Walked,
+    least,
+    needs_of,
+    ranked,
+    walk,
+    walk_by_mean,
+)
 from core.engine.options import ReadOptions
-from core.engine.rotation import LateLogits
-from core.engine.softmax import SlotSoftmax
-from core.policies import Floats, Ints, Policy, Step, Tova, settings_of
+from core.engine.sharing import first_of, rules
+from core.engine.uneven import walk_by_rule
+from core.policies import Floats, Ints, Policy, Rows, Step, Tova, settings_of
 from core.trace import NEVER, Tokens, Trace
 
 AS_USUAL = ReadOptions()
@@ -30,10 +41,13 @@ class Run:
         options: how the text is read.
         groups: deciders per layer.
         positions: (layers, groups, slots) int32, the position of the row in each slot, or `FREE`.
-        memory: (layers, groups, slots) float64, what the policy remembers of each row; zero for a new row.
+        memory: (layers, groups, slots, …), what the policy remembers of each row, see `Policy.born`.
         length: how many tokens have been read.
         seconds: how long the policy's decisions have taken.
         sliding_windows: per layer, the model's own sliding window in tokens, for the trace; 0 for none.
+        needs: what the policy reads.
+        by_token: whether a single token may be read by all layers before any of them decides. Then the rows of all
+            layers and groups are equally many, one goes at a time, and the policy needs only attention.
     """
 
     def __init__(
@@ -45,7 +59,22 @@ class Run:
         capacity: int,
         prompt_length: int,
         options: ReadOptions = AS_USUAL,
+        heads: tuple[int, int] = (1, 1),
     ) -> None:
+        """A run that has read nothing.
+
+        Args:
+            policy: the policy.
+            layers: how many layers the model has.
+            kv_heads: how many KV heads each layer has.
+            capacity: how many tokens it may read.
+            prompt_length: how many of them are given.
+            options: how they are read.
+            heads: how many query heads the model has, and the size of each.
+
+        Raises:
+            BadInput: options that this policy cannot have.
+        """
         self.policy = policy
         self.options = options
         self.prompt_length = prompt_length
@@ -56,6 +85,20 @@ class Run:
         self.sliding_windows = [0] * layers
         self.positions = np.empty((layers, self.groups, 0), np.int32)
         self.memory = np.empty((layers, self.groups, 0))
+        self.needs = needs_of(policy)
+        by_token = self.needs.alone and not (self.needs.rows or self.needs.logits)
+        self._rules = rules(
+            policy,
+            options,
+            layers=layers,
+            deciders=self.groups,
+            length=capacity,
+            prompt_length=prompt_length,
+            by_token=by_token,
+        )
+        self.by_token = by_token and self._rules is None
+        shape = policy.notes(heads[0] // self.groups, heads[1]) if self.needs.queries else ()
+        self._notes = np.zeros((layers, self.groups, *shape)) if shape else None
         self._hole: Ints | None = None  # (layers, groups): the slot freed last, where the next row goes
         self._kept: list[tuple[Ints, Floats]] = []  # positions and memory of the layers that have read the chunk
         self._ahead: list[Walked] = []  # of every layer, see `_ahead_of`
@@ -94,88 +137,90 @@ class Run:
             chunk: the positions of the chunk's tokens.
         """
         positions = np.full((self.groups, offset + len(chunk)), FREE, np.int32)
-        positions[:, : self.slots] = self.positions[layer]
+        held = min(offset, self.slots)  # another layer may hold more
+        positions[:, :held] = self.positions[layer, :, :held]
         positions[:, offset:] = chunk
         return positions
 
-    def decide_chunk(
-        self,
-        layer: int,
-        positions: Ints,
-        chunk: range,
-        logits: Callable[[], Floats],
-        attention: Floats | None,
-        late: LateLogits | None = None,
-    ) -> tuple[Ints, Ints]:
-        """Go through the steps of a chunk in one layer, evicting at most one row per group and step.
+    def decide_chunk(self, layer: int, positions: Ints, chunk: range, computed: Computed) -> tuple[Ints, Ints | None]:
+        """Go through the steps of a chunk in one layer, evicting what has to go.
 
         Args:
             layer: the layer.
             positions: (groups, columns) as `column_positions` gives them.
             chunk: the positions of the chunk's tokens, which are the last columns.
-            logits: returns the logits, (groups, query heads of the group, chunk, columns) float32, contiguous; called
-                only if the policy reads attention.
-            attention: the softmax of the logits over all columns up to the step; None if it is not known.
-            late: see `walk`.
+            computed: what the layer has computed.
 
         Returns:
             until (groups, columns), the last step of the chunk, counted from 0, that attends to the column (beyond
-            the chunk if it is kept, -1 if the column is free), and kept (groups, rows), the columns that remain.
+            the chunk if it is kept, -1 if the column is free), and kept (groups, rows), the columns that remain; a
+            group with fewer rows than another has any column there. kept is None if all columns remain.
         """
         until = np.where(positions == FREE, -1, len(chunk))
-        walked = self._walked(layer, self._columns(layer, positions, chunk), logits, attention, late)
+        walked = self._walked(layer, self._columns(layer, positions, chunk, computed), computed)
         if walked.evictions is not None:
             self._record_chunk(layer, positions, chunk, until, walked.evictions)
-        self._kept.append((np.take_along_axis(positions, walked.columns, axis=1), walked.memory))
-        return until, walked.columns
+        kept = np.maximum(walked.columns, 0)
+        held = np.where(walked.columns < 0, FREE, np.take_along_axis(positions, kept, axis=1))
+        self._kept.append((held, walked.memory))
+        everything = kept.shape == positions.shape and bool((kept == np.arange(kept.shape[1])).all())
+        return until, None if everything else kept
 
-    def _columns(self, layer: int, positions: Ints, chunk: range) -> Columns:
+    def _columns(self, layer: int, positions: Ints, chunk: range, computed: Computed | None) -> Columns:
         """The columns of a layer before the chunk, with the positions of `column_positions`."""
         offset = positions.shape[1] - len(chunk)
-        live = np.argsort(positions[:, :offset] == FREE, axis=1, kind="stable")[:, : self._rows()]
-        memory = np.take_along_axis(self.memory[layer], live, axis=1)
-        return Columns(np.full((self.groups, 1), layer), positions, chunk, live, memory)
+        free = positions[:, :offset] == FREE
+        live = np.argsort(free, axis=1, kind="stable")[:, : (~free).sum(axis=1).max(initial=0)]
+        groups = np.arange(self.groups)[:, None]
+        shape = self.groups, len(chunk)
+        rows = computed.rows() if computed is not None and self.needs.rows else Rows(shape)
+        born = np.zeros(shape) if self.needs.alone else self.policy.born(rows)
+        memory = self.memory[layer][groups, live] if live.size else born[:, :0]
+        live = np.where(free[groups, live], -1, live)
+        notes = None if self._notes is None else self._notes[layer]
+        return Columns(np.full((self.groups, 1), layer), positions, chunk, live, memory, born, notes)
 
     def evicts_in(self, chunk: range) -> bool:
-        """Whether reading this chunk next evicts any row."""
+        """Whether reading this chunk next may evict a row; without a rule of its own, whether it will."""
+        if self._rules is not None:
+            return chunk[-1] >= first_of(self._rules[1])
         return self._rows() + len(chunk) > self._budget_at(chunk[-1])
 
     def evicts_from(self) -> int:
-        """The first step that evicts a row."""
+        """A step before which no row is evicted."""
+        if self._rules is not None:
+            return first_of(self._rules[1])
         budget = NEVER if self.policy.budget is None else self.policy.budget
         return max(budget, self.prompt_length - 1) if self.options.prefill == "one-shot" else budget
 
     def _rows(self) -> int:
         return self.slots - (self._hole is not None)
 
-    def _walked(
-        self,
-        layer: int,
-        before: Columns,
-        logits: Callable[[], Floats],
-        attention: Floats | None,
-        late: LateLogits | None,
-    ) -> Walked:
-        """The result of the chunk in this layer, by the fastest function of `core.engine.eviction` that applies."""
+    def _walked(self, layer: int, before: Columns, computed: Computed) -> Walked:
+        """The result of the chunk in this layer, by the fastest function that applies."""
+        if self._rules is not None:
+            policies, rules = self._rules
+            return walk_by_rule(policies[layer], rules[layer], before, computed)
         policy, budget = self.policy, self._budget_at(before.chunk[-1])
-        if not policy.reads_attention:
-            return walk(policy, budget, before, late=late) if late else self._ahead_of(layer, before)
+        if self.by_token and not policy.reads_attention:
+            return walk(policy, budget, before, computed) if computed.late else self._ahead_of(layer, before)
+        attention = computed.attention
         if attention is not None and self._evicts_by_mean_attention and self.evicts_in(before.chunk):
             walked = walk_by_mean(budget, before, attention)
             if walked is not None:
                 return walked
-        return walk(policy, budget, before, SlotSoftmax(logits()), late)
+        return walk(policy, budget, before, computed)
 
     def _ahead_of(self, layer: int, first: Columns) -> Walked:
-        """The result of the chunk for a policy that reads no attention: at the first layer, all layers walk at once."""
+        """The result of the chunk for a policy that reads nothing: at the first layer, all layers walk at once."""
         if layer == 0:
             chunk, offset = first.chunk, first.positions.shape[1] - len(first.chunk)
-            every = [self._columns(at, self.column_positions(at, offset, chunk), chunk) for at in range(self.layers)]
-            parts = ([getattr(one, name) for one in every] for name in ("layer", "positions", "live", "memory"))
-            layers, positions, live, memory = (np.concatenate(part) for part in parts)
-            before = Columns(layers, positions, chunk, live, memory)
-            walked = walk(self.policy, self._budget_at(chunk[-1]), before)
-            self._ahead = [walked.of(slice(at, at + self.groups)) for at in range(0, len(live), self.groups)]
+            places = [self.column_positions(at, offset, chunk) for at in range(self.layers)]
+            every = [self._columns(at, positions, chunk, None) for at, positions in enumerate(places)]
+            names = ("layer", "positions", "live", "memory", "born")
+            layers, positions, *others = (np.concatenate([getattr(one, name) for one in every]) for name in names)
+            walked = walk(self.policy, self._budget_at(chunk[-1]), Columns(layers, positions, chunk, *others))
+            self._ahead = [walked.of(slice(at, at + self.groups)) for at in range(0, len(layers), self.groups)]
         return self._ahead[layer]
 
     @property
@@ -185,15 +230,16 @@ class Run:
         return kind.importance is Tova.importance and kind.observe is Policy.observe
 
     def _record_chunk(self, layer: int, of_columns: Ints, chunk: range, until: Ints, gone: Evictions) -> None:
-        groups, steps = np.arange(self.groups), gone.steps[:, None]
-        until[groups, gone.columns] = steps
-        positions = of_columns[groups, gone.columns]
-        self._record(np.asarray(layer), groups, positions, steps + chunk[0], gone.importance, gone.runner_up)
+        where = gone.deciders, gone.columns
+        until[where] = gone.steps
+        positions = of_columns[where]
+        steps = gone.steps + chunk[0]
+        self._record(np.asarray(layer), gone.deciders, positions, steps, gone.importance, gone.runner_up)
 
     def finish_chunk(self, chunk: range) -> None:
         """Take over what the layers have decided; called after all of them have read the chunk."""
-        self.positions = np.stack([positions for positions, _ in self._kept])
-        self.memory = np.stack([memory for _, memory in self._kept])
+        positions, memories = zip(*self._kept, strict=True)
+        self.positions, self.memory = _stacked(positions, FREE), _stacked(memories, 0)
         self._kept.clear()
         self._hole = None
         self.length = chunk.stop
@@ -295,4 +341,19 @@ class Run:
             runner_up_importance=np.array(self._runner_up[:, :, :n], copy=own),
             attention_received=self._received[:, :, :n].astype(np.float32),
             sliding_windows=tuple(self.sliding_windows) if any(self.sliding_windows) else (),
+            budgets=self.options.budgets,
+            beta=self.options.beta,
+            every=self.options.every,
         )
+
+
+def _stacked(layers: Sequence[Any], filler: int) -> Any:
+    """Arrays (groups, rows, …) of all layers as one (layers, groups, most rows of any, …)."""
+    most = max(len(rows[0]) for rows in layers)
+    if all(len(rows[0]) == most for rows in layers):
+        return np.stack(layers)
+    shape = (len(layers), len(layers[0]), most, *layers[0].shape[2:])
+    stacked = np.full(shape, filler, layers[0].dtype)
+    for whole, rows in zip(stacked, layers, strict=True):
+        whole[:, : len(rows[0])] = rows
+    return stacked

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TypedDict, get_args
 
 from core.errors import BadInput
-from core.trace import Positions, Prefill
+from core.trace import Budgets, Positions, Prefill
 from core.whole_numbers import whole
 
 
@@ -15,6 +15,9 @@ class ReadKeywords(TypedDict, total=False):
     prefill: Prefill
     positions: Positions
     beyond_context: bool
+    budgets: Budgets
+    beta: int
+    every: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,13 @@ class ReadOptions:
             shrink; see `core.engine.rotation`.
         beyond_context: let a policy with a budget read on with original positions beyond the model's context, where the
             model meets positions that it has never seen. Warns.
+        budgets: how the policy's budget is shared out; it stays the mean, so that runs compare. ``"uniform"``: every
+            layer and KV head has it. ``"pyramid"``: the first layers have more and the last fewer (PyramidKV, arXiv
+            2406.02069). ``"adaptive"``: the KV heads of a layer compete (AdaKV, arXiv 2407.11550), which needs a
+            policy that decides per KV head. See `core.engine.sharing`.
+        beta: with pyramid budgets, the budget divided by that of the last layer.
+        every: rows go only once there are so many more than the budget, all of them at once. 1 is the paper's rule,
+            one row in, one row out. After a step, at most ``budget + every - 1`` rows are held.
 
     Raises:
         BadInput: a value that is not one of these.
@@ -42,9 +52,13 @@ class ReadOptions:
     prefill: Prefill = "token-by-token"
     positions: Positions = "original"
     beyond_context: bool = False
+    budgets: Budgets = "uniform"
+    beta: int = 20
+    every: int = 1
 
     def __post_init__(self) -> None:
-        for name, known in (("prefill", get_args(Prefill)), ("positions", get_args(Positions))):
+        for name, kinds in (("prefill", Prefill), ("positions", Positions), ("budgets", Budgets)):
+            known = get_args(kinds)
             value = getattr(self, name)
             if value not in known:
                 raise BadInput(
@@ -52,3 +66,5 @@ class ReadOptions:
                 )
         if self.chunk is not None:
             whole("chunk", self.chunk, 1)
+        whole("beta", self.beta, 1)
+        whole("every", self.every, 1)

@@ -67,6 +67,7 @@ def start_writing(
                 capacity=total,
                 prompt_length=len(tokens),
                 options=options,
+                heads=(lm.n_query_heads, lm.head_size),
             )
             for policy in policies
         ]
@@ -77,7 +78,8 @@ def start_writing(
             tokens=total,
             policies=len(policies),
         ) from e
-    return Batch(lm, runs, late=late_rotation(lm, options.positions))
+    rotary = checked_rotary(lm) if any(run.needs.queries for run in runs) else None
+    return Batch(lm, runs, late=late_rotation(lm, options.positions), rotary=rotary)
 
 
 def late_rotation(lm: LanguageModel, positions: Positions) -> LateRotation | None:

@@ -10,7 +10,7 @@ from core.engine.rotation import rotary_embedding
 from core.errors import BadInput, TextTooLong
 from core.messages import tokens as tokens_of
 from core.model.language_model import LanguageModel
-from core.policies import Oracle, Policy
+from core.policies import Oracle, Policy, Scripted
 from core.trace import Tokens
 
 
@@ -35,6 +35,13 @@ def check_prompt(
     for policy in policies:
         if isinstance(policy, Oracle):
             _check_foresight(lm, policy, tokens, total)
+        if isinstance(policy, Scripted) and policy.ids is not None and not np.array_equal(policy.ids, tokens.ids):
+            raise BadInput("This schedule is that of another text. Make it from a trace of this one.")
+        if getattr(policy, "reads_queries", False) and options.positions != "original":
+            raise BadInput(
+                '{policy} looks at queries as they were before the rotary embedding, which needs positions="original".',
+                policy=policy.label,
+            )
 
 
 def _check_beyond(
@@ -73,7 +80,8 @@ def _check_beyond(
             stacklevel=2,
         )
         return
-    rows = max(at_once, *(policy.budget + 1 for policy in policies if policy.budget is not None))
+    share = {"uniform": 1, "pyramid": 2, "adaptive": lm.n_kv_heads}[options.budgets]  # at most, of one layer or head
+    rows = max(at_once, *(policy.budget * share + options.every for policy in policies if policy.budget is not None))
     if rows > limit:
         raise TextTooLong(
             "{total:,} tokens are more than the {limit:,} that {model} was trained to read. As many as {rows:,} rows "

@@ -67,8 +67,7 @@ class Rotary:
         like = torch.empty(0, device=lm.device)
         cos, sin = embedding(like, torch.ones(1, 1, device=lm.device))
         self._turning = cos.shape[-1]  # channels that are turned at all
-        size = getattr(lm.config, "head_dim", None) or lm.config.hidden_size // lm.n_query_heads
-        self._still = size - self._turning
+        self._still = lm.head_size - self._turning
         # some models scale cos and sin, and queries and keys have that factor already: atan2 cancels it
         angles, exact = torch.atan2(sin, cos).flatten(), embedding.inv_freq.float()
         angles = exact[(exact[:, None] - angles).abs().argmin(dim=0)]
@@ -87,6 +86,30 @@ class Rotary:
     def turned(self, rows: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Queries or keys (..., head size), turned by the angles with these cosines and sines."""
         return rows * cos.to(rows.device) + self.quarter(rows) * sin.to(rows.device)
+
+
+class TurnedBack:
+    """Undoes a rotary embedding, for policies that look at queries as they were before it."""
+
+    def __init__(self, rotary: Rotary) -> None:
+        self._rotary = rotary
+        self._speeds = rotary.speeds.double().cpu().numpy()
+
+    def back(self, rows: Floats, positions: range) -> Floats:
+        """Keys or queries (..., head size), turned back from each of these positions, averaged over the positions.
+
+        The cosines of m angles in equal steps of s, whose middle is b, have the mean cos(b) · sin(m s / 2) / (m sin(s /
+        2)), and the sines likewise, so no turn has to be made for each position.
+        """
+        count, middle = len(positions), (positions[0] + positions[-1]) / 2
+        half = self._speeds / 2
+        still = np.sin(half) == 0
+        share = np.where(still, 1.0, np.sin(count * half) / (count * np.where(still, 1.0, np.sin(half))))
+        quarter = self._rotary.quarter(torch.from_numpy(rows)).numpy()
+        turned: Floats = rows * (share * np.cos(middle * self._speeds)) - quarter * (
+            share * np.sin(middle * self._speeds)
+        )
+        return turned
 
 
 def rotary_embedding(model: Any) -> Any:
@@ -181,18 +204,22 @@ class LateLogits:
         self._keys = np.ascontiguousarray(keys.reshape(groups, -1, *keys.shape[1:]).swapaxes(1, 2))
         self._groups = np.arange(groups)[:, None]
 
-    def renew(self, step: int, positions: Ints, columns: Ints) -> None:
+    def renew(self, step: int, positions: Ints, columns: Ints, some: Ints | None = None) -> None:
         """Compute the logits of one step of the chunk again.
 
         Args:
             step: the step, counted from 0 in the chunk.
             positions: (groups, rows), the positions of the rows that the step attends to.
             columns: (groups, rows), the columns of these rows.
+            some: the groups that the rows are of; None for all.
         """
+        groups = self._groups if some is None else some[:, None]
         distances = self._late.distances(positions)
-        rows = self._keys[self._groups, columns]  # (groups, rows, KV heads of the group, 2 · head size)
+        rows = self._keys[groups, columns]  # (groups, rows, KV heads of the group, 2 · head size)
         rows *= self._late.turns(distances)[:, :, None]
-        renewed = (self._queries[step] @ rows.transpose(0, 2, 3, 1)).reshape(len(rows), -1, columns.shape[1])
+        renewed = (self._queries[step][groups[:, 0]] @ rows.transpose(0, 2, 3, 1)).reshape(
+            len(rows), -1, columns.shape[1]
+        )
         if self._window is not None:
             renewed = np.where(distances[:, None] >= self._window, -np.inf, renewed)
-        self._logits[self._groups, :, step, columns] = renewed.swapaxes(1, 2)
+        self._logits[groups, :, step, columns] = renewed.swapaxes(1, 2)

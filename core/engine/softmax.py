@@ -11,10 +11,16 @@ class SlotSoftmax:
     It remembers the index of each slot's column in the logits, since from one step to the next only one slot changes
     its column. Example: slots hold columns 0, 1, 2; after slot 1 has taken column 4, a step picks the logits 0, 4, 2 of
     its row and takes the softmax of these three.
+
+    Attributes:
+        logits: what the last softmax was taken of, if they are kept.
     """
 
-    def __init__(self, logits: Floats) -> None:
-        """Take logits, (groups, query heads of the group, chunk, columns), contiguous."""
+    logits: Floats | None = None
+
+    def __init__(self, logits: Floats, *, keep: bool = False) -> None:
+        """Take logits, (groups, query heads of the group, chunk, columns), contiguous; `keep` each step's."""
+        self._keep = keep
         groups, heads, count, self._width = logits.shape
         self._flat = logits.ravel()
         self._starts = np.arange(0, logits.size, count * self._width).reshape(groups, heads)
@@ -36,6 +42,8 @@ class SlotSoftmax:
         """
         self._flat_index[self._rows + (slot if isinstance(slot, int) else slot[:, None])] = self._starts + column
         values: Floats = self._flat[step * self._width :].take(self._index[:, :, :filled], mode="clip")
+        if self._keep:
+            self.logits = values.copy()
         values -= values.max(axis=2, keepdims=True)
         np.exp(values, out=values)
         values /= values.sum(axis=2, keepdims=True)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.messages import Message
-from core.policies.policy import Policy, Step, a_budget
+from core.policies.policy import Policy, Step, a_budget, a_setting
 from core.trace import Floats, Ints
 from core.whole_numbers import MOST_SEED
 
@@ -40,16 +40,7 @@ class Random(Policy):
     reads_attention = False
     reason = Message("drawn at random from {rows} rows")
     budget: int = a_budget()
-    seed: int = field(
-        default=0,
-        metadata={
-            "name": Message("seed"),
-            "label": Message("Seed"),
-            "minimum": 0,
-            "maximum": MOST_SEED,
-            "slider": 999,
-        },
-    )
+    seed: int = a_setting("seed", Message("Seed"), 0, maximum=MOST_SEED)
 
     def importance(self, step: Step, memory: Floats) -> Floats:
         return _hash(self.seed, step.layer, step.position, step.positions) / 2.0**64

@@ -2,12 +2,18 @@
 
 A policy returns an importance for every row; the engine evicts the row with the lowest, ties to the oldest. A policy
 object holds settings, never the state of a run: what it must remember from step to step is in `memory`, an array of the
-engine with one number per slot, set to zero when a new row takes the slot. A setting is a whole number; its field's
-metadata give its "minimum" and "maximum" and, except for the budget, the "slider" maximum on the page.
+engine with one number per slot, set to zero when a new row takes the slot. A setting is a whole number, made by
+`a_setting`; its field's metadata name it and give its range.
+
+Most policies need no more than this. One that looks at keys and values, or remembers several numbers per row, says in
+`Policy.born` what the memory of a new row is. Example: Knorm returns the length of each new key there, so its memory is
+that length from then on, and its importance is the memory with the sign turned.
 """
 
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Protocol
+
+import numpy as np
 
 from core.messages import Message
 from core.trace import Floats, Ints, PolicySettings, Scope
@@ -24,12 +30,47 @@ class Step:
         positions: (groups, slots), the positions of the rows attended to, the query's own included, in any order.
         attention: (groups, query heads of the group, slots) float32, the softmax over exactly these slots; None unless
             the policy's `reads_attention` is true.
+        logits: (groups, query heads of the group, slots) float32, what that softmax is taken of; None unless the
+            policy's `reads_logits` is true.
+        query: (groups, query heads of the group, head size) float32, the query before the rotary embedding; None
+            unless the policy's `reads_queries` is true.
+        notes: (groups, …) float64, what the policy remembers besides its rows, see `Policy.notes`; it may be changed
+            in place. None if that is nothing.
+        rotary: the model's rotary embedding; None unless the policy's `reads_queries` is true.
     """
 
     layer: Ints
     position: int
     positions: Ints
     attention: Floats | None
+    logits: Floats | None = None
+    query: Floats | None = None
+    notes: Floats | None = None
+    rotary: "TurnsBack | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """New rows of one layer.
+
+    Attributes:
+        shape: groups, rows.
+        keys, values: (groups, KV heads of the group, rows, head size) float32, the keys as the multi-state holds them:
+            after the rotary embedding with original positions, before it with others. None unless the policy's
+            `reads_rows` is true.
+    """
+
+    shape: tuple[int, int]
+    keys: Floats | None = None
+    values: Floats | None = None
+
+
+class TurnsBack(Protocol):
+    """A rotary embedding that can be undone."""
+
+    def back(self, rows: Floats, positions: range) -> Floats:
+        """Keys or queries (..., head size), turned back from each of these positions, averaged over the positions."""
+        ...
 
 
 class Policy(Protocol):
@@ -40,6 +81,9 @@ class Policy(Protocol):
         paper: its source, such as "Oren et al. 2024", or "ours".
         scope: who decides: ``"layer"``, or ``"kv_head"`` if each KV head evicts for itself.
         reads_attention: whether it needs `Step.attention`.
+        reads_logits: whether it needs `Step.logits`.
+        reads_rows: whether it needs `Rows.keys` and `Rows.values`.
+        reads_queries: whether it needs `Step.query` and `Step.rotary`; it then reads with original positions only.
         reason: what the page says of a row that it evicts; {rows} were attended to, the row's own importance is
             {importance} and the next lowest {runner_up}, and the policy's settings have their names.
         budget: how many rows may stay; None for all.
@@ -50,11 +94,22 @@ class Policy(Protocol):
     paper: ClassVar[str]
     scope: ClassVar[Scope]
     reads_attention: ClassVar[bool]
+    reads_logits: ClassVar[bool] = False
+    reads_rows: ClassVar[bool] = False
+    reads_queries: ClassVar[bool] = False
     reason: ClassVar[Message] = Message("least important of {rows} rows, {importance}; next lowest {runner_up}")
     budget: int | None
 
+    def born(self, rows: Rows) -> Floats:
+        """The memory of new rows: (groups, rows), or (groups, rows, numbers) to remember several numbers of each."""
+        return np.zeros(rows.shape)
+
+    def notes(self, heads: int, head_size: int) -> tuple[int, ...]:
+        """The shape of what each group remembers besides its rows; it starts as zeros. `heads` are those of a group."""
+        return ()
+
     def observe(self, step: Step, memory: Floats) -> None:
-        """Called at every step, before `importance`; may change `memory` (groups, slots) in place."""
+        """Called at every step, before `importance`; may change `memory` (groups, slots, as `born`) in place."""
         return
 
     def importance(self, step: Step, memory: Floats) -> Floats:
@@ -81,6 +136,11 @@ def a_budget() -> Any:
             "maximum": MOST_TOKENS,
         }
     )
+
+
+def a_setting(name: str, label: Message, default: int, minimum: int = 0, maximum: int = MOST_TOKENS) -> Any:
+    """The field of a setting other than the budget, a whole number; `name` is that of the field, for errors."""
+    return field(default=default, metadata={"name": name, "label": label, "minimum": minimum, "maximum": maximum})
 
 
 def settings_of(policy: Policy) -> PolicySettings:

@@ -1,14 +1,13 @@
 """Policies that evict by age alone."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from core.errors import BadInput
 from core.messages import Message
-from core.policies.policy import Policy, Step, a_budget
+from core.policies.policy import Policy, Step, a_budget, a_setting
 from core.trace import Floats
-from core.whole_numbers import MOST_TOKENS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +41,7 @@ class WindowPlusI(Policy):
     reads_attention = False
     reason = Message("the oldest of {rows} rows that is not among the first {n_sink} tokens")
     budget: int = a_budget()
-    n_sink: int = field(
-        default=4,
-        metadata={
-            "name": Message("n_sink"),
-            "label": Message("Sink tokens (i)"),
-            "minimum": 0,
-            "maximum": MOST_TOKENS,
-            "slider": 16,
-        },
-    )
+    n_sink: int = a_setting("n_sink", Message("Sink tokens (i)"), 4)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -6,11 +6,22 @@ from typing import Any
 from core.errors import BadInput, UnknownPolicy
 from core.policies.attention import H2O, Tova, TovaHead
 from core.policies.bounds import Full, Random
+from core.policies.expected import Expected
+from core.policies.keys_values import Caote, KeyDiff, Knorm
+from core.policies.own import Own
 from core.policies.policy import Policy
 from core.policies.recency import Window, WindowPlusI
+from core.policies.votes import RKV, Decay, Observed, Raas, SnapKV
+
+BY_RECENCY: tuple[type[Policy], ...] = (Window, WindowPlusI)
+BY_ATTENTION: tuple[type[Policy], ...] = (Tova, TovaHead, H2O, Observed, SnapKV, Decay, Raas)
+BY_KEYS_AND_VALUES: tuple[type[Policy], ...] = (Knorm, KeyDiff, RKV, Caote, Expected)
+TO_COMPARE_WITH: tuple[type[Policy], ...] = (Random, Full)
 
 POLICIES: dict[str, type[Policy]] = {
-    policy.key: policy for policy in (Tova, Window, WindowPlusI, H2O, TovaHead, Random, Full)
+    policy.key: policy
+    for group in (BY_ATTENTION, BY_RECENCY, BY_KEYS_AND_VALUES, TO_COMPARE_WITH, (Own,))
+    for policy in group
 }
 
 

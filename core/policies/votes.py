@@ -1,0 +1,263 @@
+"""Policies that count what several of the past queries attended to."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from core.errors import BadInput
+from core.messages import Message
+from core.policies.keys_values import unit
+from core.policies.policy import Policy, Rows, Step, a_budget, a_setting
+from core.trace import Floats, Ints
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed(Policy):
+    """Evicts what has received the least attention per query: H2O without its bias to the old, and without its window.
+
+    Importance is the attention received since the row was written, averaged over the group's query heads, divided by
+    the number of queries that could see the row, its own included. Source: kvpress's ObservedAttentionPress.
+    """
+
+    key = "observed"
+    label = "Observed"
+    paper = "kvpress"
+    scope = "kv_head"
+    reads_attention = True
+    reason = Message("least attended per query of {rows} rows, {importance}; next lowest {runner_up}")
+    budget: int = a_budget()
+
+    def observe(self, step: Step, memory: Floats) -> None:
+        memory += mean_over_heads(step.attention)
+
+    def importance(self, step: Step, memory: Floats) -> Floats:
+        return memory / (step.position - step.positions + 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapKV(Policy):
+    """Keeps the last `window` rows, and of the older ones those that the last `window` queries attended to, smoothed.
+
+    A row's vote is its attention averaged over the last `window` queries and the group's query heads; importance is the
+    mean of the votes of `kernel` neighbouring rows in the order of the text, the row in the middle. Rows beyond the
+    ends count as zero. Example with kernel 3: the votes .3 0 .6 0 become .1 .3 .2 .2.
+
+    Source: Li et al. 2024 (arXiv 2404.14469); kvpress calls it SnapKVPress. Deviations: the paper cuts a prompt once;
+    here a row goes at every step, and the votes count as they were cast, each over the rows held at its own step.
+    R-KV's SnapKV for decoding differs: it takes the maximum over the group's logits and of 7 neighbours.
+    """
+
+    key = "snapkv"
+    label = "SnapKV"
+    paper = "Li et al. 2024"
+    scope = "kv_head"
+    reads_attention = True
+    reason = Message(
+        "of {rows} rows, the one outside the last {window} that the last queries attended to least, {importance}; "
+        "next lowest {runner_up}"
+    )
+    budget: int = a_budget()
+    window: int = a_setting("window", Message("Queries that vote, rows spared"), 8, 1)
+    kernel: int = a_setting("kernel", Message("Neighbours averaged (odd)"), 5, 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_window(self.label, self.budget, self.window, self.kernel)
+
+    def born(self, rows: Rows) -> Floats:
+        return np.zeros((*rows.shape, self.window), np.float32)
+
+    def observe(self, step: Step, memory: Floats) -> None:
+        memory[:, :, step.position % self.window] = mean_over_heads(step.attention)
+
+    def importance(self, step: Step, memory: Floats) -> Floats:
+        order = step.positions.argsort(axis=1)
+        votes = np.take_along_axis(memory.sum(axis=2) / self.window, order, axis=1)[:, : -self.window]
+        return older_only(neighbours(votes, self.kernel, 0.0).sum(axis=2) / self.kernel, order)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decay(Policy):
+    """Evicts what has been least attended lately: a row's best attention counts, and fades a little at every step.
+
+    memory ← max(α · memory, s), where s is the attention averaged over the group's query heads, divided by the greatest
+    of any row. Importance is the memory. Source: G-KV (arXiv 2512.00504). Deviation, ours: its window is one query, and
+    a row goes at every step, not many at once.
+    """
+
+    key = "decay"
+    label = "Decay"
+    paper = "G-KV 2025"
+    scope = "kv_head"
+    reads_attention = True
+    reason = Message("the row of {rows} whose attention has faded most, {importance}; next lowest {runner_up}")
+    budget: int = a_budget()
+    alpha: int = a_setting("alpha", Message("Stays per step (%)"), 80, maximum=100)
+
+    def observe(self, step: Step, memory: Floats) -> None:
+        mean = mean_over_heads(step.attention)
+        np.maximum(memory * (self.alpha / 100), mean / mean.max(axis=1, keepdims=True), out=memory)
+
+    def importance(self, step: Step, memory: Floats) -> Floats:
+        return memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raas(Policy):
+    """Evicts what has been out of favour longest: the row whose last step among the most attended is furthest back.
+
+    A row is among the most attended if it is one of the `share` per cent (rounded up; ties all count) with the most
+    attention, averaged over the group's query heads. Of rows with the same last step, the least attended now goes:
+    importance is the step plus the attention, which is less than 1.
+
+    Source: RaaS (arXiv 2502.11147). Deviations: the original never evicts the prompt; here a prompt may be longer than
+    the budget. Its constants were not checked against official code.
+    """
+
+    key = "raas"
+    label = "RaaS"
+    paper = "Hu et al. 2025"
+    scope = "kv_head"
+    reads_attention = True
+    reason = Message("of {rows} rows, the one whose last step among the most attended is furthest back, {importance}")
+    budget: int = a_budget()
+    share: int = a_setting("share", Message("Most attended (%)"), 50, 1, 100)
+
+    def observe(self, step: Step, memory: Floats) -> None:
+        mean = mean_over_heads(step.attention)
+        rows = mean.shape[1]
+        lowest_of_most = rows - -(-rows * self.share // 100)
+        threshold = np.partition(mean, lowest_of_most, axis=1)[:, lowest_of_most, None]
+        memory[mean >= threshold] = step.position
+
+    def importance(self, step: Step, memory: Floats) -> Floats:
+        return memory + mean_over_heads(step.attention)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RKV(Policy):
+    """Keeps the last `window` rows, and of the older ones those that are asked for and not like others.
+
+    Importance is λ · vote - (1 - λ) · redundancy, over the rows older than the last `window`.
+
+    Vote: each of the last `window` queries has a logit with every such row, the maximum over the group's query heads;
+    the softmax over these rows, averaged over the queries; then the maximum over `kernel` neighbours in the order of
+    the text. The logits are remembered, as they do not change while a row is held. (With positions other than the
+    original they would; those of the query's own step count.)
+
+    Redundancy: the cosines between the keys of all rows held, 0 between a row and itself. A row of this matrix is one
+    key's view of the others: if some are above 0.5, the newest of these is set to 0, so that of several alike the
+    newest survives; if none is, the official code sets the entry of the oldest row to 0, and so do we. The mean over
+    all views gives each row a number; the softmax of these numbers over all rows is the redundancy.
+
+    Source: R-KV (arXiv 2505.24133), official ``r1_kv.py``. Deviation: there the cache grows by a buffer before it is
+    cut; here a row goes at every step, unless ``every`` says otherwise.
+    """
+
+    key = "rkv"
+    label = "R-KV"
+    paper = "Cai et al. 2025"
+    scope = "kv_head"
+    reads_attention = False
+    reads_logits = True
+    reads_rows = True
+    reason = Message(
+        "of {rows} rows, the one outside the last {window} least asked for and most like others, {importance}; next "
+        "lowest {runner_up}"
+    )
+    budget: int = a_budget()
+    mix: int = a_setting("mix", Message("λ, weight of the votes (%)"), 7, maximum=100)
+    window: int = a_setting("window", Message("Queries that vote, rows spared"), 8, 1)
+    kernel: int = a_setting("kernel", Message("Neighbours, the greatest counts (odd)"), 7, 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_window(self.label, self.budget, self.window, self.kernel)
+
+    def born(self, rows: Rows) -> Floats:
+        assert rows.keys is not None
+        no_logits = np.zeros((*rows.shape, self.window), np.float32)
+        return np.concatenate([no_logits, unit(rows.keys[:, 0])], axis=2)
+
+    def observe(self, step: Step, memory: Floats) -> None:
+        assert step.logits is not None
+        memory[:, :, step.position % self.window] = step.logits.max(axis=1)
+
+    def importance(self, step: Step, memory: Floats) -> Floats:
+        order = step.positions.argsort(axis=1)
+        in_order = np.take_along_axis(memory, order[:, :, None], axis=1)
+        logits, keys = in_order[:, : -self.window, : self.window], in_order[:, :, self.window :]
+        votes = softmax(logits.astype(np.float64), axis=1).sum(axis=2) / self.window
+        votes = neighbours(votes, self.kernel, -np.inf).max(axis=2)
+        mix = self.mix / 100
+        return older_only(mix * votes - (1 - mix) * _redundancy(keys)[:, : -self.window], order)
+
+
+def _redundancy(keys: Floats) -> Floats:
+    """(groups, rows), from unit keys (groups, rows, head size) in the order of the text; see `RKV`."""
+    cosines = keys @ keys.swapaxes(1, 2)
+    groups, rows = keys.shape[:2]
+    every = np.arange(rows)
+    cosines[:, every, every] = 0.0
+    alike = cosines > 0.5
+    newest = np.where(alike.any(axis=2), rows - 1 - alike[:, :, ::-1].argmax(axis=2), 0)
+    cosines[np.arange(groups)[:, None], every, newest] = 0.0
+    return softmax(cosines.sum(axis=1, dtype=np.float64) / rows, axis=1)
+
+
+def mean_over_heads(attention: Floats | None) -> Floats:
+    """(groups, slots): attention (groups, query heads, slots), averaged over the query heads."""
+    assert attention is not None
+    mean: Floats = attention.sum(axis=1) / attention.shape[1]  # numpy's own mean takes twice as long
+    return mean
+
+
+def softmax(logits: Floats, axis: int) -> Floats:
+    """The softmax along an axis; zeros where every logit is minus infinity."""
+    highest = logits.max(axis=axis, keepdims=True)
+    shares = np.exp(logits - np.where(np.isfinite(highest), highest, 0.0))
+    scaled: Floats = shares / np.maximum(shares.sum(axis=axis, keepdims=True), np.finfo(shares.dtype).tiny)
+    return scaled
+
+
+def neighbours(votes: Floats, kernel: int, beyond: float) -> Floats:
+    """(groups, rows, kernel): the values of the rows around each row, itself in the middle; `beyond` the ends."""
+    side = kernel // 2
+    padded = np.full((len(votes), votes.shape[1] + 2 * side), beyond, votes.dtype)
+    padded[:, side : padded.shape[1] - side] = votes
+    return sliding_window_view(padded, kernel, axis=1)
+
+
+def older_only(importance: Floats, order: Ints) -> Floats:
+    """(groups, slots): the importance of the older rows, given in the order of the text; infinite for the others.
+
+    Args:
+        importance: (groups, older rows).
+        order: (groups, slots), the slots in the order of the text.
+    """
+    of_slots = np.full(order.shape, np.inf)
+    np.put_along_axis(of_slots, order[:, : importance.shape[1]], importance, axis=1)
+    return of_slots
+
+
+def check_window(label: str, budget: int, window: int, kernel: int) -> None:
+    """Check the settings of a policy that spares its last rows.
+
+    Raises:
+        BadInput: the window leaves no row to evict, or no row is in the middle of the kernel.
+    """
+    if window >= budget:
+        raise BadInput(
+            "{policy} spares the last {window} rows, which leaves no room for others in a budget of {budget}: raise "
+            "the budget above {window}, or spare fewer.",
+            policy=label,
+            window=window,
+            budget=budget,
+        )
+    if kernel % 2 == 0:
+        raise BadInput(
+            "{policy} looks at {kernel} neighbours, of which none is in the middle: choose an odd number.",
+            policy=label,
+            kernel=kernel,
+        )
