@@ -127,9 +127,13 @@ class Oracle:
         logits, attention, output = [], [], []
         for q, head in zip(asking, kv_head, strict=True):
             moved = self.moved(query[q], self.step, places[-1])
-            logits.append([dot(moved, of_row) * scaling for of_row in keys[head]])
-            beheld = [logit if sees else -math.inf for logit, sees in zip(logits[-1], visible, strict=True)]
-            attention.append(softmax(beheld))
+            logits.append(
+                [
+                    dot(moved, of_row) * scaling if sees else -math.inf
+                    for of_row, sees in zip(keys[head], visible, strict=True)
+                ]
+            )
+            attention.append(softmax(logits[-1]))
             output.append([dot(attention[-1], column) for column in zip(*values[head], strict=True)])
         note(seen, attention, logits)
         held = [[self.held(row.key[h], row.position) for row in seen] for h in heads]
@@ -206,7 +210,7 @@ class Oracle:
         most = 2 * self.budget - least
         if most > self.length:
             most, least = self.length, 2 * self.budget - self.length
-        if most < least:
+        if most < least or (self.policy in ("snapkv", "rkv") and least < self.settings["window"]):
             return alike
         pyramid = [round(most - i * (most - least) / (self.n_layers - 1)) for i in range(self.n_layers)]
         return pyramid if min(pyramid) > needs(self.policy, self.settings) else alike

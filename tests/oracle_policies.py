@@ -5,9 +5,10 @@ importance goes first. Nothing here comes from `core`.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -43,8 +44,8 @@ class Row:
     """One token in one decider's multi-state, and what has happened to it; keys and values by KV head.
 
     Of every query since its birth, its own first: `votes` has the attention it gave (mean over the decider's query
-    heads), `logits` the greatest logit of those heads. `memory` is what ``decay`` and ``own`` keep, `stamp` what
-    ``raas`` does.
+    heads), `logits` the greatest logit of those heads, minus infinity beyond a sliding window. `memory` is what
+    ``decay`` and ``own`` keep, `stamp` what ``raas`` does.
     """
 
     position: int
@@ -151,11 +152,16 @@ def snapkv(sight: Sight) -> Vector:
 def rkv(sight: Sight) -> Vector:
     """Votes of the window's queries less redundancy of the keys; the window itself stays."""
     window, old = before_the_window(sight)
-    votes = means([softmax([row.logits[query] for row in old]) for query in range(-window, 0)])
+    votes = means([votes_of([row.logits[query] for row in old]) for query in range(-window, 0)])
     pooled = greatest_pool(votes, sight.settings["kernel"])
     share = sight.settings["mix"] / 100
     worth = [share * vote - (1 - share) * like for vote, like in zip(pooled, redundancy(sight), strict=False)]
     return worth + [math.inf] * (len(sight.rows) - len(old))
+
+
+def votes_of(logits: Vector) -> Vector:
+    """A query that can see none of the rows, with a sliding window, has no vote."""
+    return softmax(logits) if max(logits) > -math.inf else [0.0] * len(logits)
 
 
 def redundancy(sight: Sight) -> Vector:
@@ -261,10 +267,8 @@ IMPORTANCE: dict[str, Callable[[Sight], Vector]] = {
 
 
 def needs(policy: str, settings: Mapping[str, int]) -> int:
-    """Rows that the policy never evicts: a budget must be greater."""
+    """Rows that the policy never evicts: a budget must be greater. (Of a window not all rows need fit.)"""
     match policy:
-        case "snapkv" | "rkv":
-            return settings["window"]
         case "window+i" | "expected":
             return settings["n_sink"]
         case "own":
@@ -361,17 +365,22 @@ def cosine(one: Vector, other: Vector) -> float:
 
 def turned(vector: Vector, by: float, theta: float, part: float) -> Vector:
     """A query or key moved by so many positions: number i of the first half of its rotary part, and of the second."""
-    return turned_on_average(vector, [by], theta, part)
+    return turned_on_average(vector, (by,), theta, part)
 
 
-def turned_on_average(vector: Vector, places: Iterable[float], theta: float, part: float) -> Vector:
+def turned_on_average(vector: Vector, places: Sequence[float], theta: float, part: float) -> Vector:
     """The mean of the vector moved by each of these."""
     half = int(part * len(vector)) // 2
     moved = list(vector)
-    for i in range(half):
-        angles = [by * theta ** (-i / half) for by in places]
-        cos, sin = (math.fsum(map(f, angles)) / len(angles) for f in (math.cos, math.sin))
+    for i, (cos, sin) in enumerate(mean_turns(places, theta, half)):
         a, b = vector[i], vector[i + half]
         moved[i] = a * cos - b * sin
         moved[i + half] = a * sin + b * cos
     return moved
+
+
+@lru_cache(maxsize=10_000)
+def mean_turns(places: Sequence[float], theta: float, half: int) -> list[tuple[float, ...]]:
+    """Mean cosine and sine of the angle by which number i of the first half turns when moved by each of the places."""
+    angles = [[by * theta ** (-i / half) for by in places] for i in range(half)]
+    return [tuple(math.fsum(map(f, of_i)) / len(of_i) for f in (math.cos, math.sin)) for of_i in angles]

@@ -37,7 +37,7 @@ class Columns:
     """The rows that the steps of a chunk may attend to: first the slots, then the tokens of the chunk.
 
     Attributes:
-        layer: (deciders, 1), the layer of each decider.
+        layer, group: (deciders, 1), the layer of each decider, and its number in the layer.
         positions: (deciders, columns), the position of each row in the text.
         chunk: the positions of the chunk's tokens, which are the last columns.
         live: (deciders, rows), the columns that hold a row before the chunk; -1 where a decider has fewer than others.
@@ -47,6 +47,7 @@ class Columns:
     """
 
     layer: Ints
+    group: Ints
     positions: Ints
     chunk: range
     live: Ints
@@ -216,6 +217,7 @@ class Seen:
             None if self._queries is None else self._queries[i],
             self._before.notes,
             self._rotary,
+            self._before.group,
         )
 
 

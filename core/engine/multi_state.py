@@ -178,7 +178,7 @@ class Run:
         memory = self.memory[layer][groups, live] if live.size else born[:, :0]
         live = np.where(free[groups, live], -1, live)
         notes = None if self._notes is None else self._notes[layer]
-        return Columns(np.full((self.groups, 1), layer), positions, chunk, live, memory, born, notes)
+        return Columns(np.full((self.groups, 1), layer), groups, positions, chunk, live, memory, born, notes)
 
     def evicts_in(self, chunk: range) -> bool:
         """Whether reading this chunk next may evict a row; without a rule of its own, whether it will."""
@@ -217,10 +217,11 @@ class Run:
             chunk, offset = first.chunk, first.positions.shape[1] - len(first.chunk)
             places = [self.column_positions(at, offset, chunk) for at in range(self.layers)]
             every = [self._columns(at, positions, chunk, None) for at, positions in enumerate(places)]
-            names = ("layer", "positions", "live", "memory", "born")
-            layers, positions, *others = (np.concatenate([getattr(one, name) for one in every]) for name in names)
-            walked = walk(self.policy, self._budget_at(chunk[-1]), Columns(layers, positions, chunk, *others))
-            self._ahead = [walked.of(slice(at, at + self.groups)) for at in range(0, len(layers), self.groups)]
+            names = ("layer", "group", "positions", "live", "memory", "born")
+            parts = {name: np.concatenate([getattr(one, name) for one in every]) for name in names}
+            walked = walk(self.policy, self._budget_at(chunk[-1]), Columns(chunk=chunk, **parts))
+            deciders = range(0, self.layers * self.groups, self.groups)
+            self._ahead = [walked.of(slice(at, at + self.groups)) for at in deciders]
         return self._ahead[layer]
 
     @property
@@ -275,7 +276,8 @@ class Run:
         positions = self.positions.reshape(deciders, -1)
         memory = self.memory.reshape(deciders, -1)
         attention = attention.reshape(deciders, -1, self.slots)
-        step = Step(layers[:, None], position, positions, attention if self.policy.reads_attention else None)
+        paid = attention if self.policy.reads_attention else None
+        step = Step(layers[:, None], position, positions, paid, group=groups[:, None])
         self._received[layers[:, None], groups[:, None], positions] += attention.mean(axis=1)
         self.policy.observe(step, memory)
         self.length = position + 1

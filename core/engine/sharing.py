@@ -181,22 +181,22 @@ def rules(
         return [policy] * layers, [Compete(policy.budget, options.every, deciders, at_once)] * layers
     budgets = [policy.budget] * layers
     if options.budgets == "pyramid":
-        budgets = pyramid(policy.budget, options.beta, layers, prompt_length if at_once >= 0 else length)
-    policies = [policy] * layers
+        length = prompt_length if at_once >= 0 else length
+        budgets = pyramid(policy.budget, options.beta, layers, length, getattr(policy, "window", 1))
     try:
-        policies = [replace(policy, budget=budget) for budget in budgets]  # type: ignore[type-var]
-    except BadInput:
-        # what the policy spares does not fit the smallest layer: all get the same, as in kvpress
-        budgets = [policy.budget] * layers
+        policies: list[Policy] = [replace(policy, budget=budget) for budget in budgets]  # type: ignore[type-var]
+    except BadInput:  # the smallest layer has no room for the rows that the policy spares
+        budgets, policies = [policy.budget] * layers, [policy] * layers
     return policies, [Cut(budget, options.every, deciders, at_once) for budget in budgets]
 
 
-def pyramid(budget: int, beta: int, layers: int, length: int) -> list[int]:
+def pyramid(budget: int, beta: int, layers: int, length: int, window: int = 1) -> list[int]:
     """How many rows each layer keeps, falling in equal steps from the first to the last; `budget` on average.
 
     The last layer keeps budget / beta, the first as many more than the budget as the last fewer. No layer can keep more
     rows than the text has: then the first keeps them all, and the last so many more. Example: 64 and 20 over 3 layers
-    give 125, 64, 3; of a text of 100 tokens, 100, 64, 28. If even that is impossible, every layer has the budget.
+    give 125, 64, 3; of a text of 100 tokens, 100, 64, 28. If even that is impossible, or if the last layer would have
+    fewer rows than the policy's `window`, every layer has the budget, as in kvpress.
 
     Source: Cai et al. 2024 (PyramidKV, arXiv 2406.02069); kvpress's PyramidKVPress.
     """
@@ -204,7 +204,7 @@ def pyramid(budget: int, beta: int, layers: int, length: int) -> list[int]:
     most = 2 * budget - least
     if most > length:
         most, least = length, 2 * budget - length
-    if layers == 1 or most < least or round(least) < 1:
+    if layers == 1 or most < least or least < window or round(least) < 1:
         return [budget] * layers
     return [round(most - layer * (most - least) / (layers - 1)) for layer in range(layers)]
 

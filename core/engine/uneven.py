@@ -75,7 +75,9 @@ def _blocks(policy: Policy, rule: Rule, before: Columns, computed: Computed) -> 
     for own in [deciders] if rule.alike else np.split(deciders, len(deciders)):
         filled = before.live[own[0]] >= 0  # alike deciders have the same number of rows, without gaps
         notes = None if before.notes is None else before.notes[own[0] : own[-1] + 1]  # a view, to be changed in place
-        seen = Seen(policy, replace(before, layer=before.layer[own], notes=notes), computed, own)
+        seen = Seen(
+            policy, replace(before, layer=before.layer[own], group=before.group[own], notes=notes), computed, own
+        )
         blocks.append(Block(own, before.live[own][:, filled], before.memory[own][:, filled], seen))
     return blocks
 

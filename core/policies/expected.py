@@ -39,7 +39,7 @@ class Expected(Policy):
         "of {rows} rows, the one that queries to come are expected to need least, {importance}; next {runner_up}"
     )
     budget: int = a_budget()
-    n_sink: int = a_setting("n_sink", Message("First tokens spared"), 4)
+    n_sink: int = a_setting("n_sink", Message("First tokens spared"), 4, maximum=1024)
     future: int = a_setting("future", Message("Positions ahead"), 512, 1)
 
     def __post_init__(self) -> None:

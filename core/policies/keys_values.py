@@ -76,7 +76,8 @@ class Caote(Policy):
     label = "CAOTE"
     paper = "Goel et al. 2025"
     scope = "kv_head"
-    reads_attention = True
+    reads_attention = False
+    reads_logits = True
     reads_rows = True
     reason = Message("of {rows} rows, the one without which the output moves least, by {importance}; next {runner_up}")
     budget: int = a_budget()
@@ -86,13 +87,15 @@ class Caote(Policy):
         return rows.values[:, 0].astype(np.float64)
 
     def importance(self, step: Step, memory: Floats) -> Floats:
-        assert step.attention is not None
-        shares = step.attention.astype(np.float64)
-        output = shares @ memory
+        assert step.logits is not None
+        # float32 would not tell shares near 1 apart
+        powers = np.exp(step.logits.astype(np.float64) - step.logits.max(axis=2, keepdims=True))
+        total = powers.sum(axis=2, keepdims=True)
+        output = powers @ memory / total
         squares = np.square(memory).sum(axis=2)[:, None] + np.square(output).sum(axis=2)[:, :, None]
         distance = np.sqrt(np.maximum(squares - 2 * output @ memory.swapaxes(1, 2), 0.0))
-        rest = 1.0 - shares
-        moves = np.divide(shares * distance, rest, out=np.full(rest.shape, np.inf), where=rest > 0)
+        rest = total - powers
+        moves = np.divide(powers * distance, rest, out=np.full(rest.shape, np.inf), where=rest > 0)
         mean: Floats = moves.sum(axis=1) / moves.shape[1]
         return mean
 

@@ -9,7 +9,7 @@ from core.errors import BadInput
 from core.messages import Message
 from core.policies.keys_values import lengths
 from core.policies.policy import Policy, Rows, Step, a_budget, a_setting
-from core.trace import Floats, Scope
+from core.trace import Floats, Ints, Scope
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,8 @@ class Own(Policy):
     w_attention: int = a_setting("w_attention", Message("Weight of attention"), 5, maximum=10)
     w_recent: int = a_setting("w_recent", Message("Weight of being recent"), 2, maximum=10)
     w_keys: int = a_setting("w_keys", Message("Weight of short keys"), 0, maximum=10)
-    n_sink: int = a_setting("n_sink", Message("First tokens spared"), 4)
-    n_recent: int = a_setting("n_recent", Message("Last rows spared"), 0)
+    n_sink: int = a_setting("n_sink", Message("First tokens spared"), 0, maximum=1024)
+    n_recent: int = a_setting("n_recent", Message("Last rows spared"), 0, maximum=1024)
     per_head: int = a_setting("per_head", Message("Each KV head decides (0, 1)"), 0, maximum=1)
 
     def __post_init__(self) -> None:
@@ -85,7 +85,9 @@ class Own(Policy):
             (self.w_recent, step.positions),
             (self.w_keys, -memory[:, :, 1]),
         )
-        total = sum(weight * ranks(values) for weight, values in terms if weight)
+        # whole numbers up to here, so that rounding neither makes ties nor breaks them
+        total = sum(weight * doubled_ranks(values) for weight, values in terms if weight)
+        total = total / (2 * max(step.positions.shape[1] - 1, 1))
         spared = (step.positions < self.n_sink) | (step.positions > step.position - self.n_recent)
         return np.where(spared, np.inf, total)
 
@@ -103,10 +105,10 @@ def presets(budget: int) -> dict[str, dict[str, Any]]:
     return {key: nothing | settings for key, settings in of.items()}
 
 
-def ranks(values: Floats | Any) -> Floats:
-    """(groups, rows): each row's rank in its group, from 0 to 1; equal rows share the mean of their ranks.
+def doubled_ranks(values: Floats | Ints) -> Ints:
+    """(groups, rows): twice each row's rank in its group, counted from 0; equal rows share the mean of their ranks.
 
-    Example: 5 2 5 9 has the ranks 1.5 0 1.5 3, so that is .5 0 .5 1.
+    Example: 5 2 5 9 has the ranks 1.5 0 1.5 3, so twice that is 3 0 3 6.
     """
     order = values.argsort(axis=1)
     ordered = np.take_along_axis(values, order, axis=1)
@@ -117,6 +119,6 @@ def ranks(values: Floats | Any) -> Floats:
     ends[:, :-1] = begins[:, 1:]
     first = np.maximum.accumulate(np.where(begins, place, 0), axis=1)
     last = np.minimum.accumulate(np.where(ends, place, place[-1])[:, ::-1], axis=1)[:, ::-1]
-    shared = np.empty(values.shape)
-    np.put_along_axis(shared, order, (first + last) / (2 * max(values.shape[1] - 1, 1)), axis=1)
-    return shared
+    doubled = np.empty(values.shape, np.int64)
+    np.put_along_axis(doubled, order, first + last, axis=1)
+    return doubled

@@ -37,6 +37,7 @@ class Step:
         notes: (groups, …) float64, what the policy remembers besides its rows, see `Policy.notes`; it may be changed
             in place. None if that is nothing.
         rotary: the model's rotary embedding; None unless the policy's `reads_queries` is true.
+        group: (groups, 1), the number of each group in its layer.
     """
 
     layer: Ints
@@ -47,6 +48,7 @@ class Step:
     query: Floats | None = None
     notes: Floats | None = None
     rotary: "TurnsBack | None" = None
+    group: Ints | None = None
 
 
 @dataclass(frozen=True, slots=True)

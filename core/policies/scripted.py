@@ -33,8 +33,7 @@ class Scripted(Policy):
     ids: Ints | None = field(repr=False, compare=False, default=None)
 
     def importance(self, step: Step, memory: Floats) -> Floats:
-        group = np.arange(len(step.positions)) % self.evicted_at.shape[1]
-        steps: Floats = self.evicted_at[step.layer, group[:, None], step.positions].astype(np.float64)
+        steps: Floats = self.evicted_at[step.layer, step.group, step.positions].astype(np.float64)
         return steps
 
 

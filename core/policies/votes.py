@@ -11,6 +11,8 @@ from core.policies.keys_values import unit
 from core.policies.policy import Policy, Rows, Step, a_budget, a_setting
 from core.trace import Floats, Ints
 
+MOST_WINDOW = 1024  # queries whose votes are remembered for every row
+
 
 @dataclass(frozen=True, kw_only=True)
 class Observed(Policy):
@@ -41,7 +43,8 @@ class SnapKV(Policy):
 
     A row's vote is its attention averaged over the last `window` queries and the group's query heads; importance is the
     mean of the votes of `kernel` neighbouring rows in the order of the text, the row in the middle. Rows beyond the
-    ends count as zero. Example with kernel 3: the votes .3 0 .6 0 become .1 .3 .2 .2.
+    ends count as zero. Example with kernel 3: the votes .3 0 .6 0 become .1 .3 .2 .2. If the budget is not above the
+    window, every row is spared, so the oldest goes, as under Window.
 
     Source: Li et al. 2024 (arXiv 2404.14469); kvpress calls it SnapKVPress. Deviations: the paper cuts a prompt once;
     here a row goes at every step, and the votes count as they were cast, each over the rows held at its own step.
@@ -58,12 +61,12 @@ class SnapKV(Policy):
         "next lowest {runner_up}"
     )
     budget: int = a_budget()
-    window: int = a_setting("window", Message("Queries that vote, rows spared"), 8, 1)
-    kernel: int = a_setting("kernel", Message("Neighbours averaged (odd)"), 5, 1)
+    window: int = a_setting("window", Message("Queries that vote, rows spared"), 8, 1, MOST_WINDOW)
+    kernel: int = a_setting("kernel", Message("Neighbours averaged (odd)"), 5, 1, MOST_WINDOW - 1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_window(self.label, self.budget, self.window, self.kernel)
+        check_kernel(self.label, self.kernel)
 
     def born(self, rows: Rows) -> Floats:
         return np.zeros((*rows.shape, self.window), np.float32)
@@ -72,6 +75,8 @@ class SnapKV(Policy):
         memory[:, :, step.position % self.window] = mean_over_heads(step.attention)
 
     def importance(self, step: Step, memory: Floats) -> Floats:
+        if step.positions.shape[1] <= self.window:
+            return np.full(step.positions.shape, np.inf)
         order = step.positions.argsort(axis=1)
         votes = np.take_along_axis(memory.sum(axis=2) / self.window, order, axis=1)[:, : -self.window]
         return older_only(neighbours(votes, self.kernel, 0.0).sum(axis=2) / self.kernel, order)
@@ -139,7 +144,8 @@ class Raas(Policy):
 class RKV(Policy):
     """Keeps the last `window` rows, and of the older ones those that are asked for and not like others.
 
-    Importance is λ · vote - (1 - λ) · redundancy, over the rows older than the last `window`.
+    Importance is λ · vote - (1 - λ) · redundancy, over the rows older than the last `window`. If the budget is not
+    above the window, every row is spared, so the oldest goes, as under Window.
 
     Vote: each of the last `window` queries has a logit with every such row, the maximum over the group's query heads;
     the softmax over these rows, averaged over the queries; then the maximum over `kernel` neighbours in the order of
@@ -168,12 +174,12 @@ class RKV(Policy):
     )
     budget: int = a_budget()
     mix: int = a_setting("mix", Message("λ, weight of the votes (%)"), 7, maximum=100)
-    window: int = a_setting("window", Message("Queries that vote, rows spared"), 8, 1)
-    kernel: int = a_setting("kernel", Message("Neighbours, the greatest counts (odd)"), 7, 1)
+    window: int = a_setting("window", Message("Queries that vote, rows spared"), 8, 1, MOST_WINDOW)
+    kernel: int = a_setting("kernel", Message("Neighbours, the greatest counts (odd)"), 7, 1, MOST_WINDOW - 1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_window(self.label, self.budget, self.window, self.kernel)
+        check_kernel(self.label, self.kernel)
 
     def born(self, rows: Rows) -> Floats:
         assert rows.keys is not None
@@ -185,6 +191,8 @@ class RKV(Policy):
         memory[:, :, step.position % self.window] = step.logits.max(axis=1)
 
     def importance(self, step: Step, memory: Floats) -> Floats:
+        if step.positions.shape[1] <= self.window:
+            return np.full(step.positions.shape, np.inf)
         order = step.positions.argsort(axis=1)
         in_order = np.take_along_axis(memory, order[:, :, None], axis=1)
         logits, keys = in_order[:, : -self.window, : self.window], in_order[:, :, self.window :]
@@ -241,20 +249,8 @@ def older_only(importance: Floats, order: Ints) -> Floats:
     return of_slots
 
 
-def check_window(label: str, budget: int, window: int, kernel: int) -> None:
-    """Check the settings of a policy that spares its last rows.
-
-    Raises:
-        BadInput: the window leaves no row to evict, or no row is in the middle of the kernel.
-    """
-    if window >= budget:
-        raise BadInput(
-            "{policy} spares the last {window} rows, which leaves no room for others in a budget of {budget}: raise "
-            "the budget above {window}, or spare fewer.",
-            policy=label,
-            window=window,
-            budget=budget,
-        )
+def check_kernel(label: str, kernel: int) -> None:
+    """Raise BadInput unless a row can be in the middle of its `kernel` neighbours."""
     if kernel % 2 == 0:
         raise BadInput(
             "{policy} looks at {kernel} neighbours, of which none is in the middle: choose an odd number.",
