@@ -161,7 +161,7 @@ def rkv(sight: Sight) -> Vector:
 
 def votes_of(logits: Vector) -> Vector:
     """A query that can see none of the rows, with a sliding window, has no vote."""
-    return softmax(logits) if max(logits) > -math.inf else [0.0] * len(logits)
+    return softmax(logits) if max(logits, default=0) > -math.inf else [0.0] * len(logits)
 
 
 def redundancy(sight: Sight) -> Vector:
@@ -287,7 +287,7 @@ def margin(policy: str, evicted: Vector, staying: Vector) -> float:
     ``own`` adds ranks, which are equal or far apart.
     """
     finite = [x for x in evicted + staying if x < math.inf]
-    spread = max(finite) - min(finite)
+    spread = max(finite, default=0) - min(finite, default=0)
     match policy:
         case "own":
             return math.inf

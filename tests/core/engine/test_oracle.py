@@ -19,6 +19,7 @@ from tests.oracle_policies import (
     mean_and_half_variance,
     ranks,
     redundancy,
+    rkv,
     turned,
     turned_on_average,
 )
@@ -243,6 +244,18 @@ def test_rkv_means_the_votes_of_the_window_over_the_rows_that_are_old_now():
     assert when_evicted(oracle, 0) == pytest.approx([vote / 2 - 1 / 4 / 2 for vote in votes])
 
 
+def test_rkv_gets_no_vote_from_a_query_with_a_sliding_window_that_cannot_see_the_row():
+    old = [Row(i, {}, {}, logits=logits) for i, logits in enumerate([[0, -math.inf], [math.log(3), -math.inf]])]
+    at = sight(keys=[[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], settings=RKV | {"window": 2})
+    at.rows[:2] = old
+    assert rkv(at)[:2] == pytest.approx([1 / 4 / 2 / 2 - 1 / 4 / 2, 3 / 4 / 2 / 2 - 1 / 4 / 2])
+
+
+@pytest.mark.parametrize("key", ["snapkv", "rkv"])
+def test_where_the_window_spares_every_row_the_oldest_goes(key):
+    assert watch(Oracle(key, budget=2, settings={"window": 3, "kernel": 3}), *EVEN[:5]) == [[2, 3, 4, NEVER, NEVER]]
+
+
 def test_rkv_evicts_the_redundant():
     # row 0 is like nobody; of the others, all alike, each spares the newest: row 1 counts 2, row 2 counts 1
     oracle = Oracle("rkv", budget=3, settings=RKV | {"mix": 0})
@@ -291,8 +304,8 @@ def test_expected_turns_every_query_to_the_positions_to_come():
     mean = [(a + b) / 2 for a, b in zip(*(turned(query, at, **oracle.rope) for at in (3, 4)), strict=True)]
     for foreseen in oracle.foreseen(0, 0):
         assert foreseen == pytest.approx(mean)
-    assert turned_on_average([1.0, 0], [0, math.pi], theta=5, part=1) == pytest.approx([0, 0])
-    assert turned_on_average([1.0, 0, 0, 0, 7], [0, math.pi], theta=5, part=0.4) == pytest.approx([0, 0, 0, 0, 7])
+    assert turned_on_average([1.0, 0], (0, math.pi), theta=5, part=1) == pytest.approx([0, 0])
+    assert turned_on_average([1.0, 0, 0, 0, 7], (0, math.pi), theta=5, part=0.4) == pytest.approx([0, 0, 0, 0, 7])
 
 
 def test_keys_that_are_told_late_where_they_stand_are_compared_as_they_are_held():
@@ -361,14 +374,12 @@ def test_no_layer_of_a_pyramid_has_more_rows_than_the_text():
 def test_a_pyramid_whose_smallest_layer_a_policy_cannot_work_with_is_none():
     assert pyramid(9, 3, 100) == [9, 9, 9]  # 0.45 rounds to 0
     assert pyramid(11, 3, 100)[2] == 1
-    for policy, settings in [
-        ("snapkv", {"window": 10}),
-        ("rkv", {"window": 10}),
-        ("expected", {"n_sink": 10}),
-        ("own", {"n_sink": 4, "n_recent": 6}),
-    ]:
+    for policy, settings in [("expected", {"n_sink": 10}), ("own", {"n_sink": 4, "n_recent": 6})]:
         assert pyramid(20, 3, 30, policy, settings=settings) == [20, 20, 20]
         assert pyramid(20, 3, 29, policy, settings=settings) == [29, 20, 11]
+    for policy in ("snapkv", "rkv"):  # a window may fill a layer
+        assert pyramid(20, 3, 30, policy, settings={"window": 11}) == [20, 20, 20]
+        assert pyramid(20, 3, 30, policy, settings={"window": 10}) == [30, 20, 10]
     assert pyramid(20, 3, 30, "window+i", n_sink=10) == [20, 20, 20]
     assert pyramid(20, 3, 30, "window+i", n_sink=9) == [30, 20, 10]
 
