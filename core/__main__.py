@@ -33,7 +33,7 @@ from core.measures.costs import perplexity
 from core.model.registry import DEFAULT_MODEL
 from core.policies import POLICIES, make_policy
 from core.texts import read_text
-from core.trace import Positions, Prefill
+from core.trace import Budgets, Positions, Prefill
 
 STOPPED = 130  # what a shell reports for a command that Ctrl-C ended
 
@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m core", description="Run a model with a finite multi-state.")
     commands = parser.add_subparsers(required=True)
+    sharing = f"how a budget is shared out over layers and heads: one of {', '.join(get_args(Budgets))}"
     trace = commands.add_parser("trace", help="read a text, perhaps write on, and save the trace")
     trace.set_defaults(command=_trace)
     trace.add_argument("--text", required=True, help="a UTF-8 text file")
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     trace.add_argument("--budget", type=int, help="multi-state size; none for full")
     trace.add_argument("--new-tokens", type=int, default=0, help="how many tokens to write after the text")
     trace.add_argument("--positions", default="original", help=f"one of {', '.join(get_args(Positions))}")
+    trace.add_argument("--budgets", default="uniform", dest="sharing", help=sharing)
     trace.add_argument("--beyond-context", action="store_true", help="read on at positions the model has never seen")
     trace.add_argument("--out", required=True, help="the .npz file to write")
     sweep = commands.add_parser("sweep", help="perplexity against budget, into a CSV that goes on where it was stopped")
@@ -71,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--text", required=True, nargs="+", help="UTF-8 text files of any length")
     sweep.add_argument("--budgets", required=True, help="such as 32,64,128")
     sweep.add_argument("--policies", default="tova,h2o,window", help=f"some of {', '.join(POLICIES)}")
+    sweep.add_argument("--sharing", default="uniform", help=sharing)
     sweep.add_argument("--window", type=int, help="tokens that are read in one go; the model's context if not given")
     sweep.add_argument("--out", required=True, help="the .csv file to write or to go on with")
     sweep.add_argument("--ray", help="on a Ray cluster: auto or host:port, or local to start one on this machine")
@@ -89,6 +92,9 @@ def _parser() -> argparse.ArgumentParser:
         help=f"one of {', '.join(get_args(Prefill))}; the second as the paper's published code reads a prompt",
     )
     evaluate.add_argument("--out", required=True, help="the .csv file to write or to go on with")
+    for command in (trace, sweep):
+        command.add_argument("--beta", type=int, default=20, help="with pyramid: the budget by that of the last layer")
+        command.add_argument("--every", type=int, default=1, help="so many rows go at once")
     for command in (trace, sweep, evaluate):
         command.add_argument("--model", default=DEFAULT_MODEL, help="a name in the menu, a directory or a hub id")
     return parser
@@ -103,6 +109,7 @@ def _trace(options: argparse.Namespace) -> None:
         with open(options.out, "ab"):  # fail before the run, not after it
             pass
         how = {"positions": options.positions, "beyond_context": options.beyond_context}
+        how |= {"budgets": options.sharing, "beta": options.beta, "every": options.every}
         if options.new_tokens:
             reports = iter_generate(lm, tokens, policy, max_new_tokens=options.new_tokens, chunk=LONGEST_CHUNK, **how)
             (last,) = deque(reports, maxlen=1)
@@ -128,6 +135,7 @@ def _sweep(options: argparse.Namespace) -> None:
     texts = {name: lm.encode(text) for name, text in documents.items()}
     with closing(GrowingCsv(options.out, Record)) as file:
         settings = {"window": options.window, "records": file.records}
+        settings |= {"sharing": options.sharing, "beta": options.beta, "every": options.every}
         if options.ray:
             # workers load the model themselves; here only its tokenizer and configuration are needed
             lm.model.to("meta")

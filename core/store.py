@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from core.errors import BadInput, BadTraceFile, StoreUnavailable
 from core.measures.costs import Comparison
-from core.trace import SCHEMA, PolicySettings, Positions, Prefill, Tokens, Trace
+from core.trace import SCHEMA, Budgets, PolicySettings, Positions, Prefill, Tokens, Trace
 
 if TYPE_CHECKING:
     from core.model.language_model import LanguageModel
@@ -93,6 +93,9 @@ def key_of(
     beside_full: bool = False,
     prefill: Prefill = "token-by-token",
     positions: Positions = "original",
+    budgets: Budgets = "uniform",
+    beta: int = 20,
+    every: int = 1,
     max_new_tokens: int = 0,
     temperature: float = 0.0,
     top_p: float = 1.0,
@@ -107,6 +110,9 @@ def key_of(
         beside_full: whether the full model reads, too, as in `core.experiments.comparison`.
         prefill: as in `replay`.
         positions: as in `replay`.
+        budgets: as in `replay`.
+        beta: as in `replay`; it counts only with pyramid budgets.
+        every: as in `replay`.
         max_new_tokens: as in `generate`; 0 if the text is only read.
         temperature: as in `generate`.
         top_p: as in `generate`.
@@ -119,6 +125,7 @@ def key_of(
         "beside_full": beside_full,
         "prefill": prefill,
         "positions": positions,
+        "budgets": [budgets, beta if budgets == "pyramid" else None, every],
         "generation": [max_new_tokens, temperature, top_p, seed],
         "ids": tokens.ids.tolist(),
         "pieces": tokens.pieces,

@@ -27,4 +27,4 @@ def values_of(asked: Asked) -> list[Any]:
         cards += [chosen.key, chosen.budget or 64, *own, *[None] * (WIDTH - 2 - len(own))]
     cards += [None] * (MOST * WIDTH - len(cards))
     said = [asked.model, asked.text, asked.message, asked.new_tokens, asked.temperature, asked.seed]
-    return [*said, asked.positions, asked.prefill, *cards]
+    return [*said, asked.positions, asked.prefill, asked.budgets, asked.every, *cards]

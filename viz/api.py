@@ -22,7 +22,7 @@ from core.measures.costs import Cost, costs, perplexity
 from core.model.registry import DEFAULT_MODEL
 from core.policies import POLICIES
 from core.store import Stored, TraceStore
-from core.trace import Floats, PolicySettings, Positions, Trace
+from core.trace import Budgets, Floats, PolicySettings, Positions, Trace
 from viz.page import limits
 from viz.page.asked import Asked, Chosen, reports, request_of
 from viz.page.export import new_folder, write_trace
@@ -172,6 +172,8 @@ def trace(
     positions: Positions = "original",
     model: str = DEFAULT_MODEL,
     file: bool = False,
+    budgets: Budgets = "uniform",
+    every: int = 1,
 ) -> Generator[Progress | TraceAnswer]:
     """Which tokens a Transformer keeps of a text when its memory is finite, per layer, and when it evicts the others.
 
@@ -186,6 +188,9 @@ def trace(
         positions: which positions the model sees for the rows kept: "original", "in-cache" or "log-gap".
         model: its name in the menu.
         file: whether to return the whole trace as a file (.npz), too.
+        budgets: how the budget is shared out, as the mean: "uniform", "pyramid" (more rows in the first layers) or
+            "adaptive" (the KV heads of a layer compete).
+        every: so many rows go at once; 1 for one row in, one row out.
 
     Returns:
         evicted_at[layer][group][token], the step after which the token was evicted, or 2147483647 for never; the
@@ -200,6 +205,8 @@ def trace(
         policies=(_chosen(policy, budget, settings),),
         new_tokens=new_tokens,
         positions=positions,
+        budgets=budgets,
+        every=every,
     )
 
     def answer(stored: Stored) -> TraceAnswer:
@@ -281,6 +288,8 @@ def compare(
     policies: list[PolicyKeyOrOracle],
     budgets: list[int],
     model: str = DEFAULT_MODEL,
+    sharing: Budgets = "uniform",
+    every: int = 1,
 ) -> Generator[Progress | CompareAnswer]:
     """What forgetting costs: several policies read a text side by side with the full model, which forgets nothing.
 
@@ -291,6 +300,8 @@ def compare(
         policies: the rules to compare; "oracle" is the one that knows the future of the text.
         budgets: how many tokens each layer may hold: one for each policy, or one for all.
         model: its name in the menu.
+        sharing: how a budget is shared out, as `budgets` of trace.
+        every: so many rows go at once.
 
     Returns:
         costs, the full model's first and then those of the policies that forget: perplexity, nats per token more than
@@ -304,7 +315,7 @@ def compare(
         )
     limits.current.check_budgets(budgets)
     chosen = tuple(_chosen(policy, budget) for policy, budget in zip(policies, budgets * len(policies), strict=False))
-    asked = Asked(model, text, chosen)
+    asked = Asked(model, text, chosen, budgets=sharing, every=every)
     asked.check()
     if not asked.finite:
         raise BadInput("Choose a policy that forgets: the full model is compared with.")
@@ -326,7 +337,13 @@ def compare_answer(stored: Stored) -> CompareAnswer:
 
 
 def sweep(
-    record: LoggedRun, text: str, policies: list[PolicyKey], budgets: list[int], model: str = DEFAULT_MODEL
+    record: LoggedRun,
+    text: str,
+    policies: list[PolicyKey],
+    budgets: list[int],
+    model: str = DEFAULT_MODEL,
+    sharing: Budgets = "uniform",
+    every: int = 1,
 ) -> Generator[Progress | SweepAnswer]:
     """How much memory a text needs: its perplexity under every policy with every budget, beside the full model.
 
@@ -336,6 +353,8 @@ def sweep(
         policies: the rules to try.
         budgets: how many tokens each layer may hold; every policy is tried with each of them.
         model: its name in the menu.
+        sharing: how a budget is shared out, as `budgets` of trace.
+        every: so many rows go at once.
 
     Returns:
         points, one per policy and budget, with perplexity and tokens; sentences that sum them up; the rest of
@@ -343,7 +362,7 @@ def sweep(
     """
     record.policies = [(key, budget) for key in policies for budget in budgets]
     limits.current.check_budgets(budgets)
-    for report in record.using(model, swept, text, policies, budgets):
+    for report in record.using(model, swept, text, policies, budgets, {"sharing": sharing, "every": every}):
         yield _progress(record, report.done, report.total)
     yield SweepAnswer(
         model=model,

@@ -1,6 +1,7 @@
 """The attention of one layer during a replay, which is too large for a trace."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -8,13 +9,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.engine.batch import Batch
+from core.engine.capability import checked_rotary
 from core.engine.multi_state import FREE, Run
 from core.engine.options import ReadOptions
 from core.engine.reading import LONGEST_CHUNK, late_rotation
 from core.engine.refusals import check_prompt
+from core.engine.sharing import check_schedule
 from core.errors import BadInput
 from core.model.language_model import LanguageModel
-from core.policies import Ints, Policy
+from core.policies import Ints, Policy, Scripted
 from core.trace import Positions, Tokens
 
 
@@ -33,7 +36,8 @@ def attention_of(
     Args:
         lm: the model.
         tokens: n tokens, as in `replay`.
-        policy: decides what is evicted.
+        policy: decides what is evicted. To look into a run that was read at once, with other budgets, or whose rows
+            went several at a time, give ``scripted(trace)``.
         layer: the layer, from 0.
         group: the KV head, from 0, if the policy decides per KV head; else 0.
         positions: see `ReadOptions`.
@@ -59,7 +63,11 @@ def attention_of(
             group=group,
             last=lm.n_layers - 1,
         )
-    run = Run(policy, layers=layer + 1, kv_heads=lm.n_kv_heads, capacity=n, prompt_length=n)
+    if isinstance(policy, Scripted):
+        check_schedule(policy, lm.n_layers, groups, n)
+        policy = replace(policy, evicted_at=policy.evicted_at[: layer + 1])
+    heads = lm.n_query_heads, lm.head_size
+    run = Run(policy, layers=layer + 1, kv_heads=lm.n_kv_heads, capacity=n, prompt_length=n, heads=heads)
     paid = np.zeros((n, n), np.float32)
 
     def watch(of_layer: int, chunk: range, of_columns: list[Ints], attention: Tensor) -> None:
@@ -70,7 +78,7 @@ def attention_of(
         live = of_columns[0][group] != FREE
         paid[chunk.start : chunk.stop, of_columns[0][group, live]] = own[:, live]
 
-    batch = Batch(lm, [run], watch, late_rotation(lm, positions))
+    batch = Batch(lm, [run], watch, late_rotation(lm, positions), checked_rotary(lm) if run.needs.queries else None)
     ids = torch.as_tensor(tokens.ids, dtype=torch.long, device=lm.device)[None]
     for start in range(0, n, LONGEST_CHUNK):
         chunk = range(start, min(start + LONGEST_CHUNK, n))

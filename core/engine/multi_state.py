@@ -23,13 +23,12 @@ from core.engine.eviction import (
     walk,
     walk_by_mean,
 )
-from core.engine.options import ReadOptions
+from core.engine.options import AS_USUAL, ReadOptions
 from core.engine.sharing import first_of, rules
 from core.engine.uneven import walk_by_rule
 from core.policies import Floats, Ints, Policy, Rows, Step, Tova, settings_of
 from core.trace import NEVER, Tokens, Trace
 
-AS_USUAL = ReadOptions()
 FREE = -1  # the position of a slot that holds no row
 
 

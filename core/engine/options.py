@@ -68,3 +68,6 @@ class ReadOptions:
             whole("chunk", self.chunk, 1)
         whole("beta", self.beta, 1)
         whole("every", self.every, 1)
+
+
+AS_USUAL = ReadOptions()

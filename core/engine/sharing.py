@@ -166,18 +166,15 @@ def rules(
     if policy.budget is None:
         return None
     if isinstance(policy, Scripted):
-        _check_schedule(policy, options, layers, deciders, length)
+        check_schedule(policy, layers, deciders, length)
+        if options.budgets != "uniform" or options.every != 1:
+            raise BadInput("A schedule already says which rows go and when: leave out budgets and every.")
         return [policy] * layers, [Follow(own) for own in policy.evicted_at]
     at_once = prompt_length - 1 if options.prefill == "one-shot" else -1
     if options.budgets == "uniform" and options.every == 1 and (by_token or at_once < 0):
         return None
+    check_sharing(policy, options)
     if options.budgets == "adaptive":
-        if policy.scope == "layer":
-            raise BadInput(
-                "With adaptive budgets the KV heads of a layer compete, but {policy} decides for the whole layer. "
-                "Choose a policy that decides per KV head, or other budgets.",
-                policy=policy.label,
-            )
         return [policy] * layers, [Compete(policy.budget, options.every, deciders, at_once)] * layers
     budgets = [policy.budget] * layers
     if options.budgets == "pyramid":
@@ -209,7 +206,18 @@ def pyramid(budget: int, beta: int, layers: int, length: int, window: int = 1) -
     return [round(most - layer * (most - least) / (layers - 1)) for layer in range(layers)]
 
 
-def _check_schedule(policy: Scripted, options: ReadOptions, layers: int, deciders: int, length: int) -> None:
+def check_sharing(policy: Policy, options: ReadOptions) -> None:
+    """Raise BadInput if the heads of a layer are to compete under a policy that decides for the whole layer."""
+    if options.budgets == "adaptive" and policy.scope == "layer" and policy.budget is not None:
+        raise BadInput(
+            "With adaptive budgets the KV heads of a layer compete, but {policy} decides for the whole layer. Choose a "
+            "policy that decides per KV head, or other budgets.",
+            policy=policy.label,
+        )
+
+
+def check_schedule(policy: Scripted, layers: int, deciders: int, length: int) -> None:
+    """Raise BadInput if the schedule has not so many layers, deciders in each, and tokens."""
     expected, found = (layers, deciders, length), policy.evicted_at.shape
     if found != expected:
         raise BadInput(
@@ -217,8 +225,6 @@ def _check_schedule(policy: Scripted, options: ReadOptions, layers: int, decider
             found=" × ".join(map(str, found)),
             expected=" × ".join(map(str, expected)),
         )
-    if options.budgets != "uniform" or options.every != 1:
-        raise BadInput("A schedule already says which rows go and when: leave out budgets and every.")
 
 
 def first_of(rules: Sequence[Rule]) -> int:

@@ -8,23 +8,40 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TypeAlias
+from dataclasses import asdict, dataclass, replace
+from typing import TypeAlias, TypedDict, Unpack
 
 import numpy as np
 
+from core.engine.options import AS_USUAL, ReadOptions
 from core.engine.reading import LONGEST_CHUNK, REPORT_EVERY
 from core.engine.replay import iter_replay
+from core.engine.sharing import check_sharing
 from core.errors import BadInput, UnknownPolicy
 from core.experiments.growing_csv import check_continues
 from core.experiments.records import BASELINE, FULL, LABELS, Reading, Record
 from core.messages import Message
 from core.model.language_model import LanguageModel
 from core.policies import Full, Policy, make_policy
-from core.trace import Tokens
+from core.trace import Budgets, Tokens
 from core.whole_numbers import whole
 
 Text: TypeAlias = Tokens | Sequence[int]
+
+
+class SharingKeywords(TypedDict, total=False):
+    """The options of `ReadOptions` that a sweep has; `sharing` is its `budgets`, which here are the sizes."""
+
+    sharing: Budgets
+    beta: int
+    every: int
+
+
+def options_of(keywords: SharingKeywords) -> ReadOptions:
+    """How the windows of a sweep are read."""
+    as_usual: SharingKeywords = {"sharing": "uniform", "beta": AS_USUAL.beta, "every": 1}
+    given: SharingKeywords = {**as_usual, **keywords}
+    return ReadOptions(chunk=LONGEST_CHUNK, budgets=given["sharing"], beta=given["beta"], every=given["every"])
 
 
 @dataclass(frozen=True)
@@ -69,18 +86,20 @@ def iter_sweep(
     *,
     window: int | None = None,
     records: Sequence[Record] = (),
+    **sharing: Unpack[SharingKeywords],
 ) -> Iterator[SweepProgress]:
     """`sweep` as a generator that reports progress several times a second and after every record.
 
     `records` are those of a sweep with the same settings that was stopped; they are not computed again. BadInput is
     raised if they belong to another sweep.
     """
-    plan = plan_sweep(lm, documents, policies, budgets, window=window, records=records)
+    how = options_of(sharing)
+    plan = plan_sweep(lm, documents, policies, budgets, window=window, records=records, options=how)
     found = list(records)
     done = sum(record.tokens for record in found)
     reported = time.monotonic()
     for reading, tokens in plan.readings[len(found) :]:
-        for record in iter_reading(lm, reading, tokens):
+        for record in iter_reading(lm, reading, tokens, how):
             if record.tokens < len(tokens) - 1 and time.monotonic() - reported > REPORT_EVERY:
                 yield SweepProgress(done + record.tokens, plan.total, found.copy(), plan.left_out)
                 reported = time.monotonic()
@@ -90,7 +109,7 @@ def iter_sweep(
         reported = time.monotonic()
 
 
-def iter_reading(lm: LanguageModel, reading: Reading, tokens: Tokens) -> Iterator[Record]:
+def iter_reading(lm: LanguageModel, reading: Reading, tokens: Tokens, options: ReadOptions) -> Iterator[Record]:
     """Read one window under one policy with one budget.
 
     Several times a second, yields the record of the tokens read so far; the last is that of the whole window.
@@ -101,7 +120,7 @@ def iter_reading(lm: LanguageModel, reading: Reading, tokens: Tokens) -> Iterato
     n, nll_sum, seconds = 0, 0.0, 0.0
     for piece in _pieces(reading, tokens):
         resumed = time.perf_counter()
-        for report in iter_replay(lm, piece, _policy(reading), chunk=LONGEST_CHUNK):
+        for report in iter_replay(lm, piece, _policy(reading), **asdict(options)):
             seconds += time.perf_counter() - resumed
             n_read = n + report.done - 1
             nll_read = nll_sum + float(report.traces[0].nll[1:].sum(dtype=np.float64))
@@ -118,6 +137,7 @@ def sweep(
     budgets: Sequence[int],
     *,
     window: int | None = None,
+    **sharing: Unpack[SharingKeywords],
 ) -> list[Record]:
     """Read texts under every policy with every budget, and under the full model and the baseline.
 
@@ -136,6 +156,7 @@ def sweep(
             out for that policy only; the progress of `iter_sweep` says so.
         window: the length of a window in tokens; None for the model's context. If a single token is left over at the
             end, it is not read.
+        sharing: how a budget is shared out, and when rows go, see `SharingKeywords`.
 
     Returns:
         One record per window, policy and budget, in order of windows.
@@ -144,7 +165,7 @@ def sweep(
         BadInput: no text or budget, or one that cannot be used; or a policy that refuses all budgets.
         NumericalError, OutOfMemory: as `replay`.
     """
-    for report in iter_sweep(lm, documents, policies, budgets, window=window):
+    for report in iter_sweep(lm, documents, policies, budgets, window=window, **sharing):
         last = report
     return last.records
 
@@ -157,6 +178,7 @@ def plan_sweep(
     *,
     window: int | None = None,
     records: Sequence[Record] = (),
+    options: ReadOptions = AS_USUAL,
 ) -> Plan:
     """Everything that a sweep reads, in order; `records` must be those of its first readings.
 
@@ -167,18 +189,27 @@ def plan_sweep(
         documents = {"text": documents}
     if not documents or not budgets:
         raise BadInput("Choose at least one text and one budget.")
-    curves, left_out = _curves(policies, budgets)
+    curves, left_out = _curves(policies, budgets, options)
     dtype = str(lm.model.dtype).removeprefix("torch.")
     readings = []
     for name, text in documents.items():
         for i, tokens in enumerate(_windows(lm, name, lm.as_tokens(text), window)):
-            digest = hashlib.sha256(tokens.ids.tobytes()).hexdigest()[:16]
+            read = tokens.ids.tobytes() + _unusual(options)
+            digest = hashlib.sha256(read).hexdigest()[:16]
             readings += [(Reading(lm.model_id, dtype, name, i, digest, key, budget), tokens) for key, budget in curves]
     check_continues(records, [reading for reading, _ in readings], "sweep")
     return Plan(readings, left_out)
 
 
-def _curves(policies: Sequence[str], budgets: Sequence[int]) -> tuple[list[tuple[str, int | None]], list[str]]:
+def _unusual(options: ReadOptions) -> bytes:
+    """How a window is read, for its hash; nothing if as usual, so that files of earlier versions can be continued."""
+    options = replace(options, chunk=None)
+    return b"" if options == AS_USUAL else repr(options).encode()
+
+
+def _curves(
+    policies: Sequence[str], budgets: Sequence[int], options: ReadOptions
+) -> tuple[list[tuple[str, int | None]], list[str]]:
     """Every policy with every budget that it accepts, in order, and a sentence about every budget refused."""
     budgets = [whole(Message("budget"), budget, 1) for budget in budgets]
     finite = [key for key in dict.fromkeys(policies) if key not in (FULL, BASELINE)]
@@ -186,7 +217,7 @@ def _curves(policies: Sequence[str], budgets: Sequence[int]) -> tuple[list[tuple
     for key in finite:
         for budget in budgets:
             try:
-                make_policy(key, budget)
+                check_sharing(make_policy(key, budget), options)
             except UnknownPolicy:
                 raise
             except BadInput as e:

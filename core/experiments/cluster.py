@@ -12,12 +12,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
+from core.engine.options import ReadOptions
 from core.errors import ClusterError, OutOfMemory, UserError
-from core.experiments.budget_sweep import SweepProgress, Text, iter_reading, plan_sweep
+from core.experiments.budget_sweep import (
+    SharingKeywords,
+    SweepProgress,
+    Text,
+    iter_reading,
+    options_of,
+    plan_sweep,
+)
 from core.experiments.records import LABELS, Reading, Record
 from core.loading.load import load_model
 from core.model.language_model import LanguageModel
@@ -36,6 +44,7 @@ def iter_cluster_sweep(
     address: str,
     window: int | None = None,
     records: Sequence[Record] = (),
+    **sharing: Unpack[SharingKeywords],
 ) -> Iterator[SweepProgress]:
     """`iter_sweep` on a Ray cluster: the same records in the same order, a report after every reading.
 
@@ -54,13 +63,14 @@ def iter_cluster_sweep(
         OutOfMemory: no machine of the cluster has enough memory for the model.
         UserError: any error that a worker raised.
     """
-    plan = plan_sweep(lm, documents, policies, budgets, window=window, records=records)
+    how = options_of(sharing)
+    plan = plan_sweep(lm, documents, policies, budgets, window=window, records=records, options=how)
     found, early = list(records), dict[int, Record]()
     if len(found) == len(plan.readings):
         return
     done = sum(record.tokens for record in found)
     with _connected(address) as ray:
-        for i, record in _Crew(ray, lm, plan.readings, len(found)).records():
+        for i, record in _Crew(ray, lm, plan.readings, len(found), how).records():
             done += record.tokens
             early[i] = record
             while len(found) in early:
@@ -76,9 +86,9 @@ class Worker:
         torch.set_num_threads(threads)
         self.lm = load_model(model, dtype=dtype)
 
-    def read(self, reading: Reading, tokens: Tokens) -> Record:
+    def read(self, reading: Reading, tokens: Tokens, options: ReadOptions) -> Record:
         """Read one window under one policy with one budget."""
-        for record in iter_reading(self.lm, reading, tokens):
+        for record in iter_reading(self.lm, reading, tokens, options):
             last = record
         return last
 
@@ -92,14 +102,22 @@ class _Task:
 
 
 class _Crew:
-    """The workers of a sweep. A worker gets readings only after it has loaded the model.
+    """The workers of a sweep, which read as `options` say. A worker gets readings only after it has loaded the model.
 
     So no reading is given to a worker that Ray cannot start yet because no machine is free.
     """
 
-    def __init__(self, ray: Any, lm: LanguageModel, readings: Sequence[tuple[Reading, Tokens]], first: int) -> None:
+    def __init__(
+        self,
+        ray: Any,
+        lm: LanguageModel,
+        readings: Sequence[tuple[Reading, Tokens]],
+        first: int,
+        options: ReadOptions,
+    ) -> None:
         self.ray = ray
         self.readings = readings
+        self._options = options
         self._waiting = deque(_Task(i) for i in range(first, len(readings)))
         self._left = len(self._waiting)
         self._idle: list[Any] = []
@@ -142,7 +160,7 @@ class _Crew:
         window = reading.document, reading.window
         if window not in self._shipped:
             self._shipped[window] = self.ray.put(tokens)
-        self._running[worker.read.remote(reading, self._shipped[window])] = worker, task
+        self._running[worker.read.remote(reading, self._shipped[window], self._options)] = worker, task
 
     def _replace(self, task: _Task, error: Exception) -> None:
         """Start a new worker in place of one that has died, and repeat its task."""

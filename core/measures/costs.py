@@ -85,17 +85,17 @@ def costs(comparison: Comparison) -> list[Cost]:
                 policy=trace.policy,
                 perplexity=perplexity(trace),
                 **{name: float(np.mean(values[i, 1:], dtype=np.float64)) for name, values in per_token.items()},
-                memory=n_kept * comparison.row_bytes,
-                memory_llama_2_7b=n_kept * ROW_BYTES_LLAMA_2_7B,
+                memory=round(n_kept * comparison.row_bytes),
+                memory_llama_2_7b=round(n_kept * ROW_BYTES_LLAMA_2_7B),
                 tokens_per_second=len(trace) / comparison.seconds[i],
             )
         )
     return rows
 
 
-def rows_held(trace: Trace) -> int:
-    """How many rows every layer and KV head holds after the last step."""
-    return int(trace.kept(len(trace) - 1)[0, 0].sum())
+def rows_held(trace: Trace) -> float:
+    """How many rows a layer and KV head holds after the last step, on average."""
+    return float(trace.kept(len(trace) - 1).sum(axis=2).mean())
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,13 @@ def kept_to_the_end(trace: Trace) -> Bools:
 
 def at_work_from(trace: Trace) -> int:
     """The first step that may evict a row; the last step of the trace if none may."""
+    last = len(trace) - 1
     if trace.policy.budget is None:
-        return len(trace) - 1
+        return last
+    if trace.budgets != "uniform" or trace.every > 1:
+        return min(int(trace.evicted_at.min()), last)
     cut = trace.prompt_length - 1 if trace.prefill == "one-shot" else 0
-    return min(max(trace.policy.budget, cut), len(trace) - 1)
+    return min(max(trace.policy.budget, cut), last)
 
 
 def not_recent_share(trace: Trace, step: int) -> float:

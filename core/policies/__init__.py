@@ -11,12 +11,13 @@ from core.policies.keys_values import Caote, KeyDiff, Knorm
 from core.policies.own import Own, presets
 from core.policies.policy import Policy, Rows, Step, a_budget, a_setting, settings_of
 from core.policies.recency import Window, WindowPlusI
-from core.policies.registry import POLICIES, make_policy
+from core.policies.registry import GROUPS, POLICIES, make_policy
 from core.policies.scripted import Scripted, scripted
 from core.policies.votes import RKV, Decay, Observed, Raas, SnapKV
 from core.trace import Floats, Ints
 
 __all__ = [
+    "GROUPS",
     "H2O",
     "POLICIES",
     "RKV",

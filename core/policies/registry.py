@@ -4,8 +4,9 @@ from dataclasses import fields
 from typing import Any
 
 from core.errors import BadInput, UnknownPolicy
+from core.messages import Message
 from core.policies.attention import H2O, Tova, TovaHead
-from core.policies.bounds import Full, Random
+from core.policies.bounds import Full, Oracle, Random
 from core.policies.expected import Expected
 from core.policies.keys_values import Caote, KeyDiff, Knorm
 from core.policies.own import Own
@@ -13,15 +14,22 @@ from core.policies.policy import Policy
 from core.policies.recency import Window, WindowPlusI
 from core.policies.votes import RKV, Decay, Observed, Raas, SnapKV
 
-BY_RECENCY: tuple[type[Policy], ...] = (Window, WindowPlusI)
-BY_ATTENTION: tuple[type[Policy], ...] = (Tova, TovaHead, H2O, Observed, SnapKV, Decay, Raas)
-BY_KEYS_AND_VALUES: tuple[type[Policy], ...] = (Knorm, KeyDiff, RKV, Caote, Expected)
-TO_COMPARE_WITH: tuple[type[Policy], ...] = (Random, Full)
+GROUPS: dict[Message, tuple[type[Policy], ...]] = {
+    Message("By attention"): (Tova, TovaHead, H2O, Observed, SnapKV, Decay, Raas),
+    Message("By recency"): (Window, WindowPlusI),
+    Message("By keys and values"): (Knorm, KeyDiff, RKV, Caote, Expected),
+    Message("To compare with"): (Random, Full, Oracle),
+    Message("A mix of yours"): (Own,),
+}
+"""What policies go by, in the order of the menus."""
+
+_PAPER_FIRST: list[type[Policy]] = [Tova, Window, WindowPlusI, H2O, TovaHead, Random, Full]
 
 POLICIES: dict[str, type[Policy]] = {
     policy.key: policy
-    for group in (BY_ATTENTION, BY_RECENCY, BY_KEYS_AND_VALUES, TO_COMPARE_WITH, (Own,))
+    for group in (_PAPER_FIRST, *GROUPS.values())
     for policy in group
+    if policy is not Oracle  # which is made for one text, by `core.foresee`
 }
 
 

@@ -185,6 +185,7 @@ def _diverges_at(first: Trace, other: Trace) -> int | None:
 
 def _shared(first: Trace, view: View, whole: int, shown: range) -> Payload:
     return {
+        "uneven": first.budgets != "uniform",
         "schema": SCHEMA,
         "run": view.run,
         "key": view.key,
@@ -219,6 +220,7 @@ def _policy_of(trace: Trace, shown: range, marks: Sequence[Mark]) -> Payload:
         "policy": trace.policy.label,
         "scope": trace.policy.scope,
         "budget": trace.policy.budget,
+        "at_most": trace.policy.budget if (trace.budgets, trace.every) == ("uniform", 1) else None,
         "positions": trace.positions,
         "groups": groups,
         "evicted_at": _integers(np.minimum(evicted_at, steps.stop) - steps.start),

@@ -9,10 +9,10 @@ from pydantic import TypeAdapter, ValidationError
 
 import core
 from core.errors import BadInput, UserError
-from core.policies import POLICIES, Full, Oracle, Policy, Random, make_policy, settings_of
+from core.policies import GROUPS, Oracle, Policy, make_policy, settings_of
 from core.store import Stored, key_of
 from core.texts import without_mark
-from core.trace import PolicySettings, Positions, Prefill, Tokens, Trace
+from core.trace import Budgets, PolicySettings, Positions, Prefill, Tokens, Trace
 from viz.page import limits
 
 if TYPE_CHECKING:
@@ -22,15 +22,8 @@ ASKED, SHOWN = "asked", "shown"
 """The names under which a stored run has what was asked for, and the indices of the traces that were chosen."""
 
 
-def _group(policy: type[Policy]) -> int:
-    """Those that go by attention come first, then the others, last those to compare them with."""
-    return 2 if policy in (Random, Full, Oracle) else int(not policy.reads_attention)
-
-
-_OFFERED: list[type[Policy]] = [*POLICIES.values(), Oracle]
-
-KINDS = {policy.key: policy for policy in sorted(_OFFERED, key=_group)}
-"""The policies that the page offers by key, in the order of its menus: those of the registry, and the oracle."""
+KINDS = {policy.key: policy for group in GROUPS.values() for policy in group}
+"""The policies that the page offers by key, in the order of its menus."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +65,8 @@ class Asked:
         seed: as in `core.generate`.
         positions: as in `core.replay`.
         prefill: as in `core.replay`.
+        budgets: as in `core.replay`.
+        every: as in `core.replay`.
     """
 
     model: str
@@ -83,6 +78,18 @@ class Asked:
     seed: int = 0
     positions: Positions = "original"
     prefill: Prefill = "token-by-token"
+    budgets: Budgets = "uniform"
+    every: int = 1
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """How the text is read, as arguments for `core.replay` and everything built on it."""
+        return {
+            "prefill": self.prefill,
+            "positions": self.positions,
+            "budgets": self.budgets,
+            "every": self.every,
+        }
 
     @property
     def pairs(self) -> list[tuple[str, int | None]]:
@@ -153,8 +160,7 @@ def request_of(lm: "LanguageModel", asked: Asked, *, alone: bool = False) -> Req
         tokens,
         [chosen.described() for chosen in asked.policies],
         beside_full=beside_full,
-        prefill=asked.prefill,
-        positions=asked.positions,
+        **asked.how,
         max_new_tokens=asked.new_tokens,
         temperature=asked.temperature if asked.new_tokens else 0.0,
         seed=asked.seed if asked.new_tokens else 0,
@@ -189,7 +195,7 @@ def reports(lm: "LanguageModel", request: Request) -> Iterator[Report]:
     asked = request.asked
     chosen = [one for one in asked.policies if one.budget is not None or not request.beside_full]
     policies = [one.policy(lm, request.tokens) for one in chosen]
-    how: dict[str, Any] = {"prefill": asked.prefill, "positions": asked.positions}
+    how = asked.how
     kept = {ASKED: np.array(TypeAdapter(Asked).dump_json(asked).decode())}
     if request.beside_full:
         indices = iter(range(1, len(policies) + 1))
@@ -199,8 +205,12 @@ def reports(lm: "LanguageModel", request: Request) -> Iterator[Report]:
             yield Report(compared.done, compared.total, replace(stored, arrays={**stored.arrays, **kept}))
         return
     if asked.new_tokens:
-        how |= {"max_new_tokens": asked.new_tokens, "temperature": asked.temperature, "seed": asked.seed}
-        reading = core.iter_generate(lm, request.tokens, policies, **how)
+        writing: dict[str, Any] = {
+            "max_new_tokens": asked.new_tokens,
+            "temperature": asked.temperature,
+            "seed": asked.seed,
+        }
+        reading = core.iter_generate(lm, request.tokens, policies, **writing, **how)
     else:
         reading = core.iter_replay(lm, request.tokens, policies, **how)
     for read in reading:

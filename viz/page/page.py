@@ -6,6 +6,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import gradio as gr
+from gradio.components.api_component import Api
 from gradio.context import LocalContext
 from gradio.route_utils import API_PREFIX
 from starlette.datastructures import Headers
@@ -54,6 +55,9 @@ class Page(gr.Blocks):
         event = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
         if event.is_validator_function:
             event.preprocess = False  # the run refuses wrong inputs itself: its message reaches every client
+        # of an endpoint: a program may be older than its last values
+        left_out = [value for value in event.inputs[len(inputs) :] if isinstance(value, Api)]
+        inputs = [*inputs, *(value.value for value in left_out)]
         request = options.get("request")
         with speaking(preferred(request.headers.get("accept-language", "") if request is not None else "")):
             try:

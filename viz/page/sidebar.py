@@ -30,6 +30,15 @@ PREFILL_INFO = Message(
     "Token by token, the multi-state never holds more than its budget. At once, as in the published TOVA code, the "
     "whole prompt is attended to first and cut to the budget at its end."
 )
+BUDGETS_INFO = Message(
+    "The budget stays the mean. Pyramid (PyramidKV): the last layer gets a twentieth of it, the first what the others "
+    "leave. Adaptive (AdaKV): the KV heads of a layer share theirs, each keeps at least a fifth; for policies that "
+    "decide per KV head."
+)
+EVERY_INFO = Message(
+    "1 is the paper's rule: one row in, one row out. With g, the multi-state grows to g - 1 rows above the budget, and "
+    "the next one makes g rows go at once."
+)
 
 MARK_CHANGES = """(...values) => {
   const now = JSON.stringify(values);
@@ -99,7 +108,7 @@ class Sidebar:
                     self.stop = gr.Button(Message("Stop"), elem_id="stop", min_width=80)
         self.values: list[Any] = [
             *(self.model, self.text, self.message, self.new_tokens, self.temperature, self.seed),
-            *(self.positions, self.prefill),
+            *(self.positions, self.prefill, self.budgets, self.every),
             *self.cards.values,
         ]
         gr.on([component.change for component in self.values], None, self.values, js=MARK_CHANGES, **QUIETLY)
@@ -168,6 +177,25 @@ class Sidebar:
                 info=POSITIONS_INFO,
                 elem_id="positions",
             )
+            self.budgets = gr.Dropdown(
+                [
+                    (Message("all layers and heads alike"), "uniform"),
+                    (Message("pyramid: more in the first layers"), "pyramid"),
+                    (Message("adaptive: the heads of a layer compete"), "adaptive"),
+                ],
+                value="uniform",
+                label=Message("How budgets are shared out"),
+                info=BUDGETS_INFO,
+                elem_id="budgets",
+            )
+            self.every = gr.Number(
+                1,
+                label=Message("Rows go, so many at once"),
+                info=EVERY_INFO,
+                minimum=1,
+                precision=0,
+                elem_id="every",
+            )
 
     def showing(self, asked: Asked) -> dict[Any, Any]:
         """Updates after which the sidebar says this; a model that is not in the menu is left as it is."""
@@ -180,6 +208,8 @@ class Sidebar:
             self.seed: asked.seed,
             self.positions: asked.positions,
             self.prefill: asked.prefill,
+            self.budgets: asked.budgets,
+            self.every: asked.every,
             **self.cards.showing(asked.policies),
         }
 
@@ -190,7 +220,7 @@ def asked_by(values: Sequence[Any]) -> Asked:
     Raises:
         UserError: no whole request.
     """
-    model, text, message, new_tokens, temperature, seed, positions, prefill, *cards = values
+    model, text, message, new_tokens, temperature, seed, positions, prefill, budgets, every, *cards = values
     return Asked(
         model=model,
         text=text or "",
@@ -201,6 +231,8 @@ def asked_by(values: Sequence[Any]) -> Asked:
         seed=int(seed or 0),
         positions=positions,
         prefill=prefill,
+        budgets=budgets,
+        every=int(every or 1),
     )
 
 

@@ -3,7 +3,7 @@ const Painter = (() => {
   "use strict";
 
   const { say } = Words;
-  const { inText, olderIn, mostOlder } = Traces;
+  const { inText, heldIn, olderIn, mostOlder } = Traces;
   const { unseenRuns } = Sight;
   const { shortName } = Sentences;
   const { mix, css } = Colours;
@@ -17,7 +17,8 @@ const Painter = (() => {
   function axes(scene) {
     const above = scene.above ? [...positionAxis(scene), ...stepMarker(scene)] : [];
     const older = scene.trace.older ? olderColumn(scene) : [];
-    return [...layerAxis(scene), ...older, ...above, ...brackets(scene), ...(scene.below ? tokenAxis(scene) : [])];
+    const held = scene.trace.uneven ? heldColumn(scene) : [];
+    return [...layerAxis(scene), ...older, ...held, ...above, ...brackets(scene), ...(scene.below ? tokenAxis(scene) : [])];
   }
 
   function layerAxis(scene) {
@@ -63,6 +64,28 @@ const Painter = (() => {
     if (!scene.below) return items;
     const place = { x: x + width / 2 + 2, y: scene.top + scene.height + 10, angle: -45, anchor: "end" };
     return [...items, { text: say("older"), ...place, faint: true }];
+  }
+
+  // Right of the cells, for each row: how many rows it holds, as a bar, and as a number where there is room.
+  function heldColumn(scene) {
+    const { trace, palette, view, step, font, left, width, top, height, collapsed } = scene;
+    const per = collapsed ? trace.groups : 1;
+    const x = left + width + 3;
+    const room = font * 2.2;
+    const all = Array.from({ length: trace.rows / per }, (_, row) => heldIn(trace, step, row, per));
+    const most = Math.max(1, ...all);
+    const every = stride(font + 3, cellHeight(scene));
+    const items = [];
+    for (let row = Math.floor(view.y0); row < view.y1; row++) {
+      const y = Math.max(top, toY(scene, row));
+      const high = Math.min(top + height, toY(scene, row + 1)) - y;
+      items.push({ box: [x, y, Math.max(1, (room * all[row]) / most), Math.max(1, high * 0.8)], fill: palette.kept });
+      const middle = toY(scene, row + 0.5);
+      if (row % every || !insideRows(scene, middle)) continue;
+      items.push({ text: String(Math.round(all[row])), x: x + room + 4, y: middle, anchor: "start", faint: true });
+    }
+    if (scene.above) items.push({ text: say("rows"), x: x + room + 4, y: top - font, anchor: "start", faint: true });
+    return items;
   }
 
   // Over the columns of each mark; where there is room above, with its name.

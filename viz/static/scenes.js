@@ -6,11 +6,14 @@ const Scenes = (() => {
 
   const fontSize = () => (document.body.classList.contains("projector") ? 20 : 13);
 
+  const HELD = 5.2; // characters: a bar and a number
+
   const isNarrow = (cssWidth) => cssWidth < 560;
 
   // The room around the cells. Maps one under another need the positions above and the tokens below only once, and the
   // same `heads` (room for the numbers of KV heads) for all, so that their columns are aligned. `older` is how much of
-  // the left is for the column of older rows, `axis` how far down the positions stand on the brackets of the marks.
+  // the left is for the column of older rows, `axis` how far down the positions stand on the brackets of the marks. On
+  // the right it is told how many rows each row of the map holds, where these are not equally many.
   function margins(trace, { cssWidth, heads, above = true, below = true }) {
     const font = fontSize();
     const older = trace.start ? font * 2 : 0;
@@ -21,7 +24,7 @@ const Scenes = (() => {
       older,
       axis,
       left: Math.round(font * (heads ? 4.6 : 3.2)) + older,
-      right: isNarrow(cssWidth) ? 6 : 12,
+      right: trace.uneven ? Math.round(font * HELD) : isNarrow(cssWidth) ? 6 : 12,
       top: axis + bracket,
       bottom: below ? font * 4.8 : 2,
     };

@@ -28,8 +28,8 @@ const Sight = (() => {
   }
 
   // Whether the window can hide anything at all.
-  function canHide({ slidingWindows, positions, budget, whole }) {
-    const farthest = positions === "in-cache" && budget !== null ? budget + 1 : whole;
+  function canHide({ slidingWindows, positions, at_most, whole }) {
+    const farthest = positions === "in-cache" && at_most !== null ? at_most + 1 : whole;
     return slidingWindows.some((window) => window && window < farthest);
   }
 

@@ -81,8 +81,19 @@ const Traces = (() => {
 
   const olderTotal = (trace, step) => (trace.older ? olderIn(trace, step, 0, trace.rows) * trace.rows : 0);
 
-  // So many rows from before the window can a decider hold.
-  const mostOlder = ({ budget, start }) => Math.min(budget ?? start, start);
+  // So many rows from before the window can a decider hold; `at_most` is null where it may be more than the budget.
+  const mostOlder = ({ at_most, start }) => Math.min(at_most ?? start, start);
+
+  // How many rows a row of a map holds after the step, in which `per` deciders share one; the mean of theirs.
+  function heldIn(trace, step, row, per = 1) {
+    const { evictedAt, length } = trace;
+    let sum = trace.older ? olderIn(trace, step, row, per) * per : 0;
+    for (let decider = row * per; decider < (row + 1) * per; decider++) {
+      const read = decider * length + Math.min(step, length - 1);
+      for (let cell = decider * length; cell <= read; cell++) sum += Number(evictedAt[cell] > step);
+    }
+    return sum / per;
+  }
 
   // The cells (places in evictedAt) evicted at a step are evicted[starts[step]] … evicted[starts[step + 1] - 1]; so a
   // step onwards or back costs no look at the whole array.
@@ -147,6 +158,6 @@ const Traces = (() => {
 
   return {
     ...{ FADE, decode, stepOf, isKept, isAttended, noCounts, moveCounts, keepersIn, evictedDuring, markState },
-    ...{ olderIn, olderTotal, mostOlder, inText, goesOn },
+    ...{ heldIn, olderIn, olderTotal, mostOlder, inText, goesOn },
   };
 })();

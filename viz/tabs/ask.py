@@ -215,8 +215,7 @@ class AskLens:
         policies = writers(asked)
         yield {self.status: status(_("Loading the model …"))}
         record.policies = asked.pairs
-        how = {"prefill": asked.prefill, "positions": asked.positions}
-        answering = record.using(asked.model, answers, document, question, policies, how)
+        answering = record.using(asked.model, answers, document, question, policies, asked.how)
         prompt = next(answering)
         evidence = evidence if evidence is not None and evidence.document == document else None
         for report in answering:

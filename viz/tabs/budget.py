@@ -110,10 +110,10 @@ class BudgetLens:
         limits.current.check_budgets(sizes)
         limits.current.check_text(asked.text)
         keys = list(dict.fromkeys(chosen.key for chosen in asked.finite if chosen.key != Oracle.key))
-        notes = not_used(asked)
+        notes, sharing = not_used(asked), {"sharing": asked.budgets, "every": asked.every}
         yield {self.status: status(_("Loading the model …"))}
         record.policies = [(key, size) for key in keys for size in sizes]
-        for report in record.using(asked.model, swept, asked.text, keys, sizes):
+        for report in record.using(asked.model, swept, asked.text, keys, sizes, sharing):
             record.tokens = report.done
             now = time.monotonic()
             if now - told_at > TOLD_EVERY:
@@ -138,9 +138,9 @@ class BudgetLens:
         }
 
 
-def swept(lm: "LanguageModel", text: str, keys: list[str], sizes: list[int]) -> Iterator[Any]:
+def swept(lm: "LanguageModel", text: str, keys: list[str], sizes: list[int], sharing: dict[str, Any]) -> Iterator[Any]:
     """The reports of a sweep over the text."""
-    yield from core.iter_sweep(lm, limits.current.encode(lm, text), keys, sizes)
+    yield from core.iter_sweep(lm, limits.current.encode(lm, text), keys, sizes, **sharing)
 
 
 def not_used(asked: Asked) -> list[Message]:

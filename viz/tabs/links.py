@@ -92,6 +92,8 @@ def asked_for(stored: Stored) -> Asked:
         new_tokens=written if new_tokens is None else int(new_tokens),
         positions=first.positions,
         prefill=first.prefill,
+        budgets=first.budgets,
+        every=first.every,
     )
 
 

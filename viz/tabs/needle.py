@@ -87,8 +87,7 @@ class NeedleMatrix:
             raise BadInput("Choose at least one length.")
         limits.current.check_tokens(max(lengths))
         record.policies = asked.pairs
-        how = {"prefill": asked.prefill, "positions": asked.positions}
-        for report in record.using(asked.model, found, policies, sorted(lengths), how):
+        for report in record.using(asked.model, found, policies, sorted(lengths), asked.how):
             record.tokens = report.done
             yield {self.status: time_left(report.done, report.total, started)}
             if len(report.results) > shown:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 import core
-from core.errors import BadInput
 from core.measures.survival import lifespan
 from core.messages import Message
 from core.store import Stored
@@ -15,7 +14,7 @@ from core.trace import Floats, Trace
 from viz.cards.fates import fates_html
 from viz.cards.markup import paragraphs
 from viz.figures.life import head_figure, token_figure
-from viz.page.asked import Chosen, shown
+from viz.page.asked import shown
 from viz.page.lens import SharedRun
 from viz.page.models import ALONE, QUIETLY, with_model
 from viz.page.stored import Updates
@@ -116,7 +115,5 @@ def fates(traces: Sequence[Trace], position: int, where: Row | None) -> list[tup
 
 def attention_in(lm: "LanguageModel", trace: Trace, row: Row) -> Iterator[Floats]:
     """One: the attention that a row of the trace paid, as `core.attention_of` finds it."""
-    if trace.prefill != "token-by-token":
-        raise BadInput("Attention is shown for texts that were read token by token only; this one was read at once.")
-    policy = Chosen(trace.policy.key, trace.policy.budget, trace.policy.settings).policy(lm, trace.tokens)
-    yield core.attention_of(lm, trace.tokens, policy, row.layer, row.group, positions=trace.positions)
+    again = core.scripted(trace)
+    yield core.attention_of(lm, trace.tokens, again, row.layer, row.group, positions=trace.positions)

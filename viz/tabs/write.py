@@ -207,8 +207,7 @@ def told_by(lm: "LanguageModel", prompts: list[str], policies: list[Policy], ask
         prompts,
         policies,
         seed=asked.seed,
-        prefill=asked.prefill,
-        positions=asked.positions,
+        **asked.how,
         **sampling_of(asked),
     )
 

@@ -11,18 +11,26 @@ def headline(trace: Trace) -> str:
 
     Such as “64 rows in each of 30 layers · 27% of them not recent · first token in 27 layers”.
     """
-    budget, last = trace.policy.budget, len(trace) - 1
-    layers, groups, _n = trace.evicted_at.shape
-    if budget is None:
+    last = len(trace) - 1
+    if trace.policy.budget is None:
         return _("forgets nothing: the ordinary model")
-    if groups > 1:
-        rows = _("{budget} rows in each of {heads} KV heads", budget=budget, heads=layers * groups)
-    else:
-        rows = _("{budget} rows in each of {layers} layers", budget=budget, layers=layers)
+    rows = _rows(trace, trace.policy.budget)
     if not (trace.evicted_at != NEVER).any():
         return " · ".join([rows, _("everything fits: lower the budget to see the policy at work")])
     old = _("{share:.0%} of them not recent", share=survival.not_recent_share(trace, last))
     return " · ".join([rows, old, _first_token(trace), *_out_of_sight(trace)])
+
+
+def _rows(trace: Trace, least: int) -> str:
+    layers, groups, _n = trace.evicted_at.shape
+    most = least + trace.every - 1
+    if trace.budgets != "uniform":
+        held = trace.kept(len(trace) - 1).sum(axis=2)
+        least, most = int(held.min()), int(held.max())
+    budget = str(least) if most == least else f"{least} – {most}"
+    if groups > 1:
+        return _("{budget} rows in each of {heads} KV heads", budget=budget, heads=layers * groups)
+    return _("{budget} rows in each of {layers} layers", budget=budget, layers=layers)
 
 
 def _first_token(trace: Trace) -> str:

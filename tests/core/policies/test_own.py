@@ -68,7 +68,7 @@ def test_an_impossible_schedule_is_refused_and_the_place_is_named(tiny):
     possible[1, 0, 4] = 9
     for step, reason in (
         (3, "token 4 is to go at step 3: it is read at step 4"),
-        (N, f"at step {N}.*the last step is {N - 1}"),
+        (N, f"token 4 is to go at step {N}.*the last step is {N - 1}"),
     ):
         wrong = possible.copy()
         wrong[1, 0, 4] = step
