@@ -16,7 +16,7 @@ from core.policies import Full, Policy
 from core.store import Stored, save_stored
 from viz.examples import answer, needle, sweep, telling
 from viz.examples.example_texts import EXAMPLES, FOLDER
-from viz.lesson import lesson
+from viz.lesson import after, lesson
 from viz.page.asked import Asked, reports, request_of
 from viz.page.policy_cards import FIRST
 
@@ -69,6 +69,10 @@ def lesson_trace(lm: LanguageModel, key: str) -> Trace:
     return without_importances(replay(lm, lm.encode(lesson.text()), policy))
 
 
+def after_trace(lm: LanguageModel, key: str) -> Trace:
+    return small(replay(lm, lm.encode(after.TEXT), make_policy(key, after.BUDGET)))
+
+
 if __name__ == "__main__":
     lm = load_model(dtype="float32", device="cpu")
     save_stored(first_run(lm), FOLDER / "lighthouse.run")
@@ -78,3 +82,5 @@ if __name__ == "__main__":
     sweep.FILE.write_text(swept(lm), encoding="utf-8")
     for key in lesson.POLICIES:
         lesson_trace(lm, key).save(lesson.FOLDER / f"{key}.npz")
+    for key in after.POLICIES:
+        after_trace(lm, key).save(after.FOLDER / f"{key}.npz")

@@ -10,7 +10,7 @@ from viz.words.catalogue import _, language
 
 def lesson_html(step: int) -> Markup:
     """One step (from 0): its text, its question with the answer folded, and the perplexities of the policies so far."""
-    title, told, question, answer = (_(part, **numbers()) for part in LESSON[step])
+    title, told, question, answer, about = (_(part, **numbers()) for part in LESSON[step])
     return fill(
         "cards/lesson.html",
         lang=language().replace("_", "-"),
@@ -19,5 +19,5 @@ def lesson_html(step: int) -> Markup:
         question=question,
         answer=answer,
         bars=bars(step),
-        about=_("All runs: SmolLM2 135M, the same English text of {n} tokens.", **numbers()),
+        about=about,
     )

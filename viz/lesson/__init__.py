@@ -1,1 +1,1 @@
-"""The lesson: the paper in six short steps on stored runs."""
+"""The lesson: the paper in six short steps on stored runs, and one on what came after it."""

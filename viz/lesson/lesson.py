@@ -1,8 +1,9 @@
-"""The guided lesson: six moments from five stored runs on one text, and the numbers that its words mention.
+"""The guided lesson: seven moments from stored runs, six of them on one text, and the numbers that its words mention.
 
 Every number is computed from the traces or is the paper's, see `numbers`.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from core.measures import paper
 from core.measures.costs import perplexity
 from core.measures.survival import N_BEGINNING, lifespan, not_recent_share
 from core.trace import NEVER, Trace
+from viz.lesson import after
 from viz.maps.payload import Moment, Payload, View, payload
 from viz.words.policies import policy_label
 from viz.words.sentences import quoted
@@ -26,26 +28,8 @@ PARAGRAPHS = 6  # of the chronicle that the runs have read
 N_SINK = N_BEGINNING  # the default of Window+i
 
 
-@dataclass(frozen=True)
-class Step:
-    """One step of the lesson: which policy's run is shown, and at which moment."""
-
-    policy: str
-    moment: Moment
-
-
-STEPS = (
-    Step("full", Moment(400)),
-    Step("window", Moment(72, 0)),
-    Step("window+i", Moment(736, 3)),
-    Step("h2o", Moment(736, 31)),
-    Step("tova", Moment(368, 0)),
-    Step("tova", Moment(736, 664)),
-)
-
-
 def text() -> str:
-    """What all runs have read: the beginning of the chronicle."""
+    """What the runs of the first six steps have read: the beginning of the chronicle."""
     return "\n\n".join(CHRONICLE.read_text(encoding="utf-8").split("\n\n")[:PARAGRAPHS])
 
 
@@ -58,17 +42,38 @@ def trace(policy: str) -> Trace:
     return Trace.load(FOLDER / f"{policy}.npz")
 
 
+@dataclass(frozen=True)
+class Step:
+    """One step of the lesson: which policies' runs are shown, at which moment, and where the runs come from."""
+
+    policies: tuple[str, ...]
+    moment: Moment
+    trace: Callable[[str], Trace] = trace
+
+
+STEPS = (
+    Step(("full",), Moment(400)),
+    Step(("window",), Moment(72, 0)),
+    Step(("window+i",), Moment(736, 3)),
+    Step(("h2o",), Moment(736, 31)),
+    Step(("tova",), Moment(368, 0)),
+    Step(("tova",), Moment(736, 664)),
+    Step(after.POLICIES, Moment(len(after.trace("tova")) - 1, after.STOP), after.trace),
+)
+
+
 @cache
 def picture(step: int) -> Payload:
     """What the map shows in a step (from 0)."""
     shown = STEPS[step]
-    return payload([trace(shown.policy)], View(run=f"lesson-{step}", at=shown.moment))
+    traces = [shown.trace(policy) for policy in shown.policies]
+    return payload(traces, View(run=f"lesson-{step}", at=shown.moment))
 
 
 @cache
 def numbers() -> dict[str, str]:
     """Every number and token that the lesson mentions, as text, by the name of its placeholder."""
-    return _of_all() | _of_full() | _of_window() | _of_h2o() | _of_tova() | _of_the_paper()
+    return _of_all() | _of_full() | _of_window() | _of_h2o() | _of_tova() | _of_the_paper() | after.numbers()
 
 
 def _of_all() -> dict[str, str]:
@@ -173,7 +178,7 @@ class Bar:
         name: of the policy.
         perplexity: over the whole text.
         share: the bar's length, from 0 to 1: the perplexity divided by the worst policy's.
-        current: whether it is the policy of the step.
+        current: whether it is a policy of the step.
     """
 
     name: str
@@ -183,11 +188,17 @@ class Bar:
 
 
 def bars(step: int) -> list[Bar]:
-    """One bar for every policy shown up to this step (from 0)."""
-    met = dict.fromkeys(shown.policy for shown in STEPS[: step + 1])
-    values = {policy: perplexity(trace(policy)) for policy in POLICIES}
+    """One bar for every policy shown up to this step (from 0) on its text."""
+    shown = STEPS[step]
+    values = {key: perplexity(shown.trace(key)) for key in _met(shown, STEPS)}
     worst = max(values.values())
-    return [Bar(_name(key), values[key], values[key] / worst, key == STEPS[step].policy) for key in met]
+    met = _met(shown, STEPS[: step + 1])
+    return [Bar(_name(key), values[key], values[key] / worst, key in shown.policies) for key in met]
+
+
+def _met(shown: Step, steps: Sequence[Step]) -> list[str]:
+    """The policies of those of the steps that have the same text."""
+    return list(dict.fromkeys(key for step in steps if step.trace is shown.trace for key in step.policies))
 
 
 def _name(policy: str) -> str:

@@ -12,6 +12,7 @@ class Words(NamedTuple):
     told: str
     question: str
     answer: str
+    about: str = Message("All runs: SmolLM2 135M, the same English text of {n} tokens.")
 
 
 LESSON = (
@@ -113,5 +114,28 @@ LESSON = (
             "steps, all tokens {paper_mean_steps}, at a budget of {paper_budget} (table 5). And in your own text? Open "
             "Watch and press Run."
         ),
+    ),
+    Words(
+        Message("After the paper: what each one loves"),
+        Message(
+            "Others have since given other answers. Here are four of them, with {after_budget} rows each, on a text of "
+            "{after_n} tokens in which one sentence comes {after_times} times. TOVA decides per layer; under the "
+            "others each of the {after_heads} KV heads does, so their maps have more lines. Under each of the four a "
+            "token stays {after_mean_steps} steps on average: they differ only in which. Look where the blue is at the "
+            "end: in single columns or in stretches, at the left edge or at the right."
+        ),
+        Message(
+            "Which of them loves full stops, which whole phrases, which only what is unlike the rest, and which wants "
+            "both: to be asked for and to be unlike?"
+        ),
+        Message(
+            "TOVA keeps full stops, such as the marked one, for {after_stop_steps} steps. SnapKV counts a row's "
+            "neighbours, too, so it keeps stretches of {after_snapkv_stretch} tokens (TOVA: {after_tova_stretch}), "
+            "and always the last {after_window}. KeyDiff wants unlike keys: names stay {after_keydiff_names} steps, "
+            "copies of the sentence {after_keydiff_copies}; but of the last {after_window} tokens it holds only "
+            "{after_keydiff_last}, and its perplexity is the worst. R-KV wants both: names {after_rkv_names} steps, "
+            "copies {after_rkv_copies}, and always the last {after_window}."
+        ),
+        Message("These four runs: SmolLM2 135M, another English text of {after_n} tokens, {after_budget} rows."),
     ),
 )

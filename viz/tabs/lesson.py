@@ -1,4 +1,4 @@
-"""Lesson: what finite memory does, in six steps on stored runs; needs neither a model nor a network."""
+"""Lesson: what finite memory does, in seven steps on stored runs; needs neither a model nor a network."""
 
 from typing import Any
 
