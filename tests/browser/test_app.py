@@ -369,7 +369,7 @@ def test_every_lens_shows_the_run_and_is_never_empty(page: Page) -> None:
         "Budget": ("stored example", "Short context"),
         "Ask": ("stored example", "Full model"),
         "Write": ("stored example", "Full model"),
-        "Learn": ("1 / 6",),
+        "Learn": ("1 / 7",),
     }
     for lens, parts in seen.items():
         page.get_by_role("tab", name=lens, exact=True).click()
