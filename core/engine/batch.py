@@ -63,6 +63,7 @@ class Batch:
         self.watch = watch
         self.late = late
         self.rotary = rotary
+        self._turned_back = None if rotary is None else TurnedBack(rotary)
         empty = torch.empty(0)
         self.keys: list[Tensor] = [empty] * self.layers
         self.values: list[Tensor] = [empty] * self.layers
@@ -270,7 +271,7 @@ class Batch:
                 partial(self._queries_of, new, row, run),
                 own,
                 late[row] if late else None,
-                TurnedBack(self.rotary) if self.rotary is not None and run.needs.queries else None,
+                self._turned_back if run.needs.queries else None,
             )
             with run.clock():
                 decided = run.decide_chunk(layer, positions[row], self._chunk, computed)

@@ -97,7 +97,7 @@ class Run:
         )
         self.by_token = by_token and self._rules is None
         shape = policy.notes(heads[0] // self.groups, heads[1]) if self.needs.queries else ()
-        self._notes = np.zeros((layers, self.groups, *shape)) if shape else None
+        self._notes = np.zeros((layers, self.groups, *shape), np.float32) if shape else None
         self._hole: Ints | None = None  # (layers, groups): the slot freed last, where the next row goes
         self._kept: list[tuple[Ints, Floats]] = []  # positions and memory of the layers that have read the chunk
         self._ahead: list[Walked] = []  # of every layer, see `_ahead_of`

@@ -92,8 +92,11 @@ class TurnedBack:
     """Undoes a rotary embedding, for policies that look at queries as they were before it."""
 
     def __init__(self, rotary: Rotary) -> None:
-        self._rotary = rotary
         self._speeds = rotary.speeds.double().cpu().numpy()
+        # a quarter turn exchanges channels and changes the sign of some
+        quarter = rotary.quarter(torch.eye(len(rotary.speeds), device=rotary.speeds.device)).cpu().numpy()
+        self._from = np.abs(quarter).argmax(axis=0)
+        self._sign = quarter[self._from, np.arange(len(quarter))]
 
     def back(self, rows: Floats, positions: range) -> Floats:
         """Keys or queries (..., head size), turned back from each of these positions, averaged over the positions.
@@ -105,10 +108,8 @@ class TurnedBack:
         half = self._speeds / 2
         still = np.sin(half) == 0
         share = np.where(still, 1.0, np.sin(count * half) / (count * np.where(still, 1.0, np.sin(half))))
-        quarter = self._rotary.quarter(torch.from_numpy(rows)).numpy()
-        turned: Floats = rows * (share * np.cos(middle * self._speeds)) - quarter * (
-            share * np.sin(middle * self._speeds)
-        )
+        cos, sin = share * np.cos(middle * self._speeds), share * np.sin(middle * self._speeds) * self._sign
+        turned: Floats = rows * cos - rows.take(self._from, axis=-1) * sin
         return turned
 
 

@@ -21,8 +21,8 @@ class Expected(Policy):
     first `n_sink`, turned by the rotary embedding averaged over the next `future` positions; we turn the keys back
     instead, which gives the same products. The first `n_sink` rows are spared and take no part in the softmax.
 
-    `notes` is, per query head, the sum of the outer products of [q, 1] with itself: it holds the sum of the squares,
-    the sum of the queries, and in its corner their number.
+    `notes` has, per query head, the sum of the outer products of what is left of each query after the mean is taken
+    away, and below it the mean; both are brought up to date query by query (Welford's way, which rounds little).
 
     Source: Expected Attention (arXiv 2510.00636); kvpress calls it ExpectedAttentionPress. Deviation: a row goes at
     every step, and μ and Σ are those of that step.
@@ -59,24 +59,27 @@ class Expected(Policy):
         return np.concatenate([length, rows.keys[:, 0]], axis=2)
 
     def notes(self, heads: int, head_size: int) -> tuple[int, ...]:
-        return heads, head_size + 1, head_size + 1
+        return heads, head_size + 1, head_size
 
     def observe(self, step: Step, memory: Floats) -> None:
         assert step.query is not None and step.notes is not None
-        if step.position >= self.n_sink:
-            query = np.concatenate([step.query, np.ones((*step.query.shape[:2], 1))], axis=2)
-            np.add(step.notes, query[:, :, :, None] * query[:, :, None, :], out=step.notes)
+        if step.position < self.n_sink:
+            return
+        squares, mean = step.notes[:, :, :-1], step.notes[:, :, -1]
+        away = step.query - mean
+        mean += away / (step.position - self.n_sink + 1)
+        squares += away[:, :, :, None] * (step.query - mean)[:, :, None, :]
 
     def importance(self, step: Step, memory: Floats) -> Floats:
         assert step.notes is not None and step.rotary is not None
         keys = step.rotary.back(memory[:, :, 1:], range(step.position + 1, step.position + 1 + self.future))
-        keys = keys[:, None].astype(np.float64)
-        count = np.maximum(step.notes[:, :, -1:, -1], 1.0)
-        mean, square = step.notes[:, :, :-1, -1] / count, step.notes[:, :, :-1, :-1] / count[:, :, None]
-        product = (keys @ mean[:, :, :, None])[..., 0]
-        variance = (keys @ square * keys).sum(axis=3) - np.square(product)
-        size = keys.shape[-1]
-        logits = product / np.sqrt(size) + variance / (2 * size)
+        squares, mean = step.notes[:, :, :-1], step.notes[:, :, -1]
+        of_mean = mean @ keys.swapaxes(1, 2)
+        single = keys.astype(np.float32)  # twice as fast, and most of the work
+        count = max(step.position - self.n_sink + 1, 1)
+        variance = np.einsum("ghsd,gsd->ghs", single[:, None] @ squares, single) / count
+        size = keys.shape[2]
+        logits = of_mean / np.sqrt(size) + variance / (2 * size)
         sinks = step.positions < self.n_sink
         shares = softmax(np.where(sinks[:, None], -np.inf, logits), axis=2)
         return np.where(sinks, np.inf, shares.sum(axis=1) / shares.shape[1] * memory[:, :, 0])

@@ -34,7 +34,7 @@ class Step:
             policy's `reads_logits` is true.
         query: (groups, query heads of the group, head size) float32, the query before the rotary embedding; None
             unless the policy's `reads_queries` is true.
-        notes: (groups, …) float64, what the policy remembers besides its rows, see `Policy.notes`; it may be changed
+        notes: (groups, …) float32, what the policy remembers besides its rows, see `Policy.notes`; it may be changed
             in place. None if that is nothing.
         rotary: the model's rotary embedding; None unless the policy's `reads_queries` is true.
         group: (groups, 1), the number of each group in its layer.

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from core.errors import BadInput
 from core.messages import Message
@@ -79,7 +78,7 @@ class SnapKV(Policy):
             return np.full(step.positions.shape, np.inf)
         order = step.positions.argsort(axis=1)
         votes = np.take_along_axis(memory.sum(axis=2) / self.window, order, axis=1)[:, : -self.window]
-        return older_only(neighbours(votes, self.kernel, 0.0).sum(axis=2) / self.kernel, order)
+        return older_only(pooled(votes, self.kernel, 0.0, np.add) / self.kernel, order)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +133,7 @@ class Raas(Policy):
         rows = mean.shape[1]
         lowest_of_most = rows - -(-rows * self.share // 100)
         threshold = np.partition(mean, lowest_of_most, axis=1)[:, lowest_of_most, None]
-        memory[mean >= threshold] = step.position
+        np.copyto(memory, step.position, where=mean >= threshold)
 
     def importance(self, step: Step, memory: Floats) -> Floats:
         return memory + mean_over_heads(step.attention)
@@ -194,10 +193,10 @@ class RKV(Policy):
         if step.positions.shape[1] <= self.window:
             return np.full(step.positions.shape, np.inf)
         order = step.positions.argsort(axis=1)
-        in_order = np.take_along_axis(memory, order[:, :, None], axis=1)
+        in_order = memory[np.arange(len(order))[:, None], order]
         logits, keys = in_order[:, : -self.window, : self.window], in_order[:, :, self.window :]
-        votes = softmax(logits.astype(np.float64), axis=1).sum(axis=2) / self.window
-        votes = neighbours(votes, self.kernel, -np.inf).max(axis=2)
+        of_queries = np.ascontiguousarray(logits.swapaxes(1, 2), np.float64)
+        votes = pooled(softmax(of_queries, axis=2).sum(axis=1) / self.window, self.kernel, -np.inf, np.maximum)
         mix = self.mix / 100
         return older_only(mix * votes - (1 - mix) * _redundancy(keys)[:, : -self.window], order)
 
@@ -205,12 +204,13 @@ class RKV(Policy):
 def _redundancy(keys: Floats) -> Floats:
     """(groups, rows), from unit keys (groups, rows, head size) in the order of the text; see `RKV`."""
     cosines = keys @ keys.swapaxes(1, 2)
-    groups, rows = keys.shape[:2]
+    rows = keys.shape[1]
     every = np.arange(rows)
     cosines[:, every, every] = 0.0
-    alike = cosines > 0.5
-    newest = np.where(alike.any(axis=2), rows - 1 - alike[:, :, ::-1].argmax(axis=2), 0)
-    cosines[np.arange(groups)[:, None], every, newest] = 0.0
+    newest = rows - 1 - (cosines[:, :, ::-1] > 0.5).argmax(axis=2)
+    groups = np.arange(len(keys))[:, None]
+    newest[cosines[groups, every, newest] <= 0.5] = 0
+    cosines[groups, every, newest] = 0.0
     return softmax(cosines.sum(axis=1, dtype=np.float64) / rows, axis=1)
 
 
@@ -229,12 +229,15 @@ def softmax(logits: Floats, axis: int) -> Floats:
     return scaled
 
 
-def neighbours(votes: Floats, kernel: int, beyond: float) -> Floats:
-    """(groups, rows, kernel): the values of the rows around each row, itself in the middle; `beyond` the ends."""
-    side = kernel // 2
-    padded = np.full((len(votes), votes.shape[1] + 2 * side), beyond, votes.dtype)
-    padded[:, side : padded.shape[1] - side] = votes
-    return sliding_window_view(padded, kernel, axis=1)
+def pooled(votes: Floats, kernel: int, beyond: float, join: np.ufunc) -> Floats:
+    """(groups, rows): `join` over the `kernel` rows around each row, which is in the middle; `beyond` the ends."""
+    side, rows = kernel // 2, votes.shape[1]
+    padded = np.full((len(votes), rows + 2 * side), beyond)
+    padded[:, side : side + rows] = votes
+    joined: Floats = padded[:, :rows].copy()
+    for shift in range(1, kernel):
+        join(joined, padded[:, shift : shift + rows], out=joined)
+    return joined
 
 
 def older_only(importance: Floats, order: Ints) -> Floats:
