@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from core import LanguageModel, make_policy, replay
+from core.measures.costs import perplexity
 from core.store import TraceStore
 from viz.api import api
 from viz.page.limits import Limits
@@ -64,6 +66,15 @@ def test_commands_run(command: str, tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, check=True)
     assert (tmp_path / arguments[-1]).stat().st_size > 100
+
+
+@pytest.mark.parametrize("policy", ["tova", "keydiff"])
+def test_the_perplexities_told_are_those_of_the_engine(smollm2: LanguageModel, policy: str) -> None:
+    told = re.search(rf"^\| `{policy}` \| ([\d.]+) \|", README, flags=re.MULTILINE)
+    tokens = smollm2.encode((ROOT / "LICENSE").read_text(encoding="utf-8"))[:512]
+    found = perplexity(replay(smollm2, tokens, make_policy(policy, 64)))
+    # another processor rounds otherwise, which may turn over an eviction decided by a hair
+    assert told and found == pytest.approx(float(told[1]), rel=0.02)
 
 
 @pytest.mark.parametrize("limit", fields(Limits), ids=lambda limit: limit.name)
