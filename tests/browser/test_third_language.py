@@ -17,7 +17,7 @@ LANGUAGE = "eo"  # of none that Gradio has words of its own for
 # Names, and the user's tokens, are the same in every language.
 NAMES = re.compile(
     r"TOVA( per head)?|Window(\+i)?|Random|Oracle|smollm2-135m-instruct|SmolLM2( \w+ Instruct)?|English|Esperanto"
-    r"|original|in-cache|log-gap|distinct|“[^”]*”|⟦Márkéd: [^⟧]*⟧",
+    r"|original|in-cache|log-gap|distinct|\w+ et al|arXiv|“[^”]*”|⟦Márkéd: [^⟧]*⟧",
     re.IGNORECASE,
 )
 OF_GRADIO = {"Plot", "Radio", "or", "- or -", "Drop File Here", "Click to Upload"}

@@ -11,14 +11,19 @@ from typing import Any
 
 import gradio as gr
 
-from core.errors import BadInput
+from core.errors import BadInput, UserError
 from core.messages import Message
+from core.policies import GROUPS, Own, make_policy, presets
+from core.policies.own_class import class_of
+from core.whole_numbers import MOST_SEED
+from viz.cards.policy import groups_html, policy_html
 from viz.maps.retention_map import static
 from viz.page import limits
 from viz.page.asked import KINDS, Chosen
 from viz.page.models import QUIETLY
+from viz.words.catalogue import told
 from viz.words.labels import fixed, later
-from viz.words.policies import policy_traits
+from viz.words.policies import TRANSLATED
 
 MOST = 6
 FIRST = (Chosen("tova", 64), Chosen("h2o", 64), Chosen("window", 64))
@@ -33,6 +38,12 @@ SETTINGS = {
 SLOTS = max(map(len, SETTINGS.values()))
 """How many settings a card has room for: those of the policy with the most."""
 
+ANY = (0, MOST_SEED)
+"""The range of a slot: which policy is chosen in the browser is not known to what Gradio checks a value with."""
+
+MOST_TO_SLIDE = 100
+"""A slider with more steps than it is pixels wide would skip some; such a setting is a number alone."""
+
 WIDTH = 2 + SLOTS
 """How many values a card has: policy, budget, settings."""
 
@@ -44,7 +55,7 @@ class Card:
     place: gr.Column
     policy: gr.Dropdown
     budget: gr.Number
-    settings: Sequence[gr.Number]
+    settings: Sequence[gr.Slider]
     traits: gr.HTML
     remove: gr.Button
 
@@ -73,7 +84,15 @@ class PolicyCards:
         self.values: list[Any] = [component for card in cards for component in card.values]
         looks = {key: _look(key) for key in ("", *KINDS)}
         rows = {key: _row(Chosen(key)) for key in ("", *KINDS)}
-        page.load(None, js=f"() => ({static('cards.js')})({json.dumps(looks)}, {json.dumps(rows)}, {MOST})")
+        own_names = [setting.name for setting in SETTINGS[Own.key]]
+        own = f"({static('own_policy.js')})({json.dumps(own_names)}, {json.dumps(presets(2))})"
+        page.load(None, js=f"() => ({static('cards.js')})({json.dumps(looks)}, {json.dumps(rows)}, {MOST}, {own})")
+        gr.HTML(
+            later(lambda: groups_html(GROUPS)),
+            js_on_load="window.ownClass = server.own_class;",
+            server_functions=[own_class],
+            elem_classes="unseen",
+        )
         add.click(None, self.values, self.values, js="(...all) => policyCards.add(...all)", **QUIETLY)
         policies, budgets = [card.policy for card in cards], [card.budget for card in cards]
         for i, card in enumerate(cards):
@@ -82,7 +101,11 @@ class PolicyCards:
             without = f"(...all) => policyCards.remove({i}, all)"
             card.remove.click(None, self.values, self.values, js=without, **QUIETLY)
             same = f"(together, ...all) => together && all[{i}] ? all.map(() => all[{i}]) : all"
+            click = "(...all) => policyCards.clicked(...all)"
+            card.traits.click(None, [card.budget, *card.settings], card.settings, js=click, **QUIETLY)
             card.budget.input(None, [together, *budgets], budgets, js=same, **QUIETLY)
+        settled = "(...all) => policyCards.settled(...all)"
+        gr.on([component.change for component in self.values], None, self.values, js=settled, **QUIETLY)
         buttons = "(...keys) => policyCards.buttons(...keys)"
         gr.on([policy.change for policy in policies], None, policies, [add, cards[0].remove], js=buttons, **QUIETLY)
 
@@ -108,11 +131,8 @@ def chosen_in(values: Sequence[Any]) -> tuple[Chosen, ...]:
             continue
         if budget is None:
             raise BadInput("{policy} has no budget. Give it a whole number from 1.", policy=KINDS[key].label)
-        defaults = _row(Chosen(key))[2:]
-        settings = {
-            setting.name: int(default if value is None else value)
-            for setting, value, default in zip(SETTINGS[key], own, defaults, strict=False)  # the other slots are empty
-        }
+        # the other slots are empty
+        settings = {setting.name: int(value) for setting, value in zip(SETTINGS[key], own, strict=False)}
         chosen.append(Chosen(key, int(budget), settings))
     return tuple(chosen)
 
@@ -124,7 +144,7 @@ def _card(i: int) -> Card:
     with gr.Column(visible=place_look["visible"], elem_classes="card", min_width=0) as place:
         with gr.Row():
             policy = gr.Dropdown(
-                [(policy.label, key) for key, policy in KINDS.items()],
+                [(TRANSLATED.get(key, policy.label), key) for key, policy in KINDS.items()],
                 value=key,
                 label=Message("Policy {i}", i=i + 1),
                 container=False,
@@ -144,13 +164,21 @@ def _card(i: int) -> Card:
                 scale=2,
             )
             remove = gr.Button("×", size="sm", elem_id=f"remove-{i + 1}", min_width=32, scale=0)
-        told = gr.HTML(traits, elem_classes="traits")
+        explained = gr.HTML(traits, elem_classes="traits")
         settings = [
-            # No range here: which policy is chosen in the browser is not known to what Gradio checks it with.
-            gr.Number(value, label=look.get("label"), precision=0, visible=look["visible"], min_width=90)
+            gr.Slider(
+                *ANY,
+                value=value,
+                step=1,
+                precision=0,
+                label=look.get("label"),
+                visible=look["visible"],
+                elem_classes=look.get("elem_classes"),
+                min_width=90,
+            )
             for value, look in zip(own, looks, strict=True)
         ]
-    return Card(place, policy, amount, settings, told, remove)
+    return Card(place, policy, amount, settings, explained, remove)
 
 
 def _look(key: str) -> list[Any]:
@@ -160,21 +188,32 @@ def _look(key: str) -> list[Any]:
             label=str(fixed(setting.metadata["label"])),
             minimum=setting.metadata["minimum"],
             maximum=setting.metadata["maximum"],
+            elem_classes=["slides"] if setting.metadata["maximum"] <= MOST_TO_SLIDE else [],
             visible=True,
         )
         for setting in SETTINGS.get(key, ())
     ]
     return [
         gr.update(visible=key != ""),
-        str(later(partial(policy_traits, KINDS[key]))) if key else "",
+        str(later(partial(policy_html, KINDS[key]))) if key else "",
         gr.update(visible=key != "full"),
         *settings,
         *[gr.update(visible=False)] * (SLOTS - len(settings)),
     ]
 
 
+def own_class(own: dict[str, Any]) -> str:
+    """A policy of one's own, from budget and settings by name, as Python; or what is wrong with its settings."""
+    try:
+        policy = make_policy(Own.key, **own)
+    except UserError as e:
+        return told(e.message)
+    assert isinstance(policy, Own)
+    return class_of(policy)
+
+
 def _row(chosen: Chosen) -> list[Any]:
     """The values of a card that shows this policy; its budget and settings are the defaults if they are not chosen."""
     own = [chosen.settings.get(setting.name, setting.default) for setting in SETTINGS.get(chosen.key, ())]
     budget = chosen.budget or min(64, limits.current.max_budget)
-    return [chosen.key or None, budget, *own, *[None] * (SLOTS - len(own))]
+    return [chosen.key or None, budget, *own, *[0] * (SLOTS - len(own))]

@@ -1,16 +1,24 @@
 // What the cards of policies do at once, without asking the server: its answer would come late, and with values of before.
 // `looks` has, by policy, the updates of a card; `rows` its values: policy, budget, settings. "" stands for no policy.
-(looks, rows, most) => {
+// `own` is what static/own_policy.js returns.
+(looks, rows, most, own) => {
   const update = (properties) => ({ __type__: "update", ...properties });
 
-  const filled = (values) => {
+  const cardsOf = (values) => {
     const width = rows[""].length;
-    const all = Array.from({ length: most }, (_, i) => values.slice(i * width, (i + 1) * width));
-    return all.filter(([policy]) => policy);
+    return Array.from({ length: most }, (_, i) => values.slice(i * width, (i + 1) * width));
   };
+  const filled = (values) => cardsOf(values).filter(([policy]) => policy);
   const valuesOf = (cards) => [...cards, ...Array(most).fill(rows[""])].slice(0, most).flat();
 
   window.policyCards = {
+    all: [],
+    settled(...values) {
+      this.all = cardsOf(values);
+      own.settled();
+    },
+    clicked: (budget, ...settings) => own.after(budget, settings),
+
     look: (policy) => looks[policy ?? ""],
     defaults: (policy) => rows[policy].slice(2),
 

@@ -1,15 +1,18 @@
 """What policies are called on the page."""
 
-from core.experiments.records import BASELINE, LABELS
-from core.policies import Policy
+from core.experiments.records import LABELS
+from core.messages import Message
+from core.policies import GROUPS, Policy
 from core.trace import PolicySettings
-from viz.words.catalogue import _
+from viz.words.catalogue import _, told
+
+TRANSLATED = {"full": Message("Full"), "own": Message("Your own")}
+"""The names of policies that are no proper names, by key."""
 
 
 def policy_label(key: str) -> str:
     """The name of a policy, the full model or the short context by its key; an unknown key is returned unchanged."""
-    ours = {"full": _("Full"), BASELINE: _("Short context")}
-    return ours.get(key) or LABELS.get(key, key)
+    return told(TRANSLATED.get(key) or LABELS.get(key, key))
 
 
 def policy_name(policy: PolicySettings) -> str:
@@ -19,18 +22,19 @@ def policy_name(policy: PolicySettings) -> str:
 
 def policy_parts(policy: PolicySettings) -> list[str]:
     """The parts of `policy_name`, not yet joined."""
-    label = _("Full") if policy.key == "full" else policy.label
+    label = told(TRANSLATED.get(policy.key, policy.label))
     return [label] if policy.budget is None else [label, _("budget {budget}", budget=policy.budget)]
 
 
 def policy_traits(policy: type[Policy]) -> str:
-    """What a policy goes by and who decides: “by attention · per layer”."""
+    """What a policy goes by and who decides: “By attention · per layer”."""
+    group = next(group for group, policies in GROUPS.items() if policy in policies)
     goes_by = {
-        "full": _("forgets nothing"),
-        "random": _("at random"),
-        "oracle": _("knows the future"),
-    }.get(policy.key) or (_("by attention") if policy.reads_attention else _("by age"))
-    if policy.key == "full":
+        "full": _("Forgets nothing"),
+        "random": _("At random"),
+        "oracle": _("Knows the future"),
+    }.get(policy.key) or told(group)
+    if policy.key in ("full", "own"):
         return goes_by
     per = _("per KV head") if policy.scope == "kv_head" else _("per layer")
     return f"{goes_by} · {per}"

@@ -1,0 +1,55 @@
+"""Every policy of the menu is explained: in a sentence, by a formula, with its source, in every language."""
+
+import html
+import re
+
+import pytest
+
+from core.policies import GROUPS, POLICIES, Oracle
+from viz.cards.policy import groups_html, policy_html
+from viz.page.asked import KINDS
+from viz.words.catalogue import speaking
+from viz.words.explanations import EXPLANATIONS
+from viz.words.policies import policy_traits
+
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+
+
+def test_the_menu_has_every_policy_once_and_your_own_last() -> None:
+    assert list(KINDS) == [*EXPLANATIONS] and KINDS.keys() == {*POLICIES, Oracle.key}
+    assert next(iter(KINDS)) == "tova" and list(KINDS)[-1] == "own"
+    assert sum(map(len, GROUPS.values())) == len(KINDS)
+
+
+@pytest.mark.parametrize("key", KINDS)
+def test_a_policy_has_a_sentence_a_formula_and_its_source(key: str) -> None:
+    explained, policy = EXPLANATIONS[key], KINDS[key]
+    assert explained.sentence.endswith(".") and "importance" in explained.formula
+    assert bool(explained.link) == (policy.paper != "ours")
+    with speaking("zh_CN"):
+        chinese = policy_html(policy)
+    for page in (policy_html(policy), chinese):
+        assert "*" not in html.unescape(page).partition("<own-policy")[0].replace("window+i", "")
+        assert not re.search(r"_\w", re.sub(r'"_blank"', "", page.partition("<own-policy")[0]))
+        assert "<i>j</i>" in page and page.count("<i>") == page.count("</i>")
+        assert not explained.link or f'href="{explained.link}"' in page
+    assert CHINESE.search(chinese) and not CHINESE.search(policy_html(policy))
+
+
+def test_traits_say_what_a_policy_goes_by_and_who_decides() -> None:
+    said = {key: policy_traits(policy) for key, policy in KINDS.items()}
+    assert said["tova"] == "By attention · per layer" and said["window"] == "By recency · per layer"
+    assert said["knorm"] == "By keys and values · per KV head" and said["own"] == "A mix of yours"
+    assert said["full"] == "Forgets nothing" and said["oracle"] == "Knows the future · per layer"
+
+
+def test_each_group_has_its_heading_at_its_first_policy() -> None:
+    keys = list(KINDS)
+    headings = dict(re.findall(r'data-index="(\d+)"\] \{ --group: "([^"]+)"', groups_html(GROUPS)))
+    assert {keys[int(index)]: title for index, title in headings.items()} == {
+        "tova": "By attention",
+        "window": "By recency",
+        "knorm": "By keys and values",
+        "random": "To compare with",
+        "own": "A mix of yours",
+    }
