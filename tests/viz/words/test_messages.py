@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import core
+from core.engine.options import ReadOptions
 from core.errors import BadInput, UserError
 from core.experiments import budget_sweep
 from core.experiments.records import FULL, Record, budget_sentences
@@ -56,6 +57,19 @@ def refused(tiny: Callable[[str], Any], tmp_path: Path) -> Iterator[Callable[[],
     yield lambda: Limits().check_new_tokens(-1)
     yield lambda: core.generate(lm, ids, window, max_new_tokens=1, temperature=1e-9)
     yield lambda: make_policy("window+i", 4, n_sink=4)
+    yield lambda: make_policy("own", 8, w_attention=0, w_recent=0)
+    yield lambda: make_policy("own", 8, n_sink=3, n_recent=5)
+    yield lambda: make_policy("snapkv", 8, kernel=4)
+    yield lambda: make_policy("expected", 4)
+    yield lambda: core.replay(lm, ids, make_policy("expected", 9), positions="in-cache")
+    yield lambda: core.replay(lm, ids, tova, budgets="adaptive")
+    schedule = core.scripted(core.replay(lm, ids, tova))
+    yield lambda: core.replay(lm, ids, schedule, every=2)
+    yield lambda: core.replay(lm, ids[::-1], schedule)
+    yield lambda: core.replay(lm, ids[:2], core.scripted(schedule.evicted_at))
+    yield lambda: core.scripted(schedule.evicted_at, budget=2)
+    yield lambda: core.scripted(np.zeros((3, 2, 5), int))
+    yield lambda: core.scripted(np.zeros((2, 5), int))
     yield lambda: core.generate(lm, ids, core.foresee(lm, ids, 2), max_new_tokens=1)
     yield lambda: core.foresee(lm, [1] * 100_000, 2)
     yield lambda: core.compare(lm, ids, [])
@@ -105,7 +119,7 @@ def test_what_a_sweep_finds_is_told_in_chinese() -> None:
         )
 
     found = budget_sentences([record(FULL, None, 20), record("tova", 8, 20.1), record("h2o", 8, 40)])
-    *_curves, left_out = budget_sweep._curves(["tova", "window+i"], [3, 8])
+    *_curves, left_out = budget_sweep._curves(["tova", "window+i"], [3, 8], ReadOptions())
     assert [in_chinese(sentence) for sentence in [*found, *left_out]] == [
         "TOVA：在试过的预算中，8 是与完整模型的困惑度相差 5% 以内的最小预算。",
         "H2O：试过的预算都达不到与完整模型的困惑度相差 5% 以内。",
