@@ -148,6 +148,41 @@ def test_tokens_are_counted_by_the_deciders_that_keep_them(functions: Page) -> N
         assert count["total"] == PER_HEAD.kept(step).sum()
 
 
+@pytest.mark.parametrize("start", [0, 20])
+def test_rows_held_are_counted_with_those_from_before_the_window(functions: Page, start: int) -> None:
+    held = functions.evaluate(
+        """([payload, steps]) => {
+            const trace = Traces.decode(payload).traces[0];
+            const of = (per) => (step) =>
+                Array.from({ length: trace.rows / per }, (_, row) => Traces.heldIn(trace, step, row, per));
+            return steps.map((step) => [of(1)(step), of(trace.groups)(step)]);
+        }""",
+        [payload([PER_HEAD], View(window=range(start, 50))), [0, 13, 29]],
+    )
+
+    for step, (each, by_layer) in zip([0, 13, 29], held, strict=True):
+        expected = PER_HEAD.kept(start + step).sum(axis=2)
+        assert each == expected.ravel().tolist()
+        assert by_layer == expected.mean(axis=1).tolist()
+
+
+def test_a_map_whose_rows_hold_unequally_many_says_how_many(open_page: Callable[..., Page], tmp_path: Path) -> None:
+    evicted_at = PER_LAYER.evicted_at.copy()
+    evicted_at[2, 0, evicted_at[2, 0] == NEVER] = LAST
+    file = tmp_path / "map.html"
+    file.write_text(standalone_html([replace(PER_LAYER, evicted_at=evicted_at, budgets="pyramid")]), encoding="utf-8")
+
+    page = open_page(file.as_uri())
+    at_step(page, LAST)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="SVG").click()
+
+    svg = ET.parse(download.value.path()).getroot()
+    texts = [element.text for element in svg.iter("{http://www.w3.org/2000/svg}text")]
+    named = texts.index("rows")
+    assert texts[named - 3 : named] == ["10", "0", "10"]  # beside the layers 0, 2 and 4, which have names
+
+
 def test_pieces_arrive_whole(functions: Page) -> None:
     pieces = functions.evaluate("payload => Traces.decode(payload).traces[0].pieces", payload([PER_LAYER]))
 

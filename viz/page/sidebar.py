@@ -36,8 +36,8 @@ BUDGETS_INFO = Message(
     "decide per KV head."
 )
 EVERY_INFO = Message(
-    "1 is the paper's rule: one row in, one row out. With g, the multi-state grows to g - 1 rows above the budget, and "
-    "the next one makes g rows go at once."
+    "1 is the paper's rule: one row in, one row out. With more, rows wait until there are that many too many, and then "
+    "go all at once."
 )
 
 MARK_CHANGES = """(...values) => {
@@ -190,7 +190,7 @@ class Sidebar:
             )
             self.every = gr.Number(
                 1,
-                label=Message("Rows go, so many at once"),
+                label=Message("Rows evicted at a time"),
                 info=EVERY_INFO,
                 minimum=1,
                 precision=0,

@@ -74,15 +74,19 @@ const Painter = (() => {
     const room = font * 2.2;
     const all = Array.from({ length: trace.rows / per }, (_, row) => heldIn(trace, step, row, per));
     const most = Math.max(1, ...all);
-    const every = stride(font + 3, cellHeight(scene));
     const items = [];
     for (let row = Math.floor(view.y0); row < view.y1; row++) {
       const y = Math.max(top, toY(scene, row));
       const high = Math.min(top + height, toY(scene, row + 1)) - y;
       items.push({ box: [x, y, Math.max(1, (room * all[row]) / most), Math.max(1, high * 0.8)], fill: palette.kept });
-      const middle = toY(scene, row + 0.5);
-      if (row % every || !insideRows(scene, middle)) continue;
-      items.push({ text: String(Math.round(all[row])), x: x + room + 4, y: middle, anchor: "start", faint: true });
+    }
+    // A number for each row, or, beside that of the layer, for its heads together: their mean.
+    const together = cellHeight(scene) >= font ? per : trace.groups;
+    const every = stride(font + 3, (cellHeight(scene) * together) / per);
+    for (let row = 0; row < trace.rows / together; row += every) {
+      const y = toY(scene, ((row + 0.5) * together) / per);
+      const text = String(Math.round(heldIn(trace, step, row, together)));
+      if (insideRows(scene, y)) items.push({ text, x: x + room + 4, y, anchor: "start", faint: true });
     }
     if (scene.above) items.push({ text: say("rows"), x: x + room + 4, y: top - font, anchor: "start", faint: true });
     return items;
