@@ -88,6 +88,18 @@ def test_trace_is_what_replay_finds(client: Client, talker, key: str, budget: in
         assert answer["file"] is None
 
 
+def test_budgets_are_shared_out_and_rows_go_at_a_time_as_asked_for(client: Client, talker) -> None:
+    tokens, how = talker.encode(TEXT), {"budgets": "adaptive", "every": 3}
+    answer = client.predict(TEXT, policy="knorm", budget=8, model=talker.model_id, **how, api_name="/trace")
+    trace = replay(talker, tokens, make_policy("knorm", 8), **how)
+    np.testing.assert_array_equal(np.array(answer["evicted_at"]), trace.evicted_at)
+    shared = {"sharing": "adaptive", "every": 3, "model": talker.model_id}
+    answer = client.predict(TEXT, ["knorm"], [8], **shared, api_name="/compare")
+    np.testing.assert_allclose(answer["nll"][1][1:], trace.nll[1:], rtol=1e-4)
+    answer = client.predict(TEXT, ["knorm"], [8], **shared, api_name="/sweep")
+    assert answer["points"][-1]["perplexity"] == pytest.approx(core.measures.costs.perplexity(trace), rel=1e-4)
+
+
 def test_trace_writes_on_as_generate_does(client: Client, talker) -> None:
     answer = client.predict(TEXT, budget=8, new_tokens=6, model=talker.model_id, api_name="/trace")
     trace = generate(talker, talker.encode(TEXT), make_policy("tova", 8), max_new_tokens=6)

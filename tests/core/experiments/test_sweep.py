@@ -358,6 +358,20 @@ def test_trace_reads_a_file_and_saves_the_trace(directory, tmp_path, capsys):
     assert (len(trace), trace.prompt_length) == (45, 40)
 
 
+def test_the_commands_share_budgets_out_as_they_are_told(directory, tmp_path, capsys):
+    ids, lm = text("llama-gqa", 40), load_model(str(directory))
+    how = ["--model", str(directory), "--text", written(tmp_path / "a.txt", ids), "--every", "3", "--beta", "4"]
+    out, file = tmp_path / "run", tmp_path / "sweep.csv"
+    assert main(["trace", *how, "--policy", "knorm", "--budget", "6", "--budgets", "pyramid", "--out", str(out)]) == 0
+    expected = replay(lm, ids, make_policy("knorm", 6), budgets="pyramid", beta=4, every=3)
+    np.testing.assert_array_equal(Trace.load(out).evicted_at, expected.evicted_at)
+    sweep = ["sweep", *how, "--policies", "knorm", "--budgets", "6", "--out", str(file)]
+    assert main([*sweep, "--sharing", "pyramid"]) == 0
+    assert read(file)[-1].nll_sum == pytest.approx(float(expected.nll[1:].sum()), rel=1e-5)
+    assert main([*sweep, "--sharing", "adaptive"]) == 2
+    assert "another" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_a_byte_order_mark_is_not_read(directory, tmp_path, encoding):
     words = " ".join(f"w{i}" for i in text("llama-gqa", 30))

@@ -42,12 +42,14 @@ def test_the_policies_come_in_the_order_of_the_cards_and_the_full_model_runs_onc
 
 
 def test_how_it_is_read_reaches_the_engine(lm):
-    asked = Asked("m", TEXT, (Chosen("window+i", 6, {"n_sink": 2}),), positions="in-cache", prefill="one-shot")
+    how = {"positions": "in-cache", "prefill": "one-shot", "budgets": "pyramid", "every": 2}
+    asked = Asked("m", TEXT, (Chosen("window+i", 6, {"n_sink": 2}),), **how)
     (trace,) = shown(run(lm, asked).stored)
     policy = core.make_policy("window+i", 6, n_sink=2)
-    alone = core.replay(lm, lm.encode(TEXT), policy, positions="in-cache", prefill="one-shot")
+    alone = core.replay(lm, lm.encode(TEXT), policy, **how)
     np.testing.assert_array_equal(trace.evicted_at, alone.evicted_at)
-    assert (trace.positions, trace.prefill, dict(trace.policy.settings)) == ("in-cache", "one-shot", {"n_sink": 2})
+    assert {name: getattr(trace, name) for name in how} == how
+    assert dict(trace.policy.settings) == {"n_sink": 2}
 
 
 def test_who_writes_has_no_full_model_beside_and_draws_with_the_seed(lm):
@@ -82,6 +84,8 @@ def test_the_full_model_alone_is_one_run(lm):
         {"new_tokens": 4},
         {"positions": "in-cache"},
         {"prefill": "one-shot"},
+        {"budgets": "pyramid"},
+        {"every": 3},
     ],
 )
 def test_every_setting_makes_a_run_of_its_own(lm, change):

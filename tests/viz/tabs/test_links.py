@@ -64,6 +64,7 @@ ASKED = [
     Asked("m", SPELLED, (Chosen("window", 8), Chosen("full"), Chosen("tova", 8))),
     Asked("m", SPELLED, (Chosen("window+i", 8, {"n_sink": 2}),), new_tokens=30, temperature=0.5, seed=3),
     Asked("m", SPELLED, (Chosen("random", 8, {"seed": 7}),), positions="in-cache", prefill="one-shot"),
+    Asked("m", SPELLED, (Chosen("knorm", 8), Chosen("own", 8, {"per_head": 1})), budgets="adaptive", every=3),
     Asked("m", "Two words.", (Chosen("tova", 4), Chosen("oracle", 4)), message=True),
 ]
 
