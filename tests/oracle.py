@@ -206,7 +206,7 @@ class Oracle:
         alike = [self.budget] * self.n_layers
         if self.budgets != "pyramid" or self.n_layers == 1 or self.budget == math.inf:
             return alike
-        least = self.budget / self.beta
+        least = max(1, self.budget / self.beta)
         most = 2 * self.budget - least
         if most > self.length:
             most, least = self.length, 2 * self.budget - self.length

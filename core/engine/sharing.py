@@ -190,18 +190,18 @@ def rules(
 def pyramid(budget: int, beta: int, layers: int, length: int, window: int = 1) -> list[int]:
     """How many rows each layer keeps, falling in equal steps from the first to the last; `budget` on average.
 
-    The last layer keeps budget / beta, the first as many more than the budget as the last fewer. No layer can keep more
-    rows than the text has: then the first keeps them all, and the last so many more. Example: 64 and 20 over 3 layers
-    give 125, 64, 3; of a text of 100 tokens, 100, 64, 28. If even that is impossible, or if the last layer would have
-    fewer rows than the policy's `window`, every layer has the budget, as in kvpress.
+    The last layer keeps budget / beta, at least 1, the first as many more than the budget as the last fewer. No layer
+    can keep more rows than the text has: then the first keeps them all, and the last so many more. Example: 64 and 20
+    over 3 layers give 125, 64, 3; of a text of 100 tokens, 100, 64, 28. If even that is impossible, or if the last
+    layer would have fewer rows than the policy's `window`, every layer has the budget, as in kvpress.
 
     Source: Cai et al. 2024 (PyramidKV, arXiv 2406.02069); kvpress's PyramidKVPress.
     """
-    least = budget / beta
+    least = max(1, budget / beta)
     most = 2 * budget - least
     if most > length:
         most, least = length, 2 * budget - length
-    if layers == 1 or most < least or least < window or round(least) < 1:
+    if layers == 1 or most < least or least < window:
         return [budget] * layers
     return [round(most - layer * (most - least) / (layers - 1)) for layer in range(layers)]
 

@@ -336,9 +336,11 @@ def test_how_it_is_read_is_chosen_and_saved_runs_are_opened_side_by_side(page: P
     page.get_by_role("button", name="How it is read").click()
     choose(page, "positions", "in-cache")
     page.get_by_label("the prompt at once").check()
+    choose(page, "budgets", "pyramid: more in the first layers")
     set_budget(page, 8)
     run_to_the_end(page, SHORT)
     expect(names(page).first).to_contain_text("TOVA, budget 8, in-cache positions")
+    expect(page.locator("#watch .rm-note").last).to_contain_text("1 – 15 rows in each of 30 layers")  # Window
     saved = [tmp_path / "one.npz", tmp_path / "two.npz"]
     for path, trace in zip(saved, first_run().traces[1:], strict=False):
         trace.save(path)

@@ -23,7 +23,8 @@ KNORM, TOVA = make_policy("knorm", 6), make_policy("tova", 6)
         (64, 1, 3, 1000, 1, [64, 64, 64]),
         (64, 20, 3, 1000, 4, [64, 64, 64]),  # the window of SnapKV does not fit the last layer
         (64, 20, 3, 60, 1, [64, 64, 64]),  # the whole text fits
-        (9, 20, 3, 1000, 1, [9, 9, 9]),  # the last layer would hold nothing
+        (9, 20, 3, 1000, 1, [17, 9, 1]),  # every layer holds something
+        (1, 20, 3, 1000, 1, [1, 1, 1]),
     ],
 )
 def test_a_pyramid_falls_in_equal_steps_and_keeps_its_mean(budget, beta, layers, length, window, expected) -> None:
