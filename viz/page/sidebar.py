@@ -32,8 +32,8 @@ PREFILL_INFO = Message(
 )
 BUDGETS_INFO = Message(
     "The budget stays the mean. Pyramid (PyramidKV): the last layer gets a twentieth of it, the first what the others "
-    "leave; if the last had no room for the rows that a policy spares, all get the same. Adaptive (AdaKV): the KV heads "
-    "of a layer share theirs, each keeps at least a fifth; for policies that decide per KV head."
+    "leave; if the last had no room for the rows that a policy spares, all get the same. Adaptive (AdaKV): the KV "
+    "heads of a layer share theirs, each keeps at least a fifth; for policies that decide per KV head."
 )
 EVERY_INFO = Message(
     "1 is the paper's rule: one row in, one row out. With more, rows wait until there are that many too many, and then "
