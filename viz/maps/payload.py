@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.trace import NEVER, Floats, Ints, Positions, Trace
+from viz.words.policies import policy_parts
 
 Payload: TypeAlias = dict[str, Any]
 MarkKind: TypeAlias = Literal["evidence", "question"]
@@ -217,7 +218,7 @@ def _policy_of(trace: Trace, shown: range, marks: Sequence[Mark]) -> Payload:
     before = trace.evicted_at[:, :, : shown.start].reshape(layers * groups, -1)
     windows = np.array(trace.sliding_windows or [0] * layers)
     return {
-        "policy": trace.policy.label,
+        "policy": policy_parts(trace.policy)[0],
         "scope": trace.policy.scope,
         "budget": trace.policy.budget,
         "at_most": trace.policy.budget if (trace.budgets, trace.every) == ("uniform", 1) else None,
