@@ -8,6 +8,7 @@ from core.errors import BadInput
 from core.messages import Message
 from core.policies.policy import Policy, Step, a_budget
 from core.trace import NEVER, Floats, Ints, Scope, Trace
+from core.whole_numbers import whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +52,9 @@ def scripted(schedule: Trace | Ints, budget: int | None = None) -> Scripted:
         BadInput: the array has another form; a token goes before it is read, or after the end; a group holds more rows
             than the budget. The message names the place.
     """
+    budget = None if budget is None else whole("budget", budget, 1)
     trace = schedule if isinstance(schedule, Trace) else None
-    evicted_at = np.asarray(trace.evicted_at if trace is not None else schedule)
+    evicted_at = np.array(trace.evicted_at if trace is not None else schedule)
     if evicted_at.ndim != 3 or evicted_at.size == 0 or not np.issubdtype(evicted_at.dtype, np.integer):
         raise BadInput(
             "A schedule is an array of integers (layers, groups, tokens), not {shape}.", shape=evicted_at.shape

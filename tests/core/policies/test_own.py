@@ -76,8 +76,11 @@ def test_an_impossible_schedule_is_refused_and_the_place_is_named(tiny):
             scripted(wrong)
     with pytest.raises(BadInput, match=r"In layer 0, group 0, the schedule holds 9 rows after step 8.*budget of 8"):
         scripted(possible, budget=8)
-    with pytest.raises(BadInput, match="layers, groups, tokens"):
-        scripted(possible[0])
+    for shapeless in (possible[0], possible * 1.0, "tova", None):
+        with pytest.raises(BadInput, match="layers, groups, tokens"):
+            scripted(shapeless)
+    with pytest.raises(BadInput, match="budget must be a whole number"):
+        scripted(possible, budget="8")
     lm, ids = tiny("llama-gqa").lm, text("llama-gqa")
     with pytest.raises(BadInput, match=r"This schedule is for 3 × 2 × .* here there are 3 × 2 × 10"):
         replay(lm, ids[:10], scripted(possible))
