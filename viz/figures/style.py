@@ -43,6 +43,16 @@ POLICY_COLOURS = {
     "random": "#8d7b5a",
     "oracle": "#b8961a",
     "full": INK,
+    "observed": "#c98b2b",
+    "snapkv": "#7a5cc4",
+    "decay": "#d46a6a",
+    "raas": "#3f9c9c",
+    "knorm": "#9a6b4f",
+    "keydiff": "#c2477a",
+    "rkv": "#5b8c2a",
+    "caote": "#4f78d6",
+    "expected": "#a3a322",
+    "own": "#e06fa8",
 }
 DASHES = ("solid", "dash", "dot", "dashdot")  # once all colours are used
 BLUES = [[0, kept(0.06)], [1, kept(1)]]

@@ -27,17 +27,17 @@ from core.__main__ import main
 from core.engine.capability import checked_rotary
 from core.engine.rotation import LateRotation
 from core.errors import BadInput, TextTooLong, UnsupportedModel
-from core.policies import POLICIES, Step
+from core.policies import Step
 from core.trace import NEVER
 from tests.conftest import _COMMON, _ROTARY, TINY, VOCABULARY
-from tests.core.engine.test_engine import EXACT_MARGIN, check_against, check_equal, in_turn, policy_of
+from tests.core.engine.test_engine import EXACT_MARGIN, KEYS, check_against, check_equal, in_turn, policy_of
 from tests.oracle import Oracle
 
 RENUMBERED = ("in-cache", "log-gap")
 ROTARY = ("llama-gqa", "mistral", "gpt-neox")
 LONG = 24
 SEEDS = {"llama-gqa": 0, "mistral": 0, "gpt-neox": 0, "mistral-sliding": 0}  # as in conftest
-CASES = [("full", None)] + [(key, budget) for key in POLICIES if key != "full" for budget in (2, 7)]
+CASES = [("full", None)] + [(key, budget) for key in KEYS for budget in (2, 7)]
 CHUNKS = (1, 7, LONG)
 # One model meets every chunk, the others one in turn.
 MATRIX = [
