@@ -49,7 +49,7 @@ def test_it_opens_on_a_stored_sweep_beside_the_papers(page: Page) -> None:
 def test_the_policies_of_the_cards_are_swept_and_what_cannot_be_followed_is_said(page: Page) -> None:
     page.locator("#text textarea").fill(TEXT)
     choose(page, 2, "Window+i")
-    page.get_by_label("Sink tokens (i)").fill("2")
+    page.get_by_role("spinbutton", name="Sink tokens (i)").fill("2")
     choose(page, 3, "Oracle")
     budgets(page, "8, 16")
     expect(run(page)).to_contain_text(f"Done: {7 * 79} tokens")
