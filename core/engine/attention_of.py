@@ -10,9 +10,10 @@ from torch import Tensor
 
 from core.engine.batch import Batch
 from core.engine.capability import checked_rotary
+from core.engine.eviction import needs_of
 from core.engine.multi_state import FREE, Run
 from core.engine.options import ReadOptions
-from core.engine.reading import LONGEST_CHUNK, late_rotation
+from core.engine.reading import LONGEST_CHUNK, heads_of, late_rotation
 from core.engine.refusals import check_prompt
 from core.engine.sharing import check_schedule
 from core.errors import BadInput
@@ -66,7 +67,8 @@ def attention_of(
     if isinstance(policy, Scripted):
         check_schedule(policy, lm.n_layers, groups, n)
         policy = replace(policy, evicted_at=policy.evicted_at[: layer + 1])
-    heads = lm.n_query_heads, lm.head_size
+    rotary = checked_rotary(lm) if needs_of(policy).queries else None
+    heads = heads_of(lm, rotary)
     run = Run(policy, layers=layer + 1, kv_heads=lm.n_kv_heads, capacity=n, prompt_length=n, heads=heads)
     paid = np.zeros((n, n), np.float32)
 
@@ -78,7 +80,7 @@ def attention_of(
         live = of_columns[0][group] != FREE
         paid[chunk.start : chunk.stop, of_columns[0][group, live]] = own[:, live]
 
-    batch = Batch(lm, [run], watch, late_rotation(lm, positions), checked_rotary(lm) if run.needs.queries else None)
+    batch = Batch(lm, [run], watch, late_rotation(lm, positions), rotary)
     ids = torch.as_tensor(tokens.ids, dtype=torch.long, device=lm.device)[None]
     for start in range(0, n, LONGEST_CHUNK):
         chunk = range(start, min(start + LONGEST_CHUNK, n))

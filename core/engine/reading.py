@@ -9,10 +9,11 @@ from torch import Tensor
 
 from core.engine.batch import Batch, Watch
 from core.engine.capability import checked_rotary
+from core.engine.eviction import needs_of
 from core.engine.multi_state import Run
 from core.engine.options import ReadOptions
 from core.engine.refusals import check_prompt
-from core.engine.rotation import LateRotation
+from core.engine.rotation import LateRotation, Rotary
 from core.errors import BadInput, NumericalError, OutOfMemory
 from core.model.language_model import LanguageModel
 from core.policies import Policy
@@ -58,6 +59,7 @@ def start_writing(
 ) -> Batch:
     """A batch of runs, one per policy, with room for `total` tokens: those of the prompt and those to be written."""
     check_prompt(lm, tokens, total, policies, options)
+    rotary = checked_rotary(lm) if any(needs_of(policy).queries for policy in policies) else None
     try:
         runs = [
             Run(
@@ -67,7 +69,7 @@ def start_writing(
                 capacity=total,
                 prompt_length=len(tokens),
                 options=options,
-                heads=(lm.n_query_heads, lm.head_size),
+                heads=heads_of(lm, rotary),
             )
             for policy in policies
         ]
@@ -78,8 +80,12 @@ def start_writing(
             tokens=total,
             policies=len(policies),
         ) from e
-    rotary = checked_rotary(lm) if any(run.needs.queries for run in runs) else None
     return Batch(lm, runs, late=late_rotation(lm, options.positions), rotary=rotary)
+
+
+def heads_of(lm: LanguageModel, rotary: Rotary | None) -> tuple[int, int]:
+    """How many query heads there are, and the size of each, which only a policy that reads queries needs to know."""
+    return lm.n_query_heads, 0 if rotary is None else len(rotary.speeds)
 
 
 def late_rotation(lm: LanguageModel, positions: Positions) -> LateRotation | None:

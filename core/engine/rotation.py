@@ -67,7 +67,8 @@ class Rotary:
         like = torch.empty(0, device=lm.device)
         cos, sin = embedding(like, torch.ones(1, 1, device=lm.device))
         self._turning = cos.shape[-1]  # channels that are turned at all
-        self._still = lm.head_size - self._turning
+        size = getattr(lm.config, "head_dim", None) or lm.config.hidden_size // lm.n_query_heads
+        self._still = size - self._turning
         # some models scale cos and sin, and queries and keys have that factor already: atan2 cancels it
         angles, exact = torch.atan2(sin, cos).flatten(), embedding.inv_freq.float()
         angles = exact[(exact[:, None] - angles).abs().argmin(dim=0)]

@@ -51,12 +51,6 @@ class LanguageModel:
         return int(getattr(self.config, "num_key_value_heads", None) or self.n_query_heads)
 
     @property
-    def head_size(self) -> int:
-        """How many numbers a query or key has."""
-        size = getattr(self.config, "head_dim", None)
-        return int(size or self.config.hidden_size // self.n_query_heads)
-
-    @property
     def context_length(self) -> int | None:
         """The most tokens the model was trained to read; None if its configuration does not say."""
         return getattr(self.config, "max_position_embeddings", None)

@@ -372,7 +372,7 @@ def test_no_layer_of_a_pyramid_has_more_rows_than_the_text():
 
 
 def test_a_pyramid_whose_smallest_layer_a_policy_cannot_work_with_is_none():
-    assert pyramid(9, 3, 100) == [9, 9, 9]  # 0.45 rounds to 0
+    assert pyramid(9, 3, 100) == [17, 9, 1]  # not 0.45
     assert pyramid(11, 3, 100)[2] == 1
     for policy, settings in [("expected", {"n_sink": 10}), ("own", {"n_sink": 4, "n_recent": 6})]:
         assert pyramid(20, 3, 30, policy, settings=settings) == [20, 20, 20]

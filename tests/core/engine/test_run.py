@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from core import make_policy
+from core.engine.eviction import Computed
 from core.engine.multi_state import Run
 from core.trace import NEVER
 
@@ -63,7 +64,9 @@ def test_chunks_are_decided_as_one_step_after_the_other(key, budget, kind):
         run.memory = run.memory[:, :, ::-1]
         columns = run.column_positions(0, run.slots, chunk)
         own = np.stack([of_group[:, chunk][:, :, at] for of_group, at in zip(logits, columns, strict=True)])
-        until, kept = run.decide_chunk(0, columns, chunk, lambda own=own: own, softmax(own))
+        computed = Computed(lambda own=own: own, lambda: None, lambda: None, softmax(own))
+        until, kept = run.decide_chunk(0, columns, chunk, computed)
+        kept = np.arange(columns.shape[1]) if kept is None else kept
         run.finish_chunk(chunk)
         gone = until < len(chunk)
         evicted_at[np.nonzero(gone)[0], columns[gone]] = until[gone] + chunk.start

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import BadInput
@@ -108,6 +108,7 @@ def test_what_is_censored_is_not_taken_for_evicted() -> None:
     assert window.tolist() == [1] * 4 + [0] * 8
 
 
+@settings(deadline=None)
 @given(st.integers(0, 999), st.integers(1, 3), st.integers(1, 6), st.integers(2, 25))
 def test_survival_is_the_product_of_the_chances_at_every_age(seed: int, groups: int, budget: int, n: int) -> None:
     trace = random_trace(seed, layers=2, groups=groups, n=n, budget=budget)
