@@ -65,7 +65,10 @@ class Cut:
         return max(self.at_once, self.budget)
 
     def due(self, position: int, rows: int) -> bool:
-        return _due(position, rows, self.budget * self.deciders, self.every * self.deciders, self.at_once)
+        most = self.budget * self.deciders
+        if position <= self.at_once:
+            return position == self.at_once and rows > most
+        return rows >= most + self.every * self.deciders
 
     def going(self, position: int, positions: Sequence[Ints], importance: Sequence[Floats]) -> list[Bools]:
         gone = []
@@ -78,25 +81,14 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class Compete:
+class Compete(Cut):
     """The deciders of a layer hold at most `budget` rows each on average; the least important of all go.
 
     No decider is left with fewer than `FLOOR` of the budget. Of equally important rows the oldest goes first, then that
-    of the first decider. Attributes as `Cut`.
+    of the first decider.
     """
 
-    budget: int
-    every: int
-    deciders: int
-    at_once: int
     alike = False
-
-    @property
-    def first(self) -> int:
-        return max(self.at_once, self.budget)
-
-    def due(self, position: int, rows: int) -> bool:
-        return _due(position, rows, self.budget * self.deciders, self.every * self.deciders, self.at_once)
 
     def going(self, position: int, positions: Sequence[Ints], importance: Sequence[Floats]) -> list[Bools]:
         counts = [where.size for where in positions]
@@ -131,12 +123,6 @@ class Follow:
 
     def going(self, position: int, positions: Sequence[Ints], importance: Sequence[Floats]) -> list[Bools]:
         return [values == position for values in importance]
-
-
-def _due(position: int, rows: int, most: int, waiting: int, at_once: int) -> bool:
-    if position < at_once:
-        return False
-    return rows > most if position == at_once else rows >= most + waiting
 
 
 def rules(

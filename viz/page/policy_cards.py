@@ -132,7 +132,10 @@ def chosen_in(values: Sequence[Any]) -> tuple[Chosen, ...]:
         if budget is None:
             raise BadInput("{policy} has no budget. Give it a whole number from 1.", policy=KINDS[key].label)
         # the other slots are empty
-        settings = {setting.name: int(value) for setting, value in zip(SETTINGS[key], own, strict=False)}
+        settings = {
+            setting.name: int(default if value is None else value)
+            for setting, value, default in zip(SETTINGS[key], own, _row(Chosen(key))[2:], strict=False)
+        }
         chosen.append(Chosen(key, int(budget), settings))
     return tuple(chosen)
 
