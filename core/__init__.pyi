@@ -13,6 +13,7 @@ from .model.chat import chats, turn
 from .model.language_model import LanguageModel
 from .model.registry import MODELS, ModelSpec
 from .policies import POLICIES, Policy, Step, make_policy, presets, scripted
+from .recording.record import Recording, record
 from .trace import NEVER, Budgets, Positions, Tokens, Trace
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Policy",
     "Positions",
     "Progress",
+    "Recording",
     "Step",
     "Tokens",
     "Trace",
@@ -45,6 +47,7 @@ __all__ = [
     "make_policy",
     "needle",
     "presets",
+    "record",
     "replay",
     "scripted",
     "sweep",

@@ -68,6 +68,10 @@ class ClusterError(UserError):
     """Ray is not installed, its cluster cannot be used, or its workers keep dying."""
 
 
+class CannotRecord(UserError):
+    """A run whose cache does what a trace cannot tell, or whose rows cannot be recognized."""
+
+
 class NumericalError(UserError):
     """The model's output, or an importance, is infinite or NaN."""
 

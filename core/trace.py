@@ -36,6 +36,9 @@ LATER: dict[int, dict[str, Any]] = {
 }
 """By schema, the header fields that files of earlier ones lack, with the values that these files had in fact."""
 
+RECORDED, LONGEST_NAME = "recorded", 60
+"""The key of every recorded run in place of a policy's, and the most characters that its name may have."""
+
 LONGEST_GAP = 10  # positions "log-gap": a longer gap g between neighbouring rows counts as ln(ln g)
 
 
@@ -86,13 +89,36 @@ class PolicySettings:
     budget: int | None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether other code than ours evicted, and `core.record` watched: neither budget nor reasons are known."""
+        return self.key == RECORDED
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether nothing is ever evicted, as in the full model."""
+        return self.budget is None and not self.is_recorded
+
     def __str__(self) -> str:
         return self.label if self.budget is None else f"{self.label}, budget {self.budget}"
+
+
+def recorded(name: str = "") -> PolicySettings:
+    """What stands for the policy in the trace of a recorded run: a name, "Recorded" if there is none.
+
+    Raises:
+        BadInput: the name has more than `LONGEST_NAME` characters.
+    """
+    if len(name) > LONGEST_NAME:
+        raise BadInput("The name has {n} characters; at most {most} fit.", n=len(name), most=LONGEST_NAME)
+    return PolicySettings(RECORDED, name or "Recorded", "kv_head", None)
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
     """What one policy kept and evicted while one model read one text, and perhaps wrote on.
+
+    In the trace of a recorded run (`core.record`) the numbers that nobody told are NaN.
 
     Attributes:
         model_id: the model's registry name, hub id or directory.

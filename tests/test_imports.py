@@ -19,6 +19,7 @@ CORE = (
         "policies",
         "measures",
         "model",
+        "recording",
         "engine",
         "loading",
         "store",
