@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from core.policies import make_policy, settings_of
-from core.trace import NEVER, Tokens, Trace
+from core.trace import NEVER, PolicySettings, Tokens, Trace
 
 HOSTILE = ("</script><img src=x onerror=document.title='owned'>", "<b>bold</b>", "&amp;", "'\"`${1}", "\n", "🦊", "")
 
@@ -22,14 +22,16 @@ def tokens_of(pieces: tuple[str, ...]) -> Tokens:
     )
 
 
-def trace_of(evicted_at: Any, pieces: tuple[str, ...], policy: str = "tova", budget: int = 2, **more: Any) -> Trace:
+def trace_of(
+    evicted_at: Any, pieces: tuple[str, ...], policy: str | PolicySettings = "tova", budget: int = 2, **more: Any
+) -> Trace:
     """A trace with these evictions, (layers, groups, n); the other arrays are plain but consistent."""
     evicted = np.asarray(evicted_at, np.int32)
     gone = evicted != NEVER
     return Trace(
         **{
             "model_id": "by hand",
-            "policy": settings_of(make_policy(policy, budget)),
+            "policy": settings_of(make_policy(policy, budget)) if isinstance(policy, str) else policy,
             "prefill": "token-by-token",
             "tokens": tokens_of(pieces),
             "prompt_length": len(pieces),

@@ -31,7 +31,7 @@ def head_overlap(trace: Trace) -> Reals:
 def trace_overlap(traces: Sequence[Trace]) -> Reals:
     """(traces, traces): how far two runs over the same tokens keep the same tokens, averaged over layers.
 
-    The measure is the Jaccard index, averaged over the steps at which all policies that have a budget are at work. If
+    The measure is the Jaccard index, averaged over the steps at which all policies that evict are at work. If
     one run decides per layer and the other per KV head, the layer is compared with each head. For different budgets,
     the index is at most the smaller budget divided by the larger.
 
@@ -46,7 +46,7 @@ def trace_overlap(traces: Sequence[Trace]) -> Reals:
             raise BadInput("These runs are over different tokens, so what they keep cannot be compared.")
         if len(trace.evicted_at) != len(first.evicted_at):
             raise BadInput("These runs are of models with different numbers of layers.")
-    start = max((at_work_from(trace) for trace in traces if trace.policy.budget is not None), default=0)
+    start = max((at_work_from(trace) for trace in traces if not trace.policy.keeps_all), default=0)
     # A group is compared with the same group of the other run, or with all if that run has only one.
     groups = max(trace.evicted_at.shape[1] for trace in traces)
     shape = (len(first.evicted_at), groups, len(first))

@@ -33,10 +33,10 @@ def kept_to_the_end(trace: Trace) -> Bools:
 def at_work_from(trace: Trace) -> int:
     """The first step that may evict a row; the last step of the trace if none may."""
     last = len(trace) - 1
+    if trace.policy.is_recorded or trace.budgets != "uniform" or trace.every > 1:
+        return min(int(trace.evicted_at.min()), last)
     if trace.policy.budget is None:
         return last
-    if trace.budgets != "uniform" or trace.every > 1:
-        return min(int(trace.evicted_at.min()), last)
     cut = trace.prompt_length - 1 if trace.prefill == "one-shot" else 0
     return min(max(trace.policy.budget, cut), last)
 
@@ -45,13 +45,15 @@ def not_recent_share(trace: Trace, step: int) -> float:
     """The share of the rows kept after this step that are not among the most recent `budget` positions.
 
     This definition of recent is ours; the paper gives such a share without a definition, see `paper.RECENT_PERCENT`.
-    The share is 0 for the full model.
+    The share is 0 for the full model. A recorded run has no budget: there a decider's recent positions are as many as
+    the rows that it holds.
     """
     kept = trace.kept(step)
-    if trace.policy.budget is None:
+    if trace.policy.keeps_all:
         return 0.0
-    old = np.arange(len(trace)) <= step - trace.policy.budget
-    return float(kept[..., old].sum() / max(kept.sum(), 1))
+    recent = kept.sum(axis=-1, keepdims=True) if trace.policy.budget is None else trace.policy.budget
+    old = np.arange(len(trace)) <= step - recent
+    return float((kept & old).sum() / max(kept.sum(), 1))
 
 
 def recent_share(trace: Trace) -> Reals:
@@ -60,11 +62,13 @@ def recent_share(trace: Trace) -> Reals:
     One minus `not_recent_share`, but for every layer and step; 1 for the full model.
     """
     layers, _, n = trace.evicted_at.shape
-    if trace.policy.budget is None:
+    if trace.policy.keeps_all:
         return np.ones((layers, n))
     position, gone = np.arange(n), np.minimum(trace.evicted_at, n)
     kept = running(position, gone).sum(axis=1)
-    recent = running(position, np.minimum(gone, position + trace.policy.budget)).sum(axis=1)
+    # With h rows held after step t, position p is old if p <= t - h, which is when more than p rows have been evicted.
+    old_from = np.sort(gone, axis=-1) if trace.policy.budget is None else position + trace.policy.budget
+    recent = running(position, np.minimum(gone, old_from)).sum(axis=1)
     share: Reals = 1 - (kept - recent) / np.maximum(kept, 1)
     return share
 

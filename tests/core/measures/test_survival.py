@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from core.errors import BadInput
 from core.measures import survival, tables
 from core.measures.overlap import head_overlap, layer_overlap, trace_overlap
-from core.trace import NEVER, Trace
+from core.trace import NEVER, Trace, recorded
 from tests.traces import random_trace, tokens_of, trace_of
 
 PIECES = ("The", " harbour", " light", ",", " the")
@@ -44,6 +44,48 @@ def test_recency_is_the_complement_of_what_is_not_recent(trace: Trace) -> None:
 def test_recency_of_window_and_of_the_full_model_is_whole() -> None:
     assert (survival.recent_share(window_of(12, 4)) == 1).all()
     assert (survival.recent_share(full_of(5)) == 1).all()
+
+
+def recorded_run(seed: int, n: int = 30) -> Trace:
+    """Evictions at random steps, none or many at a time, as other people's caches may do."""
+    rng = np.random.default_rng(seed)
+    evicted_at = np.where(rng.random((2, 3, n)) < 0.3, NEVER, rng.integers(np.arange(n), n, (2, 3, n)))
+    return trace_of(evicted_at, ("x",) * n, policy=recorded("a cache"))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_recent_positions_of_a_recorded_run_are_as_many_as_its_rows(seed: int) -> None:
+    trace = recorded_run(seed)
+    share = survival.recent_share(trace)
+    for step in range(len(trace)):
+        recent = rows = 0
+        for life in trace.evicted_at.reshape(6, -1).tolist():
+            kept = [p for p in range(step + 1) if life[p] > step]
+            recent += sum(step - len(kept) < p for p in kept)
+            rows += len(kept)
+        assert 1 - survival.not_recent_share(trace, step) == pytest.approx(recent / rows if rows else 1)
+    assert [survival.not_recent_share(trace, len(trace) - 1)] == pytest.approx(
+        [np.average(1 - share[:, -1], weights=trace.kept(len(trace) - 1).sum(axis=(1, 2)))]
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_recency_of_each_layer_of_a_recorded_run(seed: int) -> None:
+    trace = recorded_run(seed)
+    for layer in range(2):
+        alone = replace(trace, evicted_at=trace.evicted_at[[layer]])
+        expected = [1 - survival.not_recent_share(alone, step) for step in range(len(trace))]
+        assert survival.recent_share(trace)[layer].tolist() == pytest.approx(expected)
+
+
+def test_a_recorded_run_is_measured_from_its_first_eviction_on() -> None:
+    lives = [[[9, 5, NEVER, 7, *[NEVER] * 6]]]
+    trace = trace_of(lives, ("x",) * 10, policy=recorded())
+    assert survival.at_work_from(trace) == 5
+    assert survival.at_work_from(replace(trace, evicted_at=np.full((1, 1, 10), NEVER, np.int32))) == 9
+    full = full_of(10)
+    assert survival.recent_share(trace)[0, [4, 5, 7, 9]].tolist() == [1, 4 / 5, 5 / 6, 6 / 7]
+    assert trace_overlap([trace, full])[0, 1] == pytest.approx(np.mean([5 / 6, 6 / 7, 6 / 8, 7 / 9, 7 / 10]))
 
 
 def test_a_policy_is_at_work_once_it_may_evict() -> None:
