@@ -10,7 +10,6 @@ import numpy as np
 from torch import nn
 
 from core.errors import BadInput, CannotRecord
-from core.recording.rows import Rows
 from core.recording.watcher import Watcher
 from core.trace import Ints, Trace, recorded
 
@@ -91,7 +90,7 @@ class Recording:
                 "Nothing was recorded: no cache was used. Run the model inside the `with` block, in the same thread, "
                 "with `use_cache=True`."
             )
-        evicted_at = _evicted_at(watcher.rows, len(watcher.text))
+        evicted_at = _evicted_at(watcher)
         unknown = np.full(evicted_at.shape, np.nan, np.float32)
         return Trace(
             model_id=getattr(watcher.model.config, "name_or_path", "") or type(watcher.model).__name__,
@@ -108,24 +107,25 @@ class Recording:
         )
 
 
-def _evicted_at(rows: dict[int, Rows], n: int) -> Ints:
+def _evicted_at(watcher: Watcher) -> Ints:
     """(layers, KV heads, n) int32, as in a trace.
 
     Raises:
-        CannotRecord: the layers have not all read the same tokens, or have different numbers of KV heads.
+        CannotRecord: some layers have no rows, or not those of all tokens, or other numbers of KV heads.
     """
-    layers = [rows[layer] for layer in sorted(rows)]
-    if any(len(of_layer) != n for of_layer in layers):
-        raise CannotRecord("The run was stopped in the middle of a step. Record it again.")
-    if sorted(rows) != list(range(len(rows))):
+    layers = sorted(watcher.rows)
+    if layers != list(range(len(layers))):
         raise CannotRecord(
             "Only the layers {layers} put keys into the cache, and a trace has all layers from 0 on. Models that mix "
             "attention with other layers cannot be recorded.",
-            layers=", ".join(map(str, sorted(rows))),
+            layers=", ".join(map(str, layers)),
         )
-    if len({of_layer.there.shape for of_layer in layers}) > 1:
+    if not watcher.is_whole:
+        raise CannotRecord("The run was stopped in the middle of a step. Record it again.")
+    evicted_at = [watcher.rows[layer].evicted_at for layer in layers]
+    if len({of_layer.shape for of_layer in evicted_at}) > 1:
         raise CannotRecord("The layers have different numbers of KV heads, and a trace has the same in all.")
-    return np.stack([of_layer.evicted_at for of_layer in layers]).astype(np.int32)
+    return np.stack(evicted_at).astype(np.int32)
 
 
 def _sliding_windows(config: Any, layers: int) -> tuple[int, ...]:

@@ -37,6 +37,7 @@ class Watcher:
         self._thread = threading.get_ident()
         self._listener: Listener | None = None
         self._undo: list[Callable[[], None]] = []
+        self._through: set[int] = set()  # the layers that the last pass has gone through
         self._of_layer: dict[int, list[nn.Module]] = defaultdict(list)
         for module in model.modules():
             if isinstance(layer := getattr(module, "layer_idx", None), int):
@@ -52,6 +53,12 @@ class Watcher:
         """The modules that know their layer, its attention among them."""
         return [module for modules in self._of_layer.values() for module in modules]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the last forward pass has come to its end."""
+        layers = range(self.model.config.get_text_config(decoder=True).num_hidden_layers)
+        return self._through >= self._of_layer.keys() & set(layers)
+
     def begin(self) -> None:
         """Hook into the model."""
         hooks = [
@@ -59,6 +66,7 @@ class Watcher:
             self.model.register_forward_pre_hook(self._starts, with_kwargs=True),
             self.model.register_forward_hook(self._predicts, with_kwargs=True),
             *(module.register_forward_pre_hook(self._attends, with_kwargs=True) for module in self.modules),
+            *(module.register_forward_hook(self._attended, with_kwargs=True) for module in self.modules),
         ]
         self._undo = [hook.remove for hook in hooks]
 
@@ -111,6 +119,10 @@ class Watcher:
         elif self._listener.cache is not cache:
             self.refusal = CannotRecord("A second cache was used. Record every text by itself.")
 
+    def _attended(self, module: Any, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+        if self._heeds and cache_in([*args, *kwargs.values()]) is not None:
+            self._through.add(module.layer_idx)
+
     def _put(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> Callable[..., None]:
         """New rows are put into a layer; returns what is to be called with those that are given back."""
         if self._heeds:
@@ -123,6 +135,7 @@ class Watcher:
                 rows = self.rows.setdefault(layer, Rows(layer, heads))
                 if len(rows) == len(self.text):
                     self.text.read(new)
+                    self._through = set()
                 if (len(rows), len(rows) + new) != (self.text.starts[-1], len(self.text)):
                     raise CannotRecord(
                         "Layer {layer} left out some of the tokens that others have read, and a trace has all tokens "

@@ -84,7 +84,7 @@ def test_a_recorded_run_is_measured_from_its_first_eviction_on() -> None:
     assert survival.at_work_from(trace) == 5
     assert survival.at_work_from(replace(trace, evicted_at=np.full((1, 1, 10), NEVER, np.int32))) == 9
     full = full_of(10)
-    assert survival.recent_share(trace)[0, [4, 5, 7, 9]].tolist() == [1, 4 / 5, 5 / 6, 6 / 7]
+    assert survival.recent_share(trace)[0, [4, 5, 7, 9]].tolist() == pytest.approx([1, 4 / 5, 5 / 6, 6 / 7])
     assert trace_overlap([trace, full])[0, 1] == pytest.approx(np.mean([5 / 6, 6 / 7, 6 / 8, 7 / 9, 7 / 10]))
 
 
