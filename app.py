@@ -165,7 +165,8 @@ def main() -> None:
     models.resident = ResidentModels((arguments.model,), arguments.any_model)
     background: Future[LanguageModel] = Future()
     page = build(store, arguments.model, None if ZERO_GPU else background, arguments.votes)
-    page.queue(max_size=sys.maxsize)  # on ZeroGPU Gradio allows 1, too few for the events of an opening page
+    if ZERO_GPU:
+        page.queue(max_size=sys.maxsize)  # there Gradio allows 1, too few for the events of an opening page
     page.launch(
         server_name=arguments.host,
         server_port=arguments.port,

@@ -10,13 +10,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rouge_score.rouge_scorer import RougeScorer
-
 from core.errors import BadInput
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-ROUGE = RougeScorer(["rouge1", "rouge2", "rougeL"])
 
 
 def words(text: str) -> list[str]:
@@ -62,8 +59,12 @@ def rouge(answer: str, references: Sequence[str]) -> Rouge:
     Raises:
         BadInput: there is no reference.
     """
+    # here, because it imports all of NLTK, which takes long and of which it uses nothing without a stemmer
+    from rouge_score.rouge_scorer import RougeScorer  # noqa: PLC0415
+
     _check(references)
-    scores = [ROUGE.score(reference, answer) for reference in references]
+    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"])
+    scores = [scorer.score(reference, answer) for reference in references]
     return Rouge(*(max(float(score[kind].fmeasure) for score in scores) for kind in ("rouge1", "rouge2", "rougeL")))
 
 

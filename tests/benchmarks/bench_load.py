@@ -68,9 +68,8 @@ def ask(client: Client, model: str, text: str) -> dict:
     return client.predict(text, budget=32, model=model, api_name="/trace")
 
 
-def attend(url: str, model: str, person: int, text: str) -> tuple[str, dict, float]:
+def attend(client: Client, model: str, person: int, text: str) -> tuple[str, dict, float]:
     """What one person does: garbage, a run that is stopped, and one whose answer and seconds count."""
-    client = Client(url, verbose=False)
     if person % 5 == 1:
         for wrong in GARBAGE:
             try:
@@ -95,8 +94,9 @@ def crowd(
 ) -> tuple[list[float], float]:
     """All of them at once: their seconds, in order, and by how many MB the server has grown."""
     before = megabytes(pid)
+    clients = [Client(url, verbose=False) for _ in range(PEOPLE)]
     with ThreadPoolExecutor(PEOPLE) as people:
-        answers = list(people.map(lambda person: attend(url, model, person, text_of(person)), range(PEOPLE)))
+        answers = list(people.map(lambda i: attend(clients[i], model, i, text_of(i)), range(PEOPLE)))
     wrong = [text for text, answer, _ in answers if not same(answer, expected[text])]
     assert not wrong, f"{len(wrong)} answers differ from those that a person alone gets"
     grown = megabytes(pid) - before

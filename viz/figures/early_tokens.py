@@ -1,5 +1,7 @@
 """Figures: for how many steps the first tokens of a text are kept."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np

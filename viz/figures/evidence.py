@@ -1,5 +1,7 @@
 """Figures: how much of a marked passage is kept, from reading it to the end of the answer."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,11 +1,12 @@
 """Figure: for how many steps each kind of token is kept, beside the paper's numbers."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from core.measures import kinds, paper
 from core.measures.kinds import KindLife, lives_of_kinds
@@ -42,7 +43,7 @@ def kinds_figure(traces: Sequence[Trace]) -> go.Figure:
     lives = [{life.kind: life for life in lives_of_kinds(trace)} for trace in traces]
     found = {kind: life for of_trace in reversed(lives) for kind, life in of_trace.items()}
     rows = sorted(found, key=lambda kind: -found[kind].steps)
-    figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04, column_widths=[0.58, 0.42])
+    figure = go.Figure().set_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04, column_widths=[0.58, 0.42])
     for name, colour, of_trace in zip(run_names(traces), colours_of(traces), lives, strict=True):
         own = [of_trace[kind] for kind in rows if kind in of_trace]
         _add_bars(figure, own, name, colour)

@@ -1,5 +1,7 @@
 """Figures: what one layer or KV head keeps, step by step, and for how long each layer keeps one token."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

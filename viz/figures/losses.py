@@ -1,5 +1,7 @@
 """Figure: where in a text forgetting costs most."""
 
+from __future__ import annotations
+
 import numpy as np
 import plotly.graph_objects as go
 

@@ -1,10 +1,11 @@
 """Figure: whether a fact hidden in a text is found, at every depth and length."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from core.experiments.haystack import NeedleResult, by_policy
 from viz.figures.style import GREY_TO_BLUE, colour_bar, escaped, styled
@@ -25,7 +26,7 @@ def needle_figure(results: Sequence[NeedleResult]) -> go.Figure:
     depths = sorted({result.depth for result in results})
     columns = max(1, min(SIDE_BY_SIDE, len(policies)))
     rows = max(1, -(-len(policies) // columns))
-    figure = make_subplots(
+    figure = go.Figure().set_subplots(
         rows=rows,
         cols=columns,
         subplot_titles=[escaped(policy_name(own[0].policy)) for own in policies],

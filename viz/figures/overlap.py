@@ -1,5 +1,7 @@
 """Heat maps: how far layers, KV heads and runs agree on what they keep (`core.measures.overlap`)."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np

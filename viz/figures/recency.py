@@ -1,5 +1,7 @@
 """Figures: how many of the kept rows are recent, beside the paper's share, and how old they are."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Figures: how likely a token is to be still kept at each age (`core.measures.survival.survival`)."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np

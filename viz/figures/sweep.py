@@ -1,5 +1,7 @@
 """Figures: perplexity against budget, of a user's sweep and of the paper."""
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Sequence
 

@@ -1,5 +1,7 @@
 """Figure: how often stories were judged better, equal or worse than the full model's, beside the paper's numbers."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import plotly.graph_objects as go

@@ -6,6 +6,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import gradio as gr
+from gradio.blocks import BlocksConfig
 from gradio.components.api_component import Api
 from gradio.context import LocalContext
 from gradio.route_utils import API_PREFIX
@@ -26,18 +27,31 @@ class Page(gr.Blocks):
 
     A `UserError` is explained by its own message, any other error by a reference number.
 
-    Gradio has no hooks for these in all kinds of events, so this relies on two of its internals: every handler is
-    called through `process_api`, and a `BlockFunction` has a `validator`, which decides before an event joins the line.
+    Gradio has no hooks for these in all kinds of events, so this relies on three of its internals: every handler is
+    called through `process_api`, a `BlockFunction` has a `validator`, which decides before an event joins the line, and
+    a visitor's first event copies `default_config`.
     """
+
+    _config: Any = None
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.default_config = _Components(self)
 
     @property
     def config(self) -> Any:
         """What a browser builds the page from, texts in its language included; Gradio reads this for each browser."""
+        if self._config is None:
+            self._config = super().get_config_file()
         return self._config | {"i18n_translations": PageWords().translations_dict}
 
     @config.setter
-    def config(self, config: Any) -> None:
-        self._config = config
+    def config(self, _: Any) -> None:
+        self._config = None  # it has changed; it is made when it is read
+
+    def get_config_file(self) -> Any:
+        """Nothing: Gradio makes it four times before anybody reads it, which would take half a second."""
+        return {}
 
     def __exit__(self, *exception: Any) -> None:
         """End as `gr.Blocks` does; all events exist now, so those that use the model get their limit."""
@@ -67,6 +81,27 @@ class Page(gr.Blocks):
             except Exception as e:
                 message = e.message if isinstance(e, UserError) else referred(e)
                 raise gr.Error(told(message), print_exception=False) from e
+
+
+class _Components(BlocksConfig):
+    """The page's components and events; a visitor's copy of them describes no component."""
+
+    def __copy__(self) -> "_OfOneVisitor":
+        copied = _OfOneVisitor(self.root_block)
+        copied.__dict__.update(super().__copy__().__dict__)  # type: ignore[no-untyped-call]
+        return copied
+
+
+class _OfOneVisitor(BlocksConfig):
+    """Gradio describes every component anew for every visitor, in case of a deep link, of which this page has none.
+
+    With hundreds of components this took 0.2 s, in which the server answered nobody else.
+    """
+
+    @staticmethod
+    def config_for_block(*_block: Any, **_options: Any) -> dict[str, Any]:
+        """Nothing: only deep links would read it."""
+        return {}
 
 
 class SpeakingMiddleware:

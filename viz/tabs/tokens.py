@@ -1,5 +1,7 @@
 """The lens Tokens: what kind of tokens survive."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
