@@ -15,8 +15,12 @@ import pytest
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    DeepseekV3Config,
+    Gemma2Config,
+    Gemma3TextConfig,
     GPT2Config,
     GPTNeoXConfig,
+    GptOssConfig,
     LlamaConfig,
     MistralConfig,
     PretrainedConfig,
@@ -51,6 +55,29 @@ TINY: dict[str, PretrainedConfig] = {
     ),
 }
 
+_UNTIED = {"tie_word_embeddings": False, "pad_token_id": None}  # tied ones with such weights repeat themselves
+_WINDOWED = {"sliding_window": 6, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
+TODAY: dict[str, PretrainedConfig] = {
+    # sinks, and layers with a window beside one without
+    "gpt-oss": GptOssConfig(
+        **_ROTARY,
+        **_WINDOWED,
+        **{"head_dim": 8, "num_local_experts": 3, "num_experts_per_tok": 2},
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+    ),
+    # logits this large are far from the cap's straight part
+    "gemma2": Gemma2Config(
+        **_ROTARY, **_WINDOWED, head_dim=8, attn_logit_softcapping=2.0, query_pre_attn_scalar=8, **_UNTIED
+    ),
+    "gemma3": Gemma3TextConfig(**_ROTARY, **_WINDOWED, head_dim=8, query_pre_attn_scalar=8, **_UNTIED),
+    # keys of 8 + 4 numbers, values of 6
+    "deepseek": DeepseekV3Config(
+        **_ROTARY | {"num_key_value_heads": 4, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1},
+        **{"topk_group": 1, "first_k_dense_replace": 1, "moe_intermediate_size": 16, "n_shared_experts": 1},
+        **{"q_lora_rank": 16, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 6},
+    ),
+}
+"""Models whose attention is not the plain one; for the tests of just that."""
 
 # Texts for which no eviction is decided by a margin that rounding could turn over (the tests make sure of it).
 _SEEDS = {"llama-mha": 5, "llama-gqa": 3, "mistral": 3, "mistral-sliding": 3, "qwen2": 9, "gpt2": 18, "gpt-neox": 6}
@@ -58,7 +85,7 @@ _SEEDS = {"llama-mha": 5, "llama-gqa": 3, "mistral": 3, "mistral-sliding": 3, "q
 
 def text(name: str, n: int = N) -> list[int]:
     """The ids of the tiny model's text."""
-    return torch.randint(VOCABULARY, (n,), generator=torch.Generator().manual_seed(_SEEDS[name])).tolist()
+    return torch.randint(VOCABULARY, (n,), generator=torch.Generator().manual_seed(_SEEDS.get(name, 0))).tolist()
 
 
 @dataclass
@@ -77,7 +104,9 @@ class Tiny:
 
     @cache  # noqa: B019 (lives as long as the session)
     def reference(self, attention: str = "eager", dtype: torch.dtype = torch.float64) -> Any:
-        return AutoModelForCausalLM.from_pretrained(self.directory, dtype=dtype, attn_implementation=attention).eval()
+        # other implementations of experts know no float64
+        how = {"dtype": dtype, "attn_implementation": attention, "experts_implementation": "eager"}
+        return AutoModelForCausalLM.from_pretrained(self.directory, **how).eval()
 
     def __hash__(self) -> int:
         return hash(self.directory)
@@ -85,16 +114,18 @@ class Tiny:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Tiny]:
-    """`tiny("llama-gqa")`: the tiny model of that name in `TINY`."""
+    """`tiny("llama-gqa")`: the tiny model of that name in `TINY` or `TODAY`."""
 
     @cache
     def make(name: str) -> Tiny:
         directory = tmp_path_factory.mktemp(name)
         torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(TINY[name])
-        for parameter in model.parameters():
+        model = AutoModelForCausalLM.from_config((TINY | TODAY)[name])
+        for kind, parameter in model.named_parameters():
             if parameter.ndim == 1:  # biases start as zeros: they could be forgotten and nobody would notice
                 parameter.data += 0.1 * torch.randn_like(parameter)
+            if kind.endswith("sinks"):
+                parameter.data += torch.linspace(-2, 4, len(parameter))  # from hardly any attention to most of it
         model.save_pretrained(directory)
         return Tiny(directory)
 

@@ -2,8 +2,9 @@
 
 The model's own modules do everything but the attention step. One token at a time goes through them; its query attends
 to the rows kept so far and its own; then each decider evicts what it has too many of. Rows that are to stand elsewhere
-than in the text are moved there from where the model has put them. What the rows are worth to the policies beyond the
-paper's is told in `oracle_policies`. Nothing here comes from `core`.
+than in the text are moved there from where the model has put them. A model may cap its logits, and its heads may have
+sinks: a learned number each that stands among the logits of the softmax and is no row. What the rows are worth to the
+policies beyond the paper's is told in `oracle_policies`. Nothing here comes from `core`.
 """
 
 import math
@@ -69,7 +70,7 @@ class Oracle:
     logits: list[torch.Tensor] = field(default_factory=list)
     closest: float = math.inf  # the narrowest margin by which something was decided; see `oracle_policies.margin`
     step: int = 0
-    rope: dict[str, float] | None = None  # theta, and the part of a head that is turned
+    rope: dict[str, Any] | None = None  # theta, the part of a head that is turned, and how much stands before it
     queries: dict[tuple[int, int], list[Vector]] = field(default_factory=dict)  # (layer, query head): all, not turned
 
     def __post_init__(self) -> None:
@@ -80,7 +81,11 @@ class Oracle:
     def read(self, model: Any, ids: Sequence[int]) -> "Oracle":
         self.length, self.n_layers = len(ids), model.config.num_hidden_layers
         rope = getattr(model.config, "rope_parameters", None)
-        self.rope = rope and {"theta": rope["rope_theta"], "part": rope.get("partial_rotary_factor", 1.0)}
+        if rope and rope.get("rope_type") == "default":  # else rows cannot be moved here
+            self.rope = {"theta": rope["rope_theta"], "part": rope.get("partial_rotary_factor", 1.0)}
+            if before := getattr(model.config, "qk_nope_head_dim", 0):
+                of_rotary = model.config.qk_rope_head_dim
+                self.rope |= {"part": of_rotary / (before + of_rotary), "before": before}
         for self.step, token in enumerate(ids):
             out = model(torch.tensor([[token]]), position_ids=torch.tensor([[self.step]]), use_cache=False, oracle=self)
             self.logits.append(out.logits[0, -1])
@@ -96,8 +101,11 @@ class Oracle:
 
     # ---- attention
 
-    def attend(self, layer: int, query: Any, key: Any, value: Any, scaling: float, window: float) -> list[list[float]]:
-        """Query (query heads, d), key and value (KV heads, d): the attention's output (query heads, d)."""
+    def attend(
+        self, layer: int, query: Any, key: Any, value: Any, scaling: float, window: float, cap: float = math.inf,
+        sinks: Vector | None = None,
+    ) -> list[list[float]]:  # fmt: skip
+        """Query (query heads, d), key (KV heads, d), value (KV heads, e): the attention's output (query heads, e)."""
         kv_heads = range(len(key))
         deciders = [[head] for head in kv_heads] if self.per_kv_head else [list(kv_heads)]
         if layer == len(self.rows):
@@ -106,7 +114,7 @@ class Oracle:
         sights = []
         for group, heads in zip(self.rows[layer], deciders, strict=True):
             group.append(Row(self.step, {h: key[h] for h in heads}, {h: value[h] for h in heads}))
-            sights.append(self.look(layer, group, heads, query, scaling, window))
+            sights.append(self.look(layer, group, heads, query, scaling, window, cap, sinks))
         for sight in sights:
             remember(self.policy, sight)
         if self.step >= self.one_shot - 1:
@@ -114,7 +122,10 @@ class Oracle:
         self.closest = min([self.closest, *(narrow for sight in sights for narrow in sight.margins)])
         return [output for sight in sights for output in sight.output]
 
-    def look(self, layer: int, group: list[Row], heads: list[int], query: Any, scaling: float, window: float) -> Sight:
+    def look(
+        self, layer: int, group: list[Row], heads: list[int], query: Any, scaling: float, window: float, cap: float,
+        sinks: Vector | None,
+    ) -> Sight:  # fmt: skip
         """The decider's queries attend to the rows that it holds; every row notes what it receives."""
         seen = [row for row in group if row.evicted_at == NEVER]
         places = self.places([row.position for row in seen])
@@ -129,11 +140,11 @@ class Oracle:
             moved = self.moved(query[q], self.step, places[-1])
             logits.append(
                 [
-                    dot(moved, of_row) * scaling if sees else -math.inf
+                    capped(dot(moved, of_row) * scaling, cap) if sees else -math.inf
                     for of_row, sees in zip(keys[head], visible, strict=True)
                 ]
             )
-            attention.append(softmax(logits[-1]))
+            attention.append(softmax([*logits[-1], sinks[q]])[:-1] if sinks else softmax(logits[-1]))
             output.append([dot(attention[-1], column) for column in zip(*values[head], strict=True)])
         note(seen, attention, logits)
         held = [[self.held(row.key[h], row.position) for row in seen] for h in heads]
@@ -189,7 +200,7 @@ class Oracle:
             case "window":
                 return row.position
             case "window+i":
-                return math.inf if row.position < self.n_sink else row.position
+                return math.inf if row.position < self.settings["n_sink"] else row.position
             case "h2o":
                 n_recent = self.layer_budgets()[layer] // 2
                 return math.inf if row.position > self.step - n_recent else row.accumulated
@@ -255,12 +266,17 @@ def note(rows: list[Row], attention: list[Vector], logits: list[Vector]) -> None
         row.logits.append(max(of_row))
 
 
+def capped(logit: float, cap: float) -> float:
+    return logit if cap == math.inf else math.tanh(logit / cap) * cap
+
+
 def _attention(
     module: Any, query: Any, key: Any, value: Any, attention_mask: Any, *, scaling: float, oracle: Oracle, **kwargs: Any
 ) -> tuple[Any, None]:
-    window = kwargs.get("sliding_window") or math.inf
+    window, cap = kwargs.get("sliding_window") or math.inf, kwargs.get("softcap") or math.inf
     q, k, v = (states[0, :, 0].tolist() for states in (query, key, value))
-    output = oracle.attend(module.layer_idx, q, k, v, scaling, window)
+    sinks = None if kwargs.get("s_aux") is None else kwargs["s_aux"].tolist()
+    output = oracle.attend(module.layer_idx, q, k, v, scaling, window, cap, sinks)
     return query.new_tensor(output)[None, None], None
 
 

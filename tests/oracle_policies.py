@@ -70,7 +70,7 @@ class Sight:
         step: the position of the query.
         settings: the policy's.
         rows: those held, the newest last.
-        attention: by query head, then row; a softmax over exactly these rows.
+        attention: by query head, then row; a softmax over exactly these rows, and the head's sink if it has one.
         keys: by KV head, then row, as the multi-state holds them.
         values: by KV head, then row.
         output: by query head; what the attention gives.
@@ -192,8 +192,8 @@ def raas(sight: Sight) -> Vector:
 def caote(sight: Sight) -> Vector:
     """How far the attention's output would move without the row, mean over the query heads.
 
-    Without row j the others' attention grows by 1 / (1 - a): the output moves by a / (1 - a) times its distance from
-    the row's value.
+    Without row j the others' attention, and a sink's, grows by 1 / (1 - a): the output moves by a / (1 - a) times its
+    distance from the row's value.
     """
 
     def moves(attention: float, output: Vector, value: Vector) -> float:
@@ -363,16 +363,19 @@ def cosine(one: Vector, other: Vector) -> float:
 # ---- the rotary embedding
 
 
-def turned(vector: Vector, by: float, theta: float, part: float) -> Vector:
-    """A query or key moved by so many positions: number i of the first half of its rotary part, and of the second."""
-    return turned_on_average(vector, (by,), theta, part)
+def turned(vector: Vector, by: float, theta: float, part: float, before: int = 0) -> Vector:
+    """A query or key moved by so many positions: number i of the first half of its rotary part, and of the second.
+
+    That part begins after so many numbers that are never moved.
+    """
+    return turned_on_average(vector, (by,), theta, part, before)
 
 
-def turned_on_average(vector: Vector, places: Sequence[float], theta: float, part: float) -> Vector:
+def turned_on_average(vector: Vector, places: Sequence[float], theta: float, part: float, before: int = 0) -> Vector:
     """The mean of the vector moved by each of these."""
-    half = int(part * len(vector)) // 2
+    half = round(part * len(vector)) // 2
     moved = list(vector)
-    for i, (cos, sin) in enumerate(mean_turns(places, theta, half)):
+    for i, (cos, sin) in enumerate(mean_turns(places, theta, half), start=before):
         a, b = vector[i], vector[i + half]
         moved[i] = a * cos - b * sin
         moved[i + half] = a * sin + b * cos

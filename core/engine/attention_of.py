@@ -46,7 +46,8 @@ def attention_of(
 
     Returns:
         (n, n): rows are steps, columns positions; averaged over the query heads of the group (of the layer, if it
-        decides as one). Zero where the query did not attend; a row sums to 1.
+        decides as one). Zero where the query did not attend; a row sums to 1, or to less if the heads have learned
+        sinks, see `core.engine.layer_attention`.
 
     Raises:
         BadInput, TextTooLong, UnsupportedModel, OutOfMemory: as `replay`; BadInput also if the model has no such layer

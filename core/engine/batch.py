@@ -7,6 +7,7 @@ the chunk is a single token, no layer waits for its own eviction, so all layers 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from core.engine.eviction import VANISHING, Computed
+from core.engine.layer_attention import LayerAttention, Shares, at_least_float32
 from core.engine.multi_state import FREE, Run
 from core.engine.rotation import Distances, LateLogits, LateRotation, Rotary, TurnedBack
 from core.engine.text_length import text_of
@@ -40,8 +42,8 @@ class Batch:
     Attributes:
         runs: the runs, each with its own policy.
         layers: how many layers the runs go through. If fewer than the model has, there are no logits.
-        keys, values: per layer, (runs, KV heads, slots, head size); `Run.positions` says which token each slot holds.
-            While `in_common`, the first axis has length 1.
+        keys, values: per layer, (runs, KV heads, slots, head size), where values may have another size than keys;
+            `Run.positions` says which token each slot holds. While `in_common`, the first axis has length 1.
         in_common: whether all runs still hold the same rows: they have read the same text and evicted nothing.
         watch: called with the attention of every layer that is run; see `attention_of`.
         late: turns keys just before a query attends to them, so that the keys held are not turned yet (see
@@ -132,25 +134,22 @@ class Batch:
         self.keys = [keys[rows] for keys in self.keys]
         self.values = [values[rows] for values in self.values]
 
-    def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None
-    ) -> Tensor:
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, of: LayerAttention) -> Tensor:
         """Attention of one layer over the multi-states.
 
         Args:
             layer: the layer, from 0.
             query: (runs, query heads, chunk, head size), turned by its position unless `late` does that.
             key: (runs, KV heads, chunk, head size), turned like the query.
-            value: (runs, KV heads, chunk, head size).
-            scaling: the factor of the logits.
-            window: the model's own sliding window in tokens, the query's own token included; None if it has none.
+            value: (runs, KV heads, chunk, size of values).
+            of: how the layer attends.
 
         Returns:
-            (runs, chunk, query heads, head size).
+            (runs, chunk, query heads, size of values).
         """
         self._layers_seen += 1
         for run in self.runs:
-            run.sliding_windows[layer] = window or 0
+            run.sliding_windows[layer] = of.window or 0
         if not self.in_common and 0 < len(self.keys[layer]) < len(self.runs):
             self.keys[layer] = self.keys[layer].repeat(len(self.runs), 1, 1, 1)
             self.values[layer] = self.values[layer].repeat(len(self.runs), 1, 1, 1)
@@ -165,19 +164,18 @@ class Batch:
                 said=self.lm.n_kv_heads,
             )
         query = query.reshape(runs, kv_heads, (query_heads // kv_heads) * count, size)
-        if window is not None and self._chunk.stop <= window:
-            window = None
+        if of.window is not None and self._chunk.stop <= of.window:
+            of = replace(of, window=None)
         attend = self._attend_token if self._by_token else self._attend_chunk
-        output = attend(layer, query, key, value, scaling, window)
+        output = attend(layer, query, key, value, of)
         if self._layers_seen == self.layers < self.lm.n_layers:
             raise _DeepEnough
-        return output.reshape(runs, query_heads, count, size).transpose(1, 2).contiguous()  # the layout of transformers
+        output = output.reshape(runs, query_heads, count, value.shape[3])
+        return output.transpose(1, 2).contiguous()  # the layout of transformers
 
     # Reading a chunk: the columns are the slots, then the tokens of the chunk.
 
-    def _attend_chunk(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None
-    ) -> Tensor:
+    def _attend_chunk(self, layer: int, query: Tensor, key: Tensor, value: Tensor, of: LayerAttention) -> Tensor:
         count, new = len(self._chunk), (query, key, value)
         if layer_has_rows := self.keys[layer].numel() > 0:
             slots = max(run.slots for run in self.runs)
@@ -185,31 +183,28 @@ class Batch:
             value = torch.cat([self.values[layer][:, :, :slots], value], dim=2)
         offset = key.shape[2] - count
         positions = [run.column_positions(layer, offset, self._chunk) for run in self.runs]
-        logits = self._chunk_logits(query, key, scaling, window, positions)
+        logits = self._chunk_logits(query, key, of, positions)
         evicts = any(run.evicts_in(self._chunk) for run in self.runs)
         if evicts and self.late is not None:
-            until, kept = self._decide_late(layer, positions, logits, new, key, scaling, window)
-            attention = _attended(until, logits, None)
+            until, kept = self._decide_late(layer, positions, logits, new, key, of)
+            attention = _attended(until, logits, of, None)
         else:
-            attention = logits.softmax(dim=-1)
-            until, kept = self._decide_chunk(layer, positions, logits, new, attention)
-            if evicts:
-                attention = _attended(until, logits, attention)
+            shares = of.shares(logits)
+            until, kept = self._decide_chunk(layer, positions, _Weighed(logits, of.sinks, shares), new)
+            attention = _attended(until, logits, of, shares) if evicts else shares.attention
+            del shares
         del logits
         self._receive(layer, positions, attention)
         output: Tensor = attention.to(value.dtype).flatten(2, 3) @ value
 
         if kept is not None:
-            index = kept.to(key.device)[..., None].expand(-1, -1, -1, key.shape[3])
-            key, value = key.gather(2, index), value.gather(2, index)
+            key, value = _taken(key, kept), _taken(value, kept)
         elif not layer_has_rows:
             key, value = key.clone(), value.clone()  # else these views keep the model's whole projections in memory
         self.keys[layer], self.values[layer] = key, value
         return output
 
-    def _chunk_logits(
-        self, query: Tensor, key: Tensor, scaling: float, window: int | None, positions: list[Ints]
-    ) -> Tensor:
+    def _chunk_logits(self, query: Tensor, key: Tensor, of: LayerAttention, positions: list[Ints]) -> Tensor:
         """The logits (runs, KV heads, query heads of the group, chunk, columns) as if the chunk evicted nothing.
 
         They are minus infinity at free slots, at later tokens, and beyond the model's own window. With late rotation
@@ -224,14 +219,14 @@ class Batch:
             key = self.late.rotary.turned(key, cos, sin)
             query = query.reshape(*query.shape[:2], -1, count, query.shape[3])
             query = self.late.rotary.turned(query, cos[:, :, None, -count:], sin[:, :, None, -count:]).flatten(2, 3)
-        logits = _logits(query, key, scaling, self._not_yet(query, key))
+        logits = of.logits(query, key, self._not_yet(query, key))
         logits = logits.view(*logits.shape[:2], -1, count, logits.shape[3])
         if free.any():
             hidden = torch.from_numpy(free).to(logits.device)
             logits[..., :-count].masked_fill_(hidden[:, :, None, None], -torch.inf)
-        if window is not None:
+        if of.window is not None:
             of_columns = torch.from_numpy(places).to(logits.device)
-            beyond = of_columns[:, :, -count:, None] - of_columns[:, :, None, :] >= window
+            beyond = of_columns[:, :, -count:, None] - of_columns[:, :, None, :] >= of.window
             logits.masked_fill_(beyond[:, :, None], -torch.inf)
         return logits
 
@@ -239,7 +234,7 @@ class Batch:
         """(queries, columns): minus infinity where the column's token comes after the query's, else 0. Cached."""
         count, shape = len(self._chunk), (query.shape[2], key.shape[2])
         if self._mask.shape != shape or self._mask.device != key.device:
-            later = torch.full((count, count), -torch.inf, dtype=_at_least_float32(key), device=key.device).triu(1)
+            later = torch.full((count, count), -torch.inf, dtype=at_least_float32(key), device=key.device).triu(1)
             mask = torch.nn.functional.pad(later, (shape[1] - count, 0))
             self._mask = mask.repeat(shape[0] // count, 1)
         return self._mask
@@ -248,36 +243,32 @@ class Batch:
         self,
         layer: int,
         positions: list[Ints],
-        logits: Tensor,
+        weighed: "_Weighed",
         new: Projections,
-        attention: Tensor | None,
         late: Sequence[LateLogits | None] = (),
     ) -> tuple[Tensor, Tensor | None]:
         """`Run.decide_chunk` for every run: until (runs, groups or 1, columns); kept (runs, KV heads, rows) or None.
 
         None means that every column is kept.
         """
-        if self.in_common:
-            logits = logits.expand(len(self.runs), *logits.shape[1:])
-            attention = None if attention is None else attention.expand(logits.shape)
         untils, keeps = [], []
         for row, run in enumerate(self.runs):
-            own = None
-            if attention is not None and run.policy.reads_attention:
-                own = _on_cpu(attention[row], run)
+            attention, to_sinks = weighed.shares_of(row, run)
             computed = Computed(
-                partial(_on_cpu, logits[row], run),
+                partial(weighed.logits_of, row, run),
                 partial(self._rows_of, new, row, run),
                 partial(self._queries_of, new, row, run),
-                own,
+                attention,
                 late[row] if late else None,
                 self._turned_back if run.needs.queries else None,
+                weighed.sinks_of(run),
+                to_sinks,
             )
             with run.clock():
                 decided = run.decide_chunk(layer, positions[row], self._chunk, computed)
             untils.append(decided[0])
             keeps.append(decided[1])
-        kv_heads, columns = logits.shape[1], logits.shape[-1]
+        kv_heads, columns = weighed.logits.shape[1], weighed.logits.shape[-1]
         until = torch.from_numpy(_stack(untils, FREE))
         if all(kept is None for kept in keeps):
             return until, None
@@ -288,8 +279,12 @@ class Batch:
         """The keys and values of the chunk's tokens, for one run."""
         _query, *both = new
         keys, values = (of[min(row, len(of) - 1)].float().cpu().numpy() for of in both)
-        split = (run.groups, -1, *keys.shape[1:])
-        return Rows((run.groups, keys.shape[1]), keys.reshape(split), values.reshape(split))
+        split = run.groups, -1
+        return Rows(
+            (run.groups, keys.shape[1]),
+            keys.reshape(*split, *keys.shape[1:]),
+            values.reshape(*split, *values.shape[1:]),
+        )
 
     def _queries_of(self, new: Projections, row: int, run: Run) -> Floats:
         """The queries of the chunk's tokens before the rotary embedding, for one run; see `Computed.queries`."""
@@ -306,21 +301,20 @@ class Batch:
         logits: Tensor,
         new: Projections,
         key: Tensor,
-        scaling: float,
-        window: int | None,
+        of: LayerAttention,
     ) -> tuple[Tensor, Tensor | None]:
         """`_decide_chunk` with late rotation, where every eviction changes the later logits; it computes them again."""
         late, query = self.late, new[0]
         assert late is not None
-        queries = late.queries(query.reshape(*query.shape[:2], -1, len(self._chunk), query.shape[3]), scaling)
+        queries = late.queries(query.reshape(*query.shape[:2], -1, len(self._chunk), query.shape[3]), of.scaling)
         keys, on_cpu = late.keys(key), logits.cpu()
         renewed = [
-            LateLogits(late, _on_cpu(on_cpu[row], run), queries[row], keys[row], window)
+            LateLogits(late, _on_cpu(on_cpu[row], run), queries[row], keys[row], of)
             if run.evicts_in(self._chunk)
             else None
             for row, run in enumerate(self.runs)
         ]
-        decided = self._decide_chunk(layer, positions, on_cpu, new, None, renewed)
+        decided = self._decide_chunk(layer, positions, _Weighed(on_cpu, of.sinks, None), new, renewed)
         if not logits.is_cpu:
             logits.copy_(on_cpu)
         return decided
@@ -347,24 +341,23 @@ class Batch:
             self._distances = self.late.distances(np.stack(positions))
             self._turns = self.late.rotary.turns(self._distances)
 
-    def _attend_token(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None
-    ) -> Tensor:
+    def _attend_token(self, layer: int, query: Tensor, key: Tensor, value: Tensor, of: LayerAttention) -> Tensor:
         slots = self._width
-        index = self._slots[layer].to(key.device).expand_as(key)
-        keys = self.keys[layer] = _grown(self.keys[layer], key, slots).scatter_(2, index, key)
-        values = self.values[layer] = _grown(self.values[layer], value, slots).scatter_(2, index, value)
+        index = self._slots[layer].to(key.device)
+        keys = self.keys[layer] = _grown(self.keys[layer], key, slots).scatter_(2, index.expand_as(key), key)
+        values = self.values[layer] = _grown(self.values[layer], value, slots)
+        values.scatter_(2, index.expand_as(value), value)
         keys = keys[:, :, :slots]
         if self.late is not None:
             keys = self.late.rotary.turned(keys, *(turns[layer] for turns in self._turns))
-        logits = _logits(query, keys, scaling)
-        if self._unequal or window is not None:
+        logits = of.logits(query, keys)
+        if self._unequal or of.window is not None:
             of_slots = _stack([run.positions[layer] for run in self.runs], FREE)
             hidden = of_slots == FREE
-            if window is not None:
-                hidden |= (self._chunk.start - of_slots if self.late is None else self._distances[layer]) >= window
+            if of.window is not None:
+                hidden |= (self._chunk.start - of_slots if self.late is None else self._distances[layer]) >= of.window
             logits.masked_fill_(torch.from_numpy(hidden).to(logits.device)[:, :, None], -torch.inf)
-        attention = logits.softmax(dim=-1)
+        attention = of.shares(logits).attention
         self._attention.append(attention)
         output: Tensor = attention.to(value.dtype) @ values[:, :, :slots]
         return output
@@ -387,42 +380,68 @@ class Batch:
         everything = [np.arange(run.slots)[None, None].repeat(self.layers, axis=0) for run in self.runs]
         kept = [all_ if cut is None else cut for cut, all_ in zip(cuts, everything, strict=True)]
         for layer in range(self.layers):
-            index = torch.from_numpy(_stack([own[layer] for own in kept], 0)).to(self.keys[layer].device)
-            index = index.expand(-1, self.lm.n_kv_heads, -1)[..., None].expand(-1, -1, -1, self.keys[layer].shape[3])
-            self.keys[layer] = self.keys[layer].gather(2, index)
-            self.values[layer] = self.values[layer].gather(2, index)
+            index = torch.from_numpy(_stack([own[layer] for own in kept], 0)).expand(-1, self.lm.n_kv_heads, -1)
+            self.keys[layer] = _taken(self.keys[layer], index)
+            self.values[layer] = _taken(self.values[layer], index)
 
 
-def _at_least_float32(rows: Tensor) -> torch.dtype:
-    return torch.promote_types(rows.dtype, torch.float32)
+@dataclass(frozen=True)
+class _Weighed:
+    """What the runs are shown of one layer's softmax over a chunk.
+
+    Attributes:
+        logits: (runs, KV heads, query heads of the group, chunk, columns); of one run if they are `in_common`.
+        sinks: (query heads,) the logits of the layer's sinks, if it has any.
+        shares: the softmax over all columns up to the step; None if it is not known.
+    """
+
+    logits: Tensor
+    sinks: Tensor | None
+    shares: Shares | None
+
+    def logits_of(self, row: int, run: Run) -> Floats:
+        return _on_cpu(self.logits[min(row, len(self.logits) - 1)], run)
+
+    def sinks_of(self, run: Run) -> Floats | None:
+        """(groups, query heads of the group)."""
+        if self.sinks is None:
+            return None
+        sinks: Floats = self.sinks.float().cpu().numpy().reshape(run.groups, -1)
+        return sinks
+
+    def shares_of(self, row: int, run: Run) -> tuple[Floats | None, Floats | None]:
+        """The attention, and what goes to the sinks, if there are any and the run's policy reads attention."""
+        if self.shares is None or not run.policy.reads_attention:
+            return None, None
+        attention, to_sinks = self.shares.attention, self.shares.to_sinks
+        row = min(row, len(attention) - 1)
+        return _on_cpu(attention[row], run), None if to_sinks is None else _on_cpu(to_sinks[row], run)
 
 
-def _logits(query: Tensor, key: Tensor, scaling: float, mask: Tensor | None = None) -> Tensor:
-    """Scaled query · key plus the mask (queries, columns), computed in float32 at least and returned in float32."""
-    dtype = _at_least_float32(query)
-    query, key = query.to(dtype), key.to(dtype)
-    if mask is None:
-        return (query @ key.transpose(2, 3)).mul_(scaling).float()
-    flat = torch.baddbmm(mask, query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), alpha=scaling)
-    return flat.view(*query.shape[:3], key.shape[2]).float()
+def _taken(rows: Tensor, kept: Tensor) -> Tensor:
+    """The rows (runs, KV heads, rows, size) that are kept, by their numbers (runs, KV heads, kept)."""
+    return rows.gather(2, kept.to(rows.device)[..., None].expand(-1, -1, -1, rows.shape[3]))
 
 
-def _attended(until: Tensor, logits: Tensor, attention: Tensor | None) -> Tensor:
-    """The attention of every step over the columns that it attends to. Overwrites `logits` or `attention`.
+def _attended(until: Tensor, logits: Tensor, of: LayerAttention, known: Shares | None) -> Tensor:
+    """The attention of every step over the columns that it attends to. Overwrites `logits` or the known attention.
 
     Args:
         until: (runs, groups or 1, columns), the last step of the chunk that attends to the column.
         logits: (runs, KV heads, query heads of the group, chunk, columns).
-        attention: the softmax of the logits over all columns; None if it is not known.
+        of: how the layer attends.
+        known: the softmax of the logits over all columns; None if it is not known.
     """
     step = torch.arange(logits.shape[3], device=logits.device)[:, None]
     attended = step <= until.to(logits.device)[:, :, None, None, :]
-    if attention is not None:
-        attention *= attended.to(attention.dtype)
+    if known is not None:
+        attention = known.attention.mul_(attended.to(logits.dtype))
         total = attention.sum(dim=-1, keepdim=True)
+        if known.to_sinks is not None:
+            total += known.to_sinks
         if total.min() > VANISHING:
             return attention.div_(total)
-    return logits.masked_fill_(~attended, -torch.inf).softmax(dim=-1)
+    return of.shares(logits.masked_fill_(~attended, -torch.inf)).attention
 
 
 def _on_cpu(values: Tensor, run: Run) -> Floats:

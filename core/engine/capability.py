@@ -8,6 +8,7 @@ from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from core.engine.attention import ATTENTION
 from core.engine.batch import Batch
+from core.engine.layer_attention import LayerAttention
 from core.engine.multi_state import Run
 from core.engine.rotation import LateRotation, Rotary
 from core.errors import DamagedModel, NumericalError, UnsupportedModel, UserError
@@ -140,25 +141,11 @@ class _Witness(Batch):
         self.windows: list[int | None] = []
 
     def attend(
-        self,
-        layer: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        scaling: float,
-        window: int | None,
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, of: LayerAttention
     ) -> torch.Tensor:
-        if value.shape != key.shape:
-            raise UnsupportedModel(
-                "{model} has keys of {keys} numbers and values of {values}; the rows of a multi-state here hold as "
-                "many of each. Choose another architecture.",
-                model=_named(self.lm),
-                keys=key.shape[-1],
-                values=value.shape[-1],
-            )
         if len(self.windows) < self.layers:
-            self.windows.append(window)
-        return super().attend(layer, query, key, value, scaling, window)
+            self.windows.append(of.window)
+        return super().attend(layer, query, key, value, of)
 
 
 _checked: WeakKeyDictionary[LanguageModel, Rotary] = WeakKeyDictionary()

@@ -14,8 +14,9 @@ does not read attention needs nothing that the layers compute, so all layers wal
 softmax over some of the columns is the softmax over all columns, divided by the sum that these columns have in it. The
 softmax over all columns is known for all steps, as one matrix A per head. With a vector h that is 1 for rows held and 0
 for others, the importance is the mean over heads of A[step] / (A[step] · h). Example: A[step] is .4 .3 .2 .1 and the
-second column was evicted; A[step] · h is .7, and the attention is .57 – .29 .14. Rounding could pick the wrong row if
-A[step] · h is almost zero or if two rows are almost equal; `walk_by_mean` then returns None, and `walk` decides.
+second column was evicted; A[step] · h is .7, and the attention is .57 – .29 .14. What a layer's sinks get (see
+`core.engine.layer_attention`) is never evicted, so it is added to A[step] · h. Rounding could pick the wrong row if
+that sum is almost zero or if two rows are almost equal; `walk_by_mean` then returns None, and `walk` decides.
 """
 
 from collections.abc import Callable
@@ -67,6 +68,8 @@ class Computed:
         attention: the softmax of the logits over all columns up to the step; None if it is not known.
         late: computes logits again after an eviction; None without late rotation, where logits do not change.
         rotary: undoes the model's rotary embedding; None unless the policy reads queries.
+        sinks: (groups, query heads of the group) float32, the logits of the layer's sinks; None if it has none.
+        to_sinks: (groups, query heads of the group, chunk, 1), what sinks get beside `attention`; None likewise.
     """
 
     logits: Callable[[], Floats]
@@ -75,6 +78,8 @@ class Computed:
     attention: Floats | None = None
     late: LateLogits | None = None
     rotary: TurnedBack | None = None
+    sinks: Floats | None = None
+    to_sinks: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,7 @@ def walk(policy: Policy, budget: int, before: Columns, computed: Computed | None
     filled += idle
     needs, seen, softmax = needs_of(policy), Seen(policy, before, computed), None
     if computed is not None and (needs.attention or needs.logits):
-        softmax = SlotSoftmax(computed.logits(), keep=needs.logits)
+        softmax = SlotSoftmax(computed.logits(), computed.sinks, keep=needs.logits)
         softmax.begin(columns)
     late = None if computed is None else computed.late
     steps: list[int] = []
@@ -200,7 +205,9 @@ class Seen:
         """
         needs = needs_of(policy)
         self._before, self._attention, self._logits = before, needs.attention, needs.logits
-        self._queries = self._rotary = None
+        self._queries = self._rotary = self._sinks = None
+        if computed is not None and needs.logits and computed.sinks is not None:
+            self._sinks = computed.sinks if deciders is None else computed.sinks[deciders]
         if computed is not None and needs.queries:
             self._queries, self._rotary = computed.queries(), computed.rotary
             if deciders is not None:
@@ -218,6 +225,7 @@ class Seen:
             self._before.notes,
             self._rotary,
             self._before.group,
+            self._sinks,
         )
 
 
@@ -239,13 +247,14 @@ def needs_of(policy: Policy) -> Needs:
     return Needs(policy.reads_attention, logits, rows, queries, alone)
 
 
-def walk_by_mean(budget: int, before: Columns, attention: Floats) -> Walked | None:
+def walk_by_mean(budget: int, before: Columns, attention: Floats, to_sinks: Floats | None = None) -> Walked | None:
     """What `walk` gives for TOVA, by fewer and larger operations; None if a tie or rounding might decide.
 
     Args:
         budget: how many rows may stay; fewer than there would be after the chunk without evictions.
         before: the rows as they are before the chunk.
         attention: (deciders, query heads, chunk, columns), the softmax over all columns up to the step.
+        to_sinks: (deciders, query heads, chunk, 1), what the layer's sinks get beside it; None if it has none.
     """
     count, columns = len(before.chunk), attention.shape[3]
     deciders, heads = attention.shape[:2]
@@ -260,10 +269,13 @@ def walk_by_mean(budget: int, before: Columns, attention: Floats) -> Walked | No
     importance = np.empty((len(steps), deciders, columns), np.float32)
     gone = np.empty((len(steps), deciders), np.int64)
     by_step = attention.transpose(2, 0, 1, 3)[idle:]
+    beside = np.zeros(len(steps), np.float32) if to_sinks is None else to_sinks.transpose(2, 0, 1, 3)[idle:]
     flat_held, flat_spared, rows = held.ravel(), spared.ravel(), np.arange(0, held.size, columns)
-    for newest, shares, total, row, victim in zip(steps, by_step, totals, importance, gone, strict=True):
+    each = zip(steps, by_step, beside, totals, importance, gone, strict=True)
+    for newest, shares, to_sink, total, row, victim in each:
         spared[:, newest] = 0.0
         np.matmul(shares, held[:, :, None], out=total)
+        total += to_sink
         mean = (1 / np.maximum(total, VANISHING)).swapaxes(1, 2) @ shares
         np.add(mean[:, 0], spared, out=row)
         row.argmin(axis=1, out=victim)

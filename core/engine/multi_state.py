@@ -24,7 +24,7 @@ from core.engine.eviction import (
     walk_by_mean,
 )
 from core.engine.options import AS_USUAL, ReadOptions
-from core.engine.sharing import first_of, rules
+from core.engine.sharing import Cut, first_of, rules
 from core.engine.uneven import walk_by_rule
 from core.policies import Floats, Ints, Policy, Rows, Step, Tova, settings_of
 from core.trace import NEVER, Tokens, Trace
@@ -201,11 +201,13 @@ class Run:
             policies, rules = self._rules
             return walk_by_rule(policies[layer], rules[layer], before, computed)
         policy, budget = self.policy, self._budget_at(before.chunk[-1])
+        if before.live.shape[1] > budget:  # the end of a one-shot prompt, beside a run that is not `by_token`
+            return walk_by_rule(policy, Cut(budget, 1, self.groups, before.chunk[-1]), before, computed)
         if self.by_token and not policy.reads_attention:
             return walk(policy, budget, before, computed) if computed.late else self._ahead_of(layer, before)
         attention = computed.attention
         if attention is not None and self._evicts_by_mean_attention and self.evicts_in(before.chunk):
-            walked = walk_by_mean(budget, before, attention)
+            walked = walk_by_mean(budget, before, attention, computed.to_sinks)
             if walked is not None:
                 return walked
         return walk(policy, budget, before, computed)

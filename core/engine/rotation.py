@@ -28,6 +28,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from core.engine.layer_attention import LayerAttention
 from core.engine.text_length import FIXED, kinds_of
 from core.errors import UnsupportedModel
 from core.messages import Message, tokens
@@ -41,6 +42,8 @@ Distances: TypeAlias = NDArray[Any]  # integers for "in-cache", floats for "log-
 class Rotary:
     """A model's own rotary embedding, for distances that may be real numbers.
 
+    Of a head, the first channels are turned, or with latent attention (DeepSeek) the last.
+
     Attributes:
         speeds: (head size,) float32, radians by which each channel turns per position; 0 if it is never turned.
         dtype: the type of turned keys, at least float32.
@@ -51,8 +54,7 @@ class Rotary:
 
     def __init__(self, lm: LanguageModel) -> None:
         embedding = rotary_embedding(lm.model)
-        quarter = getattr(sys.modules[type(embedding).__module__], "rotate_half", None)
-        if embedding is None or quarter is None:
+        if embedding is None:
             raise UnsupportedModel(_no_rotary(lm))
         kinds = kinds_of(embedding)
         if not isinstance(getattr(embedding, "rope_type", None), str) or not kinds <= FIXED:
@@ -63,16 +65,21 @@ class Rotary:
                 kind=", ".join(sorted(kinds)) or Message("unknown"),
             )
         self.dtype = torch.promote_types(lm.model.dtype, torch.float32)
-        self._quarter = quarter
+        self._quarter = getattr(sys.modules[type(embedding).__module__], "rotate_half", _by_halves)
         like = torch.empty(0, device=lm.device)
-        cos, sin = embedding(like, torch.ones(1, 1, device=lm.device))
-        self._turning = cos.shape[-1]  # channels that are turned at all
-        size = getattr(lm.config, "head_dim", None) or lm.config.hidden_size // lm.n_query_heads
-        self._still = size - self._turning
+        turns = embedding(like, torch.ones(1, 1, device=lm.device))
+        if not isinstance(turns, tuple):
+            raise UnsupportedModel(_no_rotary(lm))
+        cos, sin = turns
         # some models scale cos and sin, and queries and keys have that factor already: atan2 cancels it
         angles, exact = torch.atan2(sin, cos).flatten(), embedding.inv_freq.float()
         angles = exact[(exact[:, None] - angles).abs().argmin(dim=0)]
-        self.speeds = nn.functional.pad(angles, (0, self._still))
+        size, before = _head(lm)
+        if self._quarter is _by_halves and 2 * len(angles) == size - before:  # said once for both halves
+            angles = angles.repeat(2)
+        self._turning = slice(before, before + len(angles))
+        self._still = before, size - self._turning.stop
+        self.speeds = nn.functional.pad(angles, self._still)
 
     def turns(self, distances: Distances) -> tuple[Tensor, Tensor]:
         """Cosines and sines, (..., head size), that turn a key away from a query at these distances (...)."""
@@ -81,12 +88,25 @@ class Rotary:
 
     def quarter(self, rows: Tensor) -> Tensor:
         """Queries or keys (..., head size) turned by 90 degrees; zero in channels that are never turned."""
-        turned: Tensor = self._quarter(rows[..., : self._turning])
-        return nn.functional.pad(turned, (0, self._still))
+        turned: Tensor = self._quarter(rows[..., self._turning])
+        return nn.functional.pad(turned, self._still)
 
     def turned(self, rows: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Queries or keys (..., head size), turned by the angles with these cosines and sines."""
         return rows * cos.to(rows.device) + self.quarter(rows) * sin.to(rows.device)
+
+
+def _head(lm: LanguageModel) -> tuple[int, int]:
+    """The size of a key, and how many of its channels stand before those that are turned."""
+    if of_rotary := getattr(lm.config, "qk_rope_head_dim", None):
+        return lm.config.qk_nope_head_dim + of_rotary, lm.config.qk_nope_head_dim
+    return getattr(lm.config, "head_dim", None) or lm.config.hidden_size // lm.n_query_heads, 0
+
+
+def _by_halves(rows: Tensor) -> Tensor:
+    """A quarter turn of channels of which the first half goes with the second."""
+    first, second = rows.chunk(2, dim=-1)
+    return torch.cat([-second, first], dim=-1)
 
 
 class TurnedBack:
@@ -190,7 +210,7 @@ class LateLogits:
     [key, quarter(key)] · [cos, sin], where only the last factor depends on the distances.
     """
 
-    def __init__(self, late: LateRotation, logits: Floats, queries: Floats, keys: Floats, window: int | None) -> None:
+    def __init__(self, late: LateRotation, logits: Floats, queries: Floats, keys: Floats, of: LayerAttention) -> None:
         """Everything is of one run and layer.
 
         Args:
@@ -198,9 +218,9 @@ class LateLogits:
             logits: (groups, query heads of the group, chunk, columns), which `renew` overwrites.
             queries: (KV heads, query heads of each, chunk, 2 · head size), as `LateRotation.queries` gives them.
             keys: (KV heads, columns, 2 · head size), as `LateRotation.keys` gives them.
-            window: the model's own sliding window.
+            of: how the layer attends.
         """
-        self._late, self._logits, self._window = late, logits, window
+        self._late, self._logits, self._of = late, logits, of
         groups = len(logits)
         self._queries = np.ascontiguousarray(queries.reshape(groups, -1, *queries.shape[1:]).transpose(3, 0, 1, 2, 4))
         self._keys = np.ascontiguousarray(keys.reshape(groups, -1, *keys.shape[1:]).swapaxes(1, 2))
@@ -222,6 +242,8 @@ class LateLogits:
         renewed = (self._queries[step][groups[:, 0]] @ rows.transpose(0, 2, 3, 1)).reshape(
             len(rows), -1, columns.shape[1]
         )
-        if self._window is not None:
-            renewed = np.where(distances[:, None] >= self._window, -np.inf, renewed)
+        if self._of.softcap is not None:
+            renewed = np.tanh(renewed / self._of.softcap) * self._of.softcap
+        if self._of.window is not None:
+            renewed = np.where(distances[:, None] >= self._of.window, -np.inf, renewed)
         self._logits[groups, :, step, columns] = renewed.swapaxes(1, 2)

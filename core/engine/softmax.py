@@ -18,9 +18,12 @@ class SlotSoftmax:
 
     logits: Floats | None = None
 
-    def __init__(self, logits: Floats, *, keep: bool = False) -> None:
-        """Take logits, (groups, query heads of the group, chunk, columns), contiguous; `keep` each step's."""
-        self._keep = keep
+    def __init__(self, logits: Floats, sinks: Floats | None = None, *, keep: bool = False) -> None:
+        """Take logits, (groups, query heads of the group, chunk, columns), contiguous; `keep` each step's.
+
+        `sinks` are those of `softmax_beside`.
+        """
+        self._keep, self._sinks = keep, sinks
         groups, heads, count, self._width = logits.shape
         self._flat = logits.ravel()
         self._starts = np.arange(0, logits.size, count * self._width).reshape(groups, heads)
@@ -44,7 +47,24 @@ class SlotSoftmax:
         values: Floats = self._flat[step * self._width :].take(self._index[:, :, :filled], mode="clip")
         if self._keep:
             self.logits = values.copy()
-        values -= values.max(axis=2, keepdims=True)
-        np.exp(values, out=values)
-        values /= values.sum(axis=2, keepdims=True)
-        return values
+        return softmax_beside(self._sinks, values)
+
+
+def softmax_beside(sinks: Floats | None, logits: Floats) -> Floats:
+    """The softmax of logits (groups, query heads of the group, rows) over the rows, in place; one must be finite.
+
+    Args:
+        sinks: (groups, query heads of the group), one more logit of each head, whose share is left out; None if the
+            layer has none.
+        logits: overwritten.
+    """
+    highest = logits.max(axis=2, keepdims=True)
+    if sinks is not None:
+        highest = np.maximum(highest, sinks[:, :, None])
+    logits -= highest
+    np.exp(logits, out=logits)
+    total = logits.sum(axis=2, keepdims=True)
+    if sinks is not None:
+        total += np.exp(sinks[:, :, None] - highest)
+    logits /= total
+    return logits

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from core.engine.eviction import Columns, Computed, Evictions, Seen, Walked, needs_of, not_a_number
 from core.engine.sharing import Rule
+from core.engine.softmax import softmax_beside
 from core.policies import Floats, Ints, Policy, Step
-from core.policies.votes import softmax as softmax_over
 
 
 @dataclass
@@ -61,7 +61,7 @@ def walk_by_rule(policy: Policy, rule: Rule, before: Columns, computed: Computed
             block.memory = np.concatenate([block.memory, before.born[block.deciders, i : i + 1]], axis=1)
             if computed.late is not None and events:
                 computed.late.renew(i, _positions(before, block), block.columns, block.deciders)
-            step = _step(block, i, _positions(before, block), logits)
+            step = _step(block, i, _positions(before, block), logits, computed.sinks)
             policy.observe(step, block.memory)
             steps.append(step)
         if rule.due(position, sum(block.columns.size for block in blocks)):
@@ -91,11 +91,12 @@ def _positions(before: Columns, block: Block) -> Ints:
     return before.positions[block.deciders[:, None], block.columns]
 
 
-def _step(block: Block, i: int, positions: Ints, logits: Floats | None) -> Step:
+def _step(block: Block, i: int, positions: Ints, logits: Floats | None, sinks: Floats | None) -> Step:
     if logits is None:
         return block.seen.step(i, positions, None)
     own = np.take_along_axis(logits[block.deciders, :, i], block.columns[:, None], axis=2)
-    return block.seen.step(i, positions, softmax_over(own, axis=2), own)
+    attention = softmax_beside(None if sinks is None else sinks[block.deciders], own.copy())
+    return block.seen.step(i, positions, attention, own)
 
 
 def _evict(policy: Policy, rule: Rule, i: int, blocks: list[Block], steps: list[Step]) -> list[Evictions]:

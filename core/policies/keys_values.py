@@ -67,7 +67,8 @@ class Caote(Policy):
 
     If row j goes and the other attention weights are scaled up to sum to 1 again, the output o of a head moves by
     exactly a_j / (1 - a_j) · ‖o - v_j‖. Importance is the mean of that over the group's query heads; a row that has all
-    the attention of a head cannot be replaced and is spared.
+    the attention of a head cannot be replaced and is spared. If the head has a learned sink, what that gets is scaled
+    up with the rest, and the formula stays exact.
 
     Source: CAOTE (arXiv 2504.14051), its rule by itself, with nothing mixed in.
     """
@@ -89,8 +90,13 @@ class Caote(Policy):
     def importance(self, step: Step, memory: Floats) -> Floats:
         assert step.logits is not None
         # float32 would not tell shares near 1 apart
-        powers = np.exp(step.logits.astype(np.float64) - step.logits.max(axis=2, keepdims=True))
+        highest = step.logits.max(axis=2, keepdims=True)
+        if step.sinks is not None:
+            highest = np.maximum(highest, step.sinks[:, :, None])
+        powers = np.exp(step.logits.astype(np.float64) - highest)
         total = powers.sum(axis=2, keepdims=True)
+        if step.sinks is not None:
+            total += np.exp(step.sinks[:, :, None].astype(np.float64) - highest)
         output = powers @ memory / total
         squares = np.square(memory).sum(axis=2)[:, None] + np.square(output).sum(axis=2)[:, :, None]
         distance = np.sqrt(np.maximum(squares - 2 * output @ memory.swapaxes(1, 2), 0.0))

@@ -29,15 +29,18 @@ class Step:
         position: the position of the query token in the text.
         positions: (groups, slots), the positions of the rows attended to, the query's own included, in any order.
         attention: (groups, query heads of the group, slots) float32, the softmax over exactly these slots; None unless
-            the policy's `reads_attention` is true.
-        logits: (groups, query heads of the group, slots) float32, what that softmax is taken of; None unless the
-            policy's `reads_logits` is true.
+            the policy's `reads_attention` is true. In a model with learned sinks it is what they leave, so it sums to
+            less than 1 and the less the more a head gives to its sink.
+        logits: (groups, query heads of the group, slots) float32, what that softmax is taken of, after the model's soft
+            cap if it has one; None unless the policy's `reads_logits` is true.
         query: (groups, query heads of the group, head size) float32, the query before the rotary embedding; None
             unless the policy's `reads_queries` is true.
         notes: (groups, …) float32, what the policy remembers besides its rows, see `Policy.notes`; it may be changed
             in place. None if that is nothing.
         rotary: the model's rotary embedding; None unless the policy's `reads_queries` is true.
         group: (groups, 1), the number of each group in its layer.
+        sinks: (groups, query heads of the group) float32, a logit more in each softmax, which is no row; None if the
+            layer has no learned sinks, or unless the policy's `reads_logits` is true.
     """
 
     layer: Ints
@@ -49,6 +52,7 @@ class Step:
     notes: Floats | None = None
     rotary: "TurnsBack | None" = None
     group: Ints | None = None
+    sinks: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,8 @@ class Rows:
     Attributes:
         shape: groups, rows.
         keys, values: (groups, KV heads of the group, rows, head size) float32, the keys as the multi-state holds them:
-            after the rotary embedding with original positions, before it with others. None unless the policy's
-            `reads_rows` is true.
+            after the rotary embedding with original positions, before it with others. Values may have another size
+            than keys. None unless the policy's `reads_rows` is true.
     """
 
     shape: tuple[int, int]

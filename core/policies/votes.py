@@ -101,7 +101,8 @@ class Decay(Policy):
 
     def observe(self, step: Step, memory: Floats) -> None:
         mean = mean_over_heads(step.attention)
-        np.maximum(memory * (self.alpha / 100), mean / mean.max(axis=1, keepdims=True), out=memory)
+        greatest = np.maximum(mean.max(axis=1, keepdims=True), np.finfo(mean.dtype).tiny)  # sinks may have it all
+        np.maximum(memory * (self.alpha / 100), mean / greatest, out=memory)
 
     def importance(self, step: Step, memory: Floats) -> Floats:
         return memory

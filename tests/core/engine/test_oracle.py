@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import TINY, N, text
+from tests.conftest import TINY, TODAY, N, text
 from tests.oracle import NEVER, Oracle
 from tests.oracle_policies import (
     Row,
@@ -25,7 +25,7 @@ from tests.oracle_policies import (
 )
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", [*TINY, *TODAY])
 def test_an_oracle_that_evicts_nothing_is_the_model_itself(tiny, name):
     ids = text(name)
     oracle = Oracle("full").read(tiny(name).reference("oracle"), ids)
@@ -86,6 +86,18 @@ def test_tova_evicts_what_the_current_query_attends_to_least():
 
 def test_ties_go_to_the_oldest():
     assert watch(Oracle("tova", budget=2), [[1]], [[5, 1]], [[2, 2, 2]]) == [[2, NEVER, NEVER]]
+
+
+def test_a_sink_takes_its_part_and_a_cap_bends_the_logits():
+    oracle = Oracle("full")
+    for oracle.step in range(2):
+        key = [float(oracle.step == 0), float(oracle.step == 1)]
+        query = [[math.log(2), math.log(5)]]
+        output = oracle.attend(0, query, [key], [[*key, 1.0]], scaling=1.0, window=math.inf, sinks=[math.log(3)])
+    assert output == [pytest.approx([2 / 10, 5 / 10, 7 / 10])]  # a value has a number more than a key
+    assert oracle.lives("received")[0][0] == pytest.approx([2 / 5 + 2 / 10, 5 / 10])
+    output = Oracle("full").attend(0, [[8.0]], [[1.0]], [[1.0]], 1.0, math.inf, cap=2.0, sinks=[0.0])
+    assert output[0][0] == pytest.approx(1 / (1 + math.exp(-2 * math.tanh(4))))
 
 
 def test_an_evicted_row_is_not_attended_to_again():
@@ -265,12 +277,13 @@ def test_rkv_evicts_the_redundant():
     assert when_evicted(oracle, 1) == pytest.approx((-exps[1] / sum(exps), -exps[2] / sum(exps)))
 
 
-def test_caote_is_how_far_the_output_moves_without_the_row():
+@pytest.mark.parametrize("to_sink", [0, 0.4])
+def test_caote_is_how_far_the_output_moves_without_the_row(to_sink):
     values = [[1.0, 0], [0, 1], [3, 2]]
-    attention = [0.2, 0.3, 0.5]
+    attention = [a * (1 - to_sink) for a in (0.2, 0.3, 0.5)]
     at = sight(attention=attention, values=values)
     for gone, importance in enumerate(caote(at)):
-        rest = sum(attention) - attention[gone]
+        rest = sum(attention) - attention[gone] + to_sink
         others = [(a / rest, v) for j, (a, v) in enumerate(zip(attention, values, strict=True)) if j != gone]
         without = [sum(a * v[i] for a, v in others) for i in range(2)]
         assert importance == pytest.approx(math.dist(at.output[0], without))

@@ -13,6 +13,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
     CohereConfig,
+    DeepseekV3Config,
+    GptOssConfig,
     LlamaConfig,
     OPTConfig,
     PhiConfig,
@@ -29,7 +31,7 @@ from core.engine.rotation import LateRotation
 from core.errors import BadInput, TextTooLong, UnsupportedModel
 from core.policies import Step
 from core.trace import NEVER
-from tests.conftest import _COMMON, _ROTARY, TINY, VOCABULARY
+from tests.conftest import _COMMON, _ROTARY, TINY, TODAY, VOCABULARY
 from tests.core.engine.test_engine import EXACT_MARGIN, KEYS, check_against, check_equal, in_turn, policy_of
 from tests.oracle import Oracle
 
@@ -309,6 +311,12 @@ UNLIKE_LLAMA = {
     "interleaved": CohereConfig(**_ROTARY, logit_scale=1.0),
     "partial": PhiConfig(
         **_ROTARY, rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
+    ),
+    "gpt-oss": GptOssConfig(
+        **_ROTARY, head_dim=8, num_local_experts=3, num_experts_per_tok=2, rope_parameters=SCALED["yarn"]
+    ),
+    "latent": DeepseekV3Config.from_dict(
+        TODAY["deepseek"].to_dict() | {"rope_parameters": SCALED["yarn"], "rope_interleave": False}
     ),
 }
 
