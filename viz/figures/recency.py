@@ -16,12 +16,13 @@ from viz.words.catalogue import _
 def recency_figure(traces: Sequence[Trace]) -> go.Figure:
     """The share of kept rows that are among the last `budget` tokens, after every step, averaged over layers.
 
-    A single run also shows the range from its lowest to its highest layer. Runs without a budget are left out.
+    A single run also shows the range from its lowest to its highest layer. The full model is left out. A recorded run
+    has no budget: there it is as many of the last tokens as a decider holds rows.
     """
     figure, names = go.Figure(), run_names(traces)
     recent = _("{share} of the rows are recent", share="%{y:.0%}")
     for index, trace in enumerate(traces):
-        if trace.policy.budget is None:
+        if trace.policy.keeps_all:
             continue
         start = survival.at_work_from(trace)
         share, steps = survival.recent_share(trace)[:, start:], np.arange(start, len(trace))
@@ -52,7 +53,7 @@ def recency_by_layer_figure(traces: Sequence[Trace]) -> go.Figure:
     recent = _("{share} of the rows are recent", share="%{y:.0%}")
     hover = _("layer {layer}", layer="%{x}") + f"<br>{recent}"
     for index, trace in enumerate(traces):
-        if trace.policy.budget is not None:
+        if not trace.policy.keeps_all:
             share = survival.mean_recent_share(trace)
             figure.add_scatter(
                 x=np.arange(len(share)),
@@ -82,7 +83,8 @@ def _shares(figure: go.Figure) -> go.Figure:
 def age_figure(traces: Sequence[Trace]) -> go.Figure:
     """The share of kept rows that are younger than an age, averaged over layers, beside Window's.
 
-    Ages are in multiples of the budget, so that Window has the same line for every budget.
+    Ages are in multiples of the budget, so that Window has the same line for every budget. Where runs have none to be
+    multiplied, that is said.
     """
     figure, oldest, names = go.Figure(), 1.5, run_names(traces)
     younger = _(
@@ -115,4 +117,11 @@ def age_figure(traces: Sequence[Trace]) -> go.Figure:
     )
     title, age = _("The ages of kept rows"), _("younger than … times the budget")
     figure = with_legend(figure, title, age, _("share of kept rows"))
+    if any(trace.policy.is_recorded for trace in traces):
+        figure.add_annotation(
+            text=_("A recorded run has no line here:<br>its budget is not known."),
+            **{"x": 1, "y": 0.02, "xref": "paper", "yref": "paper", "xanchor": "right", "yanchor": "bottom"},
+            showarrow=False,
+            align="right",
+        )
     return figure.update_xaxes(range=[0, oldest]).update_yaxes(tickformat=".0%", range=[0, 1.03])

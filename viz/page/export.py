@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+
 from core.measures.costs import costs
 from core.measures.tables import COST_COLUMNS, cost_rows
 from core.store import Stored
 from core.trace import NEVER, Trace
-from viz.maps.retention_map import standalone_html
+from viz.maps.standalone import standalone_html
 from viz.page.asked import shown
 
 TRACE_COLUMNS = (
@@ -33,7 +35,10 @@ def table_file(path: Path) -> TextIO:
 
 
 def write_csv(trace: Trace, file: TextIO) -> None:
-    """Write one line per decider and token; a cell without a value (no KV head, never evicted, no window) is empty.
+    """Write one line per decider and token; a cell without a value is empty.
+
+    There is none of a KV head if the layer decides, of an eviction if the token was never evicted, of a window if there
+    is none, and of importances and attention if the run was recorded.
 
     ``sliding_window`` is how many tokens back the model itself looks in this layer, see `Trace.sliding_windows`.
     """
@@ -53,13 +58,17 @@ def write_csv(trace: Trace, file: TextIO) -> None:
                         position,
                         trace.tokens.pieces[position],
                         trace.evicted_at[where] if gone else "",
-                        f"{trace.importance_at_eviction[where]:.6g}" if gone else "",
-                        f"{trace.runner_up_importance[where]:.6g}" if gone else "",
-                        f"{trace.attention_received[where]:.6g}",
+                        _number(trace.importance_at_eviction[where]),
+                        _number(trace.runner_up_importance[where]),
+                        _number(trace.attention_received[where]),
                         int(position >= trace.prompt_length),
                         windows[layer] or "",
                     )
                 )
+
+
+def _number(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.6g}"
 
 
 def write_trace(trace: Trace, folder: Path, name: str = "") -> str:

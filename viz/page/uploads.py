@@ -6,7 +6,7 @@ from pathlib import Path
 from core.errors import BadInput, BadTraceFile
 from core.policies import Oracle, make_policy, settings_of
 from core.texts import decoded
-from core.trace import UNREADABLE, PolicySettings, Trace
+from core.trace import LONGEST_NAME, UNREADABLE, PolicySettings, Trace, recorded
 from viz.page import limits
 
 UNPACKED = 5
@@ -67,8 +67,13 @@ def _unpacked(file: Path) -> int:
 
 
 def _has_our_policy(trace: Trace) -> bool:
-    """Whether the app has this policy with these settings; if so, the label that the page shows is the app's own."""
+    """Whether the app has this policy with these settings; if so, the label that the page shows is the app's own.
+
+    A recorded run has the name that its owner gave it.
+    """
     said = trace.policy
+    if said.is_recorded:
+        return len(said.label) <= LONGEST_NAME and said == recorded(said.label)
     if said.key == Oracle.key:
         return said == PolicySettings(Oracle.key, Oracle.label, Oracle.scope, said.budget)
     try:

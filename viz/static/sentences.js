@@ -154,7 +154,7 @@ const Sentences = (() => {
   }
 
   function policyName({ policy, budget, positions }) {
-    const name = budget === null ? say("Full") : say("{policy}, budget {budget}", { policy, budget: number(budget) });
+    const name = budget === null ? policy : say("{policy}, budget {budget}", { policy, budget: number(budget) });
     return positions === "original" ? name : say("{policy}, {positions} positions", { policy: name, positions });
   }
 

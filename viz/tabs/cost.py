@@ -32,6 +32,7 @@ WRITTEN = Message(
     "Each policy has written its own text, so there is no common one whose cost could be told: set the new tokens to 0 "
     "and press Run."
 )
+RECORDED = Message("The full model has not read beside a recorded run, so what its cache cost is not known.")
 NONE_FORGETS = Message("The full model forgets nothing, so it costs nothing: add a policy and press Run.")
 TOO_LONG = Message(
     "The text is longer than what the full model can read, so there is nothing to compare with: take a shorter one."
@@ -110,9 +111,11 @@ class CostLens:
 
 def why_none(stored: Stored) -> Message:
     """Why the costs of a run cannot be told."""
+    if any(trace.policy.is_recorded for trace in stored.traces):
+        return RECORDED
     if any(len(trace) > trace.prompt_length for trace in stored.traces):
         return WRITTEN
-    if all(trace.policy.budget is None for trace in stored.traces):
+    if all(trace.policy.keeps_all for trace in stored.traces):
         return NONE_FORGETS
     return TOO_LONG if asked_in(stored) else NOT_BESIDE
 

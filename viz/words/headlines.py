@@ -12,21 +12,24 @@ def headline(trace: Trace) -> str:
     Such as “64 rows in each of 30 layers · 27% of them not recent · first token in 27 layers”.
     """
     last = len(trace) - 1
-    if trace.policy.budget is None:
+    if trace.policy.keeps_all:
         return _("forgets nothing: the ordinary model")
-    rows = _rows(trace, trace.policy.budget)
+    rows = _rows(trace)
     if not (trace.evicted_at != NEVER).any():
+        if trace.policy.is_recorded:
+            return " · ".join([rows, _("nothing was evicted")])
         return " · ".join([rows, _("everything fits: lower the budget to see the policy at work")])
     old = _("{share:.0%} of them not recent", share=survival.not_recent_share(trace, last))
     return " · ".join([rows, old, _first_token(trace), *_out_of_sight(trace)])
 
 
-def _rows(trace: Trace, least: int) -> str:
+def _rows(trace: Trace) -> str:
     layers, groups, _n = trace.evicted_at.shape
-    most = least + trace.every - 1
-    if trace.budgets != "uniform":
+    if trace.policy.budget is None or trace.budgets != "uniform":
         held = trace.kept(len(trace) - 1).sum(axis=2)
         least, most = int(held.min()), int(held.max())
+    else:
+        least, most = trace.policy.budget, trace.policy.budget + trace.every - 1
     budget = str(least) if most == least else f"{least} – {most}"
     if groups > 1:
         return _("{budget} rows in each of {heads} KV heads", budget=budget, heads=layers * groups)

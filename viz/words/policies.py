@@ -3,11 +3,14 @@
 from core.experiments.records import LABELS
 from core.messages import Message
 from core.policies import GROUPS, Policy
-from core.trace import PolicySettings
+from core.trace import PolicySettings, recorded
 from viz.words.catalogue import _, told
 
 TRANSLATED = {"full": Message("Full"), "own": Message("Your own")}
 """The names of policies that are no proper names, by key."""
+
+NAMELESS = Message("Recorded")
+"""What a recorded run is called that has no name."""
 
 
 def policy_label(key: str) -> str:
@@ -22,7 +25,7 @@ def policy_name(policy: PolicySettings) -> str:
 
 def policy_parts(policy: PolicySettings) -> list[str]:
     """The parts of `policy_name`, not yet joined."""
-    label = told(TRANSLATED.get(policy.key, policy.label))
+    label = told(NAMELESS if policy == recorded() else TRANSLATED.get(policy.key, policy.label))
     return [label] if policy.budget is None else [label, _("budget {budget}", budget=policy.budget)]
 
 

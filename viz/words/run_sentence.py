@@ -17,10 +17,12 @@ def first_token_kept(trace: Trace) -> str:
 def run_sentence(trace: Trace) -> str:
     """How many layers keep the first token, how many kept rows are recent, and when half of the tokens are gone."""
     policy = policy_name(trace.policy)
-    if trace.policy.budget is None or trace.policy.budget >= len(trace):
+    if trace.policy.is_recorded and survival.kept_to_the_end(trace).all():
+        return _("{policy}: nothing was evicted.", policy=policy)
+    if trace.policy.keeps_all or (trace.policy.budget or 0) >= len(trace):
         return _("{policy}: nothing had to be evicted.", policy=policy)
     half = survival.median_age(survival.survival(trace).overall)
-    return _(
+    sentence = _(
         "{policy}: first token kept to the end in {first}; {recent:.0%} of the rows kept are recent; {evicted}.",
         policy=policy,
         first=first_token_kept(trace),
@@ -29,3 +31,6 @@ def run_sentence(trace: Trace) -> str:
         if half is None
         else _("half of the tokens are gone after {steps} steps", steps=half),
     )
+    if trace.policy.is_recorded:
+        sentence += _(" Its budget is not known: recent are as many of the last tokens as there are rows.")
+    return sentence

@@ -62,12 +62,16 @@ def why(trace: Trace, layer: int, group: int, position: int) -> str:
 
 
 AT_ONCE = Message("not among the rows kept when the whole prompt was cut at once, {importance}")
+UNTOLD = Message("a recording does not tell why")
+UNTOLD_AT_ONCE = Message("not among the rows kept when the prompt had been read; a recording does not tell why")
 
 
 def _reason(trace: Trace, layer: int, group: int, position: int) -> str:
     where = (layer, group, position)
     evicted_at = int(trace.evicted_at[where])
     at_once = trace.prefill == "one-shot" and evicted_at == trace.prompt_length - 1
+    if trace.policy.is_recorded:
+        return _(UNTOLD_AT_ONCE if at_once else UNTOLD)
     importance = f"{float(trace.importance_at_eviction[where]):.2g}"
     runner_up = float(trace.runner_up_importance[where])
     next_lowest = f"{runner_up:.2g}" if np.isfinite(runner_up) else _("none")
