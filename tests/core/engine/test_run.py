@@ -25,7 +25,11 @@ def logits_of(kind: str) -> np.ndarray:
     return np.where(column <= step, logits, -np.inf).astype(np.float32)
 
 
-SINKS = {"sinks": np.array([-9.0, 1, 2, 40]), "a giant that was evicted, and sinks": np.array([-9.0, 190, 1, 40])}
+SINKS = {
+    "sinks": np.array([-9.0, 1, 2, 5]),
+    "a giant sink": np.array([-9.0, 1, 2, 40]),
+    "a giant that was evicted, and sinks": np.array([-9.0, 190, 1, 40]),
+}
 
 
 def softmax(logits: np.ndarray, sinks: np.ndarray | None = None) -> np.ndarray:
