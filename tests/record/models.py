@@ -3,7 +3,16 @@
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 LAYERS, HEADS, N, NEW = 3, 2, 24, 9
 WINDOW = 7
@@ -31,3 +40,10 @@ def model_of(name: str) -> Any:
         if parameter.ndim == 1:  # else the norm of keys gives them all the same length
             parameter.data += 0.3 * torch.randn_like(parameter)
     return model
+
+
+def tokenizer_of() -> PreTrainedTokenizerFast:
+    """Its words are w0, w1, ... by their ids."""
+    words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(VOCABULARY)}, unk_token="w0"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=words)

@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
 import core
-from tests.record.models import IDS, NEW, VOCABULARY, WINDOW, N, model_of
+from tests.record.models import IDS, NEW, WINDOW, N, model_of, tokenizer_of
 
 LAST = N + NEW - 2
 
@@ -33,13 +31,10 @@ def test_caches_of_transformers(implementation: str, tmp_path: Path) -> None:
 
 
 def test_texts_of_tokens() -> None:
-    words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(VOCABULARY)}, unk_token="w0"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words)
     model = model_of("llama")
     with core.record(model) as recording, torch.no_grad():
         model(IDS, use_cache=True)
-    text = "".join(recording.trace(tokenizer).tokens.pieces)
+    text = "".join(recording.trace(tokenizer_of()).tokens.pieces)
     assert text.split() == [f"w{id_}" for id_ in IDS[0].tolist()]
 
 

@@ -115,6 +115,14 @@ def test_window_in_a_cache_is_window_in_the_engine(tiny, model, budget: int) -> 
     assert trace.nll[N:] == pytest.approx(ours.nll[N:n], abs=1e-4)
 
 
+def test_the_engine_repeats_what_was_recorded_with_the_same_nats(tiny, model) -> None:
+    cache = ScriptedCache(3, at_random(6))
+    trace, _ = written(model, cache)
+    again = core.replay(tiny("llama-gqa").lm, trace.tokens, core.scripted(trace))
+    assert (again.evicted_at == cache.evicted_at).all()
+    assert again.nll[N:] == pytest.approx(trace.nll[N:], abs=1e-4)
+
+
 def test_nll_is_known_where_there_are_logits(model) -> None:
     ids, cache = ids_of(n=20), DynamicCache()
     with torch.no_grad():
