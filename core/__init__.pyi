@@ -8,6 +8,7 @@ from .experiments.budget_sweep import iter_sweep, sweep
 from .experiments.comparison import compare, forgotten_attention, iter_compare
 from .experiments.records import budget_sentences
 from .loading.load import load_model
+from .loading.machine import free_bytes, weight_bytes
 from .measures.costs import costs
 from .model.chat import chats, turn
 from .model.language_model import LanguageModel
@@ -38,6 +39,7 @@ __all__ = [
     "costs",
     "foresee",
     "forgotten_attention",
+    "free_bytes",
     "generate",
     "iter_compare",
     "iter_generate",
@@ -52,5 +54,6 @@ __all__ = [
     "scripted",
     "sweep",
     "turn",
+    "weight_bytes",
     "writing",
 ]

@@ -30,7 +30,7 @@ from core.experiments.records import LABELS, Point, Record, budget_sentences, po
 from core.experiments.zeroscrolls import TASKS, read_examples
 from core.loading.load import load_model
 from core.measures.costs import perplexity
-from core.model.registry import DEFAULT_MODEL
+from core.model.registry import DEFAULT_MODEL, MODELS
 from core.policies import POLICIES, make_policy
 from core.texts import read_text
 from core.trace import Budgets, Positions, Prefill
@@ -96,7 +96,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--beta", type=int, default=20, help="with pyramid: the budget by that of the last layer")
         command.add_argument("--every", type=int, default=1, help="so many rows go at once")
     for command in (trace, sweep, evaluate):
-        command.add_argument("--model", default=DEFAULT_MODEL, help="a name in the menu, a directory or a hub id")
+        names = ", ".join(MODELS)
+        command.add_argument("--model", default=DEFAULT_MODEL, help=f"one of {names}, a directory or a hub id")
     return parser
 
 

@@ -34,6 +34,7 @@ from core.errors import (
     UserError,
 )
 from core.loading.gguf_files import check_metadata, check_tensors, gguf_in, is_gguf, mend_tokenizer
+from core.loading.machine import device_of, fast_dtype
 from core.loading.weights import check_files, check_whole
 from core.model.language_model import LanguageModel
 from core.model.registry import DEFAULT_MODEL, MODELS, ModelSpec
@@ -71,7 +72,7 @@ def load_model(model: str = DEFAULT_MODEL, *, dtype: str = "auto", device: str =
         )
     if dtype not in ("auto", *DTYPES):
         raise BadInput("dtype must be one of auto, {known}, not {dtype!r}.", known=", ".join(DTYPES), dtype=dtype)
-    device = _device(device)
+    device = device_of(device)
     *others, last = _to_try(dtype, device)
     for kind in others:
         with suppress(NumericalError, UnsupportedModel):  # rounding may make the output differ too much, too
@@ -85,7 +86,7 @@ def _to_try(dtype: str, device: str) -> list[torch.dtype]:
     if dtype != "auto":
         return [DTYPES[dtype]]
     exacter = [torch.float16, torch.bfloat16, torch.float32]
-    return exacter[exacter.index(_fast_dtype(device)) :]
+    return exacter[exacter.index(fast_dtype(device)) :]
 
 
 def _loaded(model: str, dtype: torch.dtype, device: str) -> LanguageModel:
@@ -105,30 +106,6 @@ def _loaded(model: str, dtype: torch.dtype, device: str) -> LanguageModel:
     except Exception as e:
         raise _explained(model, e) from e
     return lm
-
-
-def _device(device: str) -> str:
-    available = ["cpu"]
-    if torch.backends.mps.is_available():
-        available.insert(0, "mps")
-    if torch.cuda.is_available():
-        available.insert(0, "cuda")
-    if device != "auto" and device not in available:
-        raise BadInput(
-            "device must be one of auto, {known} on this machine, not {device!r}.",
-            known=", ".join(available),
-            device=device,
-        )
-    return available[0] if device == "auto" else device
-
-
-def _fast_dtype(device: str) -> torch.dtype:
-    if device == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    if device == "mps":
-        return torch.float16
-    able = torch.cpu.get_capabilities()
-    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
 
 
 def _source(model: str, spec: ModelSpec | None) -> str:

@@ -4,14 +4,18 @@ import gc
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import core
 from core.errors import UnknownModel
-from core.model.registry import MODELS
+from core.messages import Message
+from core.model.registry import GROUPS, MODELS, ModelSpec
 from viz.page import limits
 from viz.page.zero_gpu import on_gpu
+from viz.words.catalogue import told
+from viz.words.labels import later
 
 if TYPE_CHECKING:
     from core import LanguageModel
@@ -68,6 +72,14 @@ class ResidentModels:
             self._loaded.popitem(last=False)
             gc.collect()  # modules refer to each other, so only this frees the memory for the next model
 
+    def room(self) -> int | None:
+        """Bytes that the weights of another model may take here, when those in memory have made room.
+
+        None until a model is in memory: what says it takes seconds to import.
+        """
+        loaded = [lm.spec for lm in list(self._loaded.values())]
+        return core.free_bytes() + sum(core.weight_bytes(spec) for spec in loaded if spec) if loaded else None
+
     def state(self) -> dict[str, Any]:
         """What is in memory and what is being loaded; never waits."""
         return {"loaded": list(self._loaded), "loading": self._loading}
@@ -75,6 +87,19 @@ class ResidentModels:
 
 resident = ResidentModels()
 """The models of this app, set when it starts."""
+
+
+def menu() -> list[tuple[Any, str]]:
+    """The choices of a menu of models, by group: what each browser shows, and the name."""
+    return [(later(partial(_entry, group, spec)), spec.name) for group, specs in GROUPS.items() for spec in specs]
+
+
+def _entry(group: Message, spec: ModelSpec) -> str:
+    room = resident.room()
+    if room is None or core.weight_bytes(spec) <= room:
+        return told(Message("{model} · {group}", model=spec.title, group=group))
+    size = core.weight_bytes(spec) / 1e9
+    return told(Message("{model} · {group} · {size:.0f} GB, too large here", model=spec.title, group=group, size=size))
 
 
 def language_model(model: str) -> "LanguageModel":

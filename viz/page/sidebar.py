@@ -237,7 +237,7 @@ def asked_by(values: Sequence[Any]) -> Asked:
 
 
 def _model_menu(default: str) -> gr.Dropdown:
-    choices = [(str(spec), name) for name, spec in MODELS.items()]
+    choices = models.menu()
     if default not in MODELS:
         choices.insert(0, (default, default))
     return gr.Dropdown(

@@ -180,7 +180,7 @@ def test_what_overflows_in_float16_says_so_and_auto_takes_another(
 ) -> None:
     edited(tmp_path, grown)
     assert "overflow in float16. Load it in bfloat16 or float32" in refusal(tmp_path, NumericalError, "float16")
-    monkeypatch.setattr("core.loading.load._fast_dtype", lambda device: torch.float16)
+    monkeypatch.setattr("core.loading.load.fast_dtype", lambda device: torch.float16)
     lm = load(tmp_path, "auto")
     assert lm.model.dtype == torch.bfloat16
     assert np.isfinite(replay(lm, list(range(3, 15)), make_policy("tova", budget=4)).nll[1:]).all()
