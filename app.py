@@ -27,7 +27,6 @@ from core.model.registry import DEFAULT_MODEL
 from core.store import MEGABYTES, TraceStore
 from viz.api import api
 from viz.maps.colours import KEPT
-from viz.maps.retention_map import static
 from viz.page import limits, models
 from viz.page.lens import SharedRun
 from viz.page.limits import Limits, add_limits
@@ -44,6 +43,7 @@ from viz.tabs.links import copied
 from viz.tabs.tokens import tokens_lens
 from viz.tabs.watch import Watch
 from viz.tabs.write import write_lens
+from viz.templates import static
 from viz.words.labels import PageWords, translate
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ CORE = (
 )
 """The rooms of core from the ground up: each imports only from those before it."""
 
-VIZ = ("words", "templates", "maps", "figures", "lesson", "cards", "examples", "page", "tabs", "api")
+VIZ = ("words", "templates", "maps", "notebook", "figures", "lesson", "cards", "examples", "page", "tabs", "api")
 """Those of viz."""
 
 LIGHT = {f"core.{room}" for room in ("messages", "errors", "trace", "whole_numbers", "texts", "policies", "measures")}

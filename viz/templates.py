@@ -11,7 +11,8 @@ from markupsafe import Markup
 
 from viz.words.catalogue import _
 
-_ENVIRONMENT = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
+_HERE = Path(__file__).parent
+_ENVIRONMENT = Environment(loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined)
 _ENVIRONMENT.globals["_"] = _
 _ENVIRONMENT.policies["json.dumps_kwargs"] = {"ensure_ascii": False}  # of the filter `tojson`
 
@@ -27,3 +28,8 @@ def fill(template: str, **values: Any) -> Markup:
         jinja2.UndefinedError: a variable has no value.
     """
     return Markup(_ENVIRONMENT.get_template(template).render(values))
+
+
+def static(*names: str) -> str:
+    """The texts of these files of viz/static, joined."""
+    return "\n".join((_HERE / "static" / name).read_text(encoding="utf-8") for name in names)

@@ -9,7 +9,7 @@ from core.trace import NEVER, Trace
 from tests.browser.conftest import CHROMIUM, FLAGS
 from tests.traces import trace_of
 from viz.maps.payload import View, payload
-from viz.maps.retention_map import standalone_html
+from viz.maps.standalone import standalone_html
 
 SIZES = ((1, 30, 3, 1024), (1, 32, 32, 2048), (1, 30, 1, 4096), (6, 30, 3, 1024))  # policies, layers, groups, tokens
 FRAMES = 240

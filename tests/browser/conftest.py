@@ -9,8 +9,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect, sy
 
 import app
 from core.store import TraceStore
-from viz.maps.retention_map import static
 from viz.page.page import MIDDLEWARE
+from viz.templates import static
 from viz.words.labels import PageWords
 
 CHROMIUM = "/usr/bin/chromium-headless-shell"

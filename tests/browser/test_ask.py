@@ -10,8 +10,8 @@ import app
 from tests.browser.lenses import choose, lens_page, set_budget
 from tests.browser.runs import begin, says
 from tests.talkers import make_talker
-from viz.maps.retention_map import static
 from viz.tabs.ask import ask_lens
+from viz.templates import static
 
 TEXT = "Maud lit the lamp. The ship's bell rang, and Maud lit the lamp again."
 

@@ -10,7 +10,8 @@ from playwright.sync_api import Page, expect
 from tests.browser.maps import blank_page_with
 from tests.traces import random_trace
 from viz.maps.payload import Mark, View, payload
-from viz.maps.retention_map import _JS, RetentionMap, standalone_html
+from viz.maps.retention_map import RetentionMap
+from viz.maps.standalone import SCRIPT, standalone_html
 from viz.page.page import Page as OurPage
 from viz.words.catalogue import script_words, speaking
 
@@ -134,7 +135,7 @@ def test_several_maps_leave_no_english_over(open_page: Callable[..., Page], serv
 
 def speaks(language: str, open_page: Callable[..., Page]) -> Page:
     """An empty page with the scripts of the map, which speak this language."""
-    page = blank_page_with(_JS, open_page)
+    page = blank_page_with(SCRIPT, open_page)
     with speaking(language):
         page.evaluate("words => Words.speak(words)", script_words())
     return page

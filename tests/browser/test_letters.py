@@ -22,7 +22,9 @@ from tests.traces import tokens_of, trace_of
 from viz.cards.card import CSS
 from viz.cards.story_cards import telling_html
 from viz.maps.payload import payload
-from viz.maps.retention_map import _JS, RetentionMap, static
+from viz.maps.retention_map import RetentionMap
+from viz.maps.standalone import SCRIPT
+from viz.templates import static
 from viz.words.letters import isolated
 from viz.words.sentences import quoted
 
@@ -184,7 +186,7 @@ def test_arrows_move_through_a_line_as_it_is_read(page: Page) -> None:
 
 
 def test_what_is_isolated_in_python_is_isolated_in_the_browser(open_page: Callable[..., Page]) -> None:
-    page = blank_page_with(_JS, open_page)
+    page = blank_page_with(SCRIPT, open_page)
     known = [chr(code) for code in range(sys.maxunicode) if unicodedata.category(chr(code)) not in ("Cn", "Cs", "Co")]
 
     theirs = page.evaluate("all => all.map(one => Letters.isolated(one) !== one)", known)

@@ -14,10 +14,10 @@ from core.store import TraceStore
 from tests.browser.lenses import choose
 from tests.browser.runs import begin, says
 from tests.writers import writer_model
-from viz.maps.retention_map import static
 from viz.page import models
 from viz.page.asked import shown
 from viz.page.models import ResidentModels
+from viz.templates import static
 
 TEXT = " ".join(f"w{i % 7 + i % 3}" for i in range(60))
 

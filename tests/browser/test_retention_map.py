@@ -27,7 +27,8 @@ from tests.browser.maps import (
 )
 from tests.traces import HOSTILE, random_trace, trace_of
 from viz.maps.payload import Mark, Payload, View, payload
-from viz.maps.retention_map import _CSS, _HTML, _JS, RetentionMap, standalone_html
+from viz.maps.retention_map import RetentionMap
+from viz.maps.standalone import CSS, HTML, SCRIPT, standalone_html
 
 PER_LAYER = random_trace(seed=3, layers=5, groups=1, n=60, budget=10)
 PER_HEAD = random_trace(seed=4, layers=3, groups=2, n=50, budget=10)
@@ -93,7 +94,7 @@ def page(open_page: Callable[..., Page], address: str) -> Page:
 @pytest.fixture
 def functions(open_page: Callable[..., Page]) -> Page:
     """A blank page in which `RetentionMap` is defined."""
-    return blank_page_with(_JS, open_page)
+    return blank_page_with(SCRIPT, open_page)
 
 
 def at_step(page: Page, step: int, last: int = LAST) -> None:
@@ -637,7 +638,7 @@ def test_text_has_contrast_on_every_tint(open_page: Callable[..., Page], address
     at_step(page, LAST)
 
     looks = ["unread", *(str(level) for level in range(17))]
-    contrasts = contrasts_of_tokens(page, looks, f"{_JS}; return Colours;")
+    contrasts = contrasts_of_tokens(page, looks, f"{SCRIPT}; return Colours;")
 
     assert min(contrasts) >= 4.5
 
@@ -765,6 +766,6 @@ def test_hostile_tokens_cannot_end_the_script_that_carries_them() -> None:
     assert json.loads(data) == payload([trace])
 
 
-@pytest.mark.parametrize("template", [_HTML, _CSS])
+@pytest.mark.parametrize("template", [HTML, CSS])
 def test_gradio_finds_nothing_to_fill_into_the_templates(template: str) -> None:
     assert not re.search(r"`|\\|\$\{|\{\{", template)

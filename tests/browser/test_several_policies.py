@@ -28,7 +28,8 @@ from tests.browser.maps import (
 )
 from tests.traces import random_trace
 from viz.maps.payload import Mark, View, payload
-from viz.maps.retention_map import _JS, RetentionMap, standalone_html
+from viz.maps.retention_map import RetentionMap
+from viz.maps.standalone import SCRIPT, standalone_html
 
 N = 60
 LAST = N - 1
@@ -93,7 +94,7 @@ def page(open_page: Callable[..., Page], address: str) -> Page:
 @pytest.fixture
 def functions(open_page: Callable[..., Page]) -> Page:
     """A blank page in which `RetentionMap` is defined."""
-    return blank_page_with(_JS, open_page)
+    return blank_page_with(SCRIPT, open_page)
 
 
 def at_step(page: Page, step: int) -> None:
@@ -499,7 +500,7 @@ def test_text_has_contrast_on_every_cost(open_page: Callable[..., Page], address
     page = open_page(f"{address}?__theme={theme}")
     at_step(page, LAST)
 
-    contrasts = contrasts_of_tokens(page, [f"cost{at}" for at in range(-8, 9)], f"{_JS}; return Colours;")
+    contrasts = contrasts_of_tokens(page, [f"cost{at}" for at in range(-8, 9)], f"{SCRIPT}; return Colours;")
 
     assert min(contrasts) >= 4.5
 

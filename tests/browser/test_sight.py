@@ -14,7 +14,8 @@ from core.trace import NEVER, Trace
 from tests.browser.maps import blank_page_with
 from tests.traces import random_trace, trace_of
 from viz.maps.payload import Payload, View, payload
-from viz.maps.retention_map import _JS, RetentionMap
+from viz.maps.retention_map import RetentionMap
+from viz.maps.standalone import SCRIPT
 from viz.page.page import Page as OurPage
 
 N = 40
@@ -63,7 +64,7 @@ def test_what_is_out_of_sight_is_so_in_python_and_in_the_browser(
 ) -> None:
     trace = random_trace(seed=7, layers=3, groups=groups, n=N, budget=9)
     trace = replace(trace, sliding_windows=(0, 5, 12), positions=positions)
-    page = blank_page_with(_JS, open_page)
+    page = blank_page_with(SCRIPT, open_page)
 
     sent = payload([trace])
     ours = page.evaluate(
@@ -89,7 +90,7 @@ def test_what_is_out_of_sight_is_so_in_python_and_in_the_browser(
 
 def test_rows_of_before_a_part_of_a_long_text_count_too(open_page: Callable[..., Page]) -> None:
     trace = replace(random_trace(seed=8, layers=2, groups=2, n=60, budget=20), sliding_windows=(7, 25))
-    page = blank_page_with(_JS, open_page)
+    page = blank_page_with(SCRIPT, open_page)
     total = "([payload, step]) => Sight.unseenTotal(Traces.decode(payload).traces[0], step)"
 
     for step in range(20, 40):
@@ -120,7 +121,7 @@ PALETTE = {name: [20 * i, 100, 255 - 30 * i] for i, name in enumerate(NAMES)} | 
 
 @pytest.mark.parametrize("step", [5, 10, 11, 39])
 def test_cells_that_are_held_and_not_seen_are_hatched_and_no_others(open_page: Callable[..., Page], step: int) -> None:
-    page = blank_page_with(_JS, open_page)
+    page = blank_page_with(SCRIPT, open_page)
 
     cells = page.evaluate(CELLS, [payload([sinks((0, 8))]), step, PALETTE])
 
@@ -157,7 +158,7 @@ def test_the_legend_and_the_text_show_it_and_the_readout_tells_it(page: Page) ->
 def test_a_cell_that_is_not_seen_is_told_so_and_an_eviction_out_of_sight_was_not_seen(
     open_page: Callable[..., Page],
 ) -> None:
-    page = blank_page_with(_JS, open_page)
+    page = blank_page_with(SCRIPT, open_page)
     told = "([payload, step, at]) => Sentences.cellHistory(Traces.decode(payload).traces[0], step, 1, 0, at)"
 
     def story(windows: tuple[int, ...], step: int, position: int) -> str:

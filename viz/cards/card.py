@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from viz.maps.colours import JUST_EVICTED
-from viz.maps.retention_map import static
-from viz.templates import fill
+from viz.templates import fill, static
 
 CSS = f".stories, .note {{ --differs: {JUST_EVICTED.light}; }}\n" + static("stories.css")
 

@@ -8,8 +8,7 @@ from markupsafe import Markup
 from core.trace import Trace
 from viz.figures.lives import png, small_lives
 from viz.figures.style import JUST_EVICTED
-from viz.maps.retention_map import static
-from viz.templates import fill
+from viz.templates import fill, static
 from viz.words.catalogue import _
 
 _CSS = f".lives {{ --limit: {JUST_EVICTED}; }}\n" + static("lives.css")

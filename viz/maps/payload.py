@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from core.errors import BadInput
 from core.trace import NEVER, Floats, Ints, Positions, Trace
 from viz.words.policies import policy_parts
 
@@ -20,6 +21,8 @@ Payload: TypeAlias = dict[str, Any]
 MarkKind: TypeAlias = Literal["evidence", "question"]
 
 SCHEMA = 2
+MOST = 6
+"""How many runs are shown side by side."""
 WINDOW = 4096
 """How many tokens of a longer trace a map shows at once: as many as a browser can draw 60 times a second."""
 
@@ -73,6 +76,18 @@ class View:
     window: range | None = None
     at: Moment | None = None
     key: str | None = None
+
+
+def check_together(traces: Sequence[Trace]) -> None:
+    """Refuse runs that people have chosen and that no map can show together.
+
+    Raises:
+        BadInput: they are more than `MOST`, or of models with different numbers of layers.
+    """
+    if len(traces) > MOST:
+        raise BadInput("At most {most} runs are shown side by side.", most=MOST)
+    if len({trace.evicted_at.shape[0] for trace in traces}) > 1:
+        raise BadInput("These runs are of models with different numbers of layers. Open them one by one.")
 
 
 def window_at(n: int, position: int) -> range:

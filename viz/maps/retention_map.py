@@ -1,53 +1,12 @@
-"""The retention map: step control, text and the maps of one to six policies, in a component or in an HTML file."""
+"""The retention map as a component: step control, text and the maps of one to six policies."""
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
 
 import gradio as gr
-from markupsafe import Markup
 
-from core.trace import Trace
-from viz.maps.payload import payload
-from viz.maps.shared import shared_script, shared_style
-from viz.templates import fill
+from viz.maps.standalone import CSS, HTML, SCRIPT
 from viz.words.catalogue import script_words
 from viz.words.labels import later
-
-_STATIC = Path(__file__).parents[1] / "static"
-
-
-def static(*names: str) -> str:
-    """The texts of these files of viz/static, joined."""
-    return "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in names)
-
-
-# Each uses those before it.
-SCRIPTS = (
-    "words.js",
-    "letters.js",
-    "traces.js",
-    "sight.js",
-    "sentences.js",
-    "stories.js",
-    "colours.js",
-    "pixels.js",
-    "scenes.js",
-    "painter.js",
-    "elements.js",
-    "steps.js",
-    "text_pane.js",
-    "viewport.js",
-    "panel.js",
-    "difference.js",
-    "texts.js",
-    "address.js",
-    "pictures.js",
-    "retention_map.js",
-)
-_HTML = fill("static/retention_map.html")
-_CSS = shared_style() + static("retention_map.css")
-_JS = shared_script() + static(*SCRIPTS)
 
 # The first map of a page defines the scripts, the others find them. The names of the events must stand in quotes: by
 # them gradio finds which events the component has.
@@ -78,8 +37,8 @@ def RetentionMap() -> gr.HTML:  # noqa: N802 (a class would make gradio write a 
     """
     return gr.HTML(
         label=later(_words_and_script),
-        html_template=_HTML,
-        css_template=_CSS,
+        html_template=HTML,
+        css_template=CSS,
         js_on_load=_ON_LOAD,
         apply_default_css=False,
     )
@@ -87,19 +46,4 @@ def RetentionMap() -> gr.HTML:  # noqa: N802 (a class would make gradio write a 
 
 def _words_and_script() -> str:
     """What all maps of a page share, as the only kind of text that gradio sends once and in the browser's language."""
-    return json.dumps({"words": script_words(), "script": _JS}, ensure_ascii=False)
-
-
-def standalone_html(traces: Sequence[Trace], notes: Sequence[str] = ()) -> str:
-    """One HTML file with the maps of these traces, for slides, homework and papers; it needs no server and no network.
-
-    Args:
-        traces: as in `payload`.
-        notes: as in `payload`.
-
-    Raises:
-        ValueError: as in `payload`.
-    """
-    sent = payload(traces, notes=notes)
-    title = f"{', '.join(str(trace.policy) for trace in traces)} · {sent['model']}"
-    return fill("maps/page.html", title=title, css=Markup(_CSS), map=_HTML, script=Markup(_JS), payload=sent)
+    return json.dumps({"words": script_words(), "script": SCRIPT}, ensure_ascii=False)

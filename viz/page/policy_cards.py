@@ -17,10 +17,10 @@ from core.policies import GROUPS, Own, make_policy, presets
 from core.policies.own_class import class_of
 from core.whole_numbers import MOST_SEED
 from viz.cards.policy import groups_html, policy_html
-from viz.maps.retention_map import static
 from viz.page import limits
 from viz.page.asked import KINDS, Chosen
 from viz.page.models import QUIETLY
+from viz.templates import static
 from viz.words.catalogue import told
 from viz.words.labels import fixed, later
 from viz.words.policies import TRANSLATED

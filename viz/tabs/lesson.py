@@ -8,8 +8,9 @@ from viz.cards.lesson import lesson_html
 from viz.cards.markup import paragraphs
 from viz.lesson.lesson import STEPS, picture, progress
 from viz.maps.colours import properties
-from viz.maps.retention_map import RetentionMap, static
+from viz.maps.retention_map import RetentionMap
 from viz.page.models import QUIETLY
+from viz.templates import static
 from viz.words.catalogue import _, language, languages, own_name, speaking
 
 # The keys that presenters' remote controls send.

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 
-from core.errors import BadInput, UserError
+from core.errors import UserError
 from core.messages import Message, tokens
 from core.policies import Oracle
 from core.store import Stored, TraceStore
 from core.trace import Floats
 from viz.cards.markup import status
 from viz.examples.example_texts import first_run
-from viz.maps.payload import Payload, View, payload, window_at
+from viz.maps.payload import MOST, Payload, View, check_together, payload, window_at
 from viz.maps.retention_map import RetentionMap
 from viz.page.asked import Asked, Request, reports, request_of, shown
 from viz.page.buttons import starting, stopping
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from core import LanguageModel
 
 NOTHING_EVICTED = Message("The budget is not smaller than the text, so nothing had to be evicted.")
-MOST_FILES = 6
 
 
 class Watch:
@@ -117,11 +116,8 @@ class Watch:
     def open_files(self, files: list[str]) -> Updates:
         """Saved traces in place of the run that is shown."""
         try:
-            if len(files) > MOST_FILES:
-                raise BadInput("At most {most} runs are shown side by side.", most=MOST_FILES)
-            stored = Stored(tuple(trace_of(file) for file in files))
-            if len({trace.evicted_at.shape[0] for trace in stored.traces}) > 1:
-                raise BadInput("These runs are of models with different numbers of layers. Open them one by one.")
+            stored = Stored(tuple(trace_of(file) for file in files[: MOST + 1]))
+            check_together(stored.traces)
         except UserError as e:
             return {self.sidebar.status: status(e.message, "error")}
         first = stored.traces[0]
