@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from transformers import BloomConfig, BloomForCausalLM, DynamicCache, StaticCache
+from transformers import BloomConfig, BloomForCausalLM, DynamicCache, Qwen2Config, Qwen2ForCausalLM, StaticCache
 from transformers.cache_utils import Cache, DynamicSlidingWindowLayer
 
 import core
@@ -87,6 +87,15 @@ def test_sliding_windows_of_the_model(tiny) -> None:
         assert (trace.evicted_at == expected).all()
         assert trace.sliding_windows == (window,) * 3
         assert trace.in_sight(N - 1).sum(axis=-1).max() == window
+
+
+def test_a_window_in_some_layers_only() -> None:
+    kinds = ["full_attention", "sliding_attention", "full_attention"]
+    sizes = TINY["qwen2"].to_dict() | {"use_sliding_window": True, "sliding_window": 6, "layer_types": kinds}
+    trace, _ = written(Qwen2ForCausalLM(Qwen2Config(**sizes)).eval())
+    assert trace.sliding_windows == (0, 6, 0)
+    assert trace.kept(len(trace) - 1).sum(axis=-1).tolist() == [[20, 20], [5, 5], [20, 20]]
+    assert trace.in_sight(N).sum(axis=-1).tolist() == [[N + 1, N + 1], [6, 6], [N + 1, N + 1]]
 
 
 def test_empty_slots_are_no_rows(model) -> None:
