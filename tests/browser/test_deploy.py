@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -13,14 +12,13 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.apps import ROOT, free_ports
+from tests.browser.apps import ROOT
+from tests.browser.replicas import NGINX, Replicas, behind_nginx
+from tests.browser.runs import begin, says
 from tests.hub import hub
 from tests.talkers import make_talker
-
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
 
 BEFORE_AND_AFTER = """
 import contextlib, os, time, httpx
@@ -72,85 +70,36 @@ def test_a_model_comes_from_the_hub_and_then_from_the_disk(tmp_path: Path) -> No
     assert unreachable.startswith("HubUnreachable The weights of someone/else are not on this machine")
 
 
-def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(480):
-        try:
-            if httpx.get(f"{address}health").json()["models"]["loaded"]:
-                return
-        except httpx.TransportError:
-            assert process.poll() is None, "it has stopped"
-        time.sleep(0.25)
-    raise AssertionError(f"{address} does not answer")
-
-
 @pytest.fixture(scope="module")
-def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """Two of the app behind nginx as the README sets it up; the address, and a log of who was asked by whom."""
+def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
     if NGINX is None:
         pytest.skip("nginx is not installed (apt-get install nginx)")
-    folder = tmp_path_factory.mktemp("nginx")
     model = make_talker(tmp_path_factory.mktemp("talker"), chats=False, context=8192)
-    *ports, port = free_ports(3)
-    (snippet,) = re.findall(r"```nginx\n(.*?)```", README, flags=re.DOTALL)
-    for usual, ours in (("7860", ports[0]), ("7861", ports[1]), ("listen 80;", f"listen 127.0.0.1:{port};")):
-        assert usual in snippet
-        snippet = snippet.replace(usual, str(ours))
-    (folder / "nginx.conf").write_text(
-        f"pid {folder}/pid; error_log {folder}/error.log; daemon off; worker_processes 1; user root;\n"
-        "events {}\nhttp {\nlog_format replicas '$cookie_msrnn $upstream_addr $status $request_uri';\n"
-        f"access_log {folder}/access.log replicas;\n"
-        f"client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;\n"
-        f"{snippet}\n}}\n"
-    )
-    started = [subprocess.Popen([NGINX, "-c", str(folder / "nginx.conf"), "-p", str(folder)])]
-    for each in ports:
-        environment = os.environ | {"GRADIO_SERVER_PORT": str(each), "GRADIO_ROOT_PATH": "/msrnn"}
-        data = ["--votes", str(folder / "votes.db"), "--store", str(folder / "runs")]
-        command = [sys.executable, "app.py", "--model", model, *data]
-        with (folder / "app.log").open("a") as log:
-            started.append(subprocess.Popen(command, env=environment, cwd=ROOT, stderr=log))
-    try:
-        for each, process in zip(ports, started[1:], strict=True):
-            wait_for(f"http://127.0.0.1:{each}/", process)
-        yield f"http://127.0.0.1:{port}/msrnn/", folder / "access.log"
-    finally:
-        for process in started:
-            process.terminate()
-        for process in started:
-            process.wait()
-
-
-def replicas(log: Path) -> dict[str, set[str]]:
-    """For every cookie that was sent, the addresses of the replicas that were asked."""
-    asked: dict[str, set[str]] = {}
-    for line in log.read_text().splitlines():
-        cookie, address, *_ = line.split(" ")
-        asked.setdefault(cookie, set()).add(address)
-    asked.pop("-", None)
-    return asked
+    with behind_nginx(tmp_path_factory.mktemp("nginx"), model) as started:
+        yield started
 
 
 @pytest.fixture
-def page(open_page: Callable[[str], Page], proxy: tuple[str, Path]) -> Page:
-    return open_page(proxy[0])
+def page(open_page: Callable[[str], Page], replicas: Replicas) -> Page:
+    return open_page(replicas.address)
 
 
-def test_the_page_works_below_a_path_and_stays_with_its_replica(page: Page, proxy: tuple[str, Path]) -> None:
+def test_the_page_works_below_a_path_and_stays_with_its_replica(page: Page, replicas: Replicas) -> None:
     expect(page.locator("#status")).to_contain_text("Model ready", timeout=60_000)
     expect(page.locator("#watch .rm-number")).to_have_text("325 / 325")
     page.locator("#text textarea").fill("Maud lit the lamp.")
     page.locator("#run").click()
     expect(page.locator("#status")).to_contain_text("Done", timeout=60_000)
     expect(page.locator("#watch .rm-number")).to_have_text("17 / 17")
-    asked = replicas(proxy[1])
+    asked = replicas.asked()
     assert len(asked) == 1 and [len(addresses) for addresses in asked.values()] == [1]
 
 
-def test_strangers_are_spread_over_the_replicas(proxy: tuple[str, Path]) -> None:
+def test_strangers_are_spread_over_the_replicas(replicas: Replicas) -> None:
     for cookie in "abcdefgh":
         for _ in range(2):
-            assert httpx.get(proxy[0] + "health", cookies={"msrnn": cookie}).json()["status"] == "ok"
-    asked = replicas(proxy[1])
+            assert httpx.get(replicas.address + "health", cookies={"msrnn": cookie}).json()["status"] == "ok"
+    asked = replicas.asked()
     assert all(len(asked[cookie]) == 1 for cookie in "abcdefgh")
     assert len(set.union(*(asked[cookie] for cookie in "abcdefgh"))) == 2
 
@@ -160,23 +109,23 @@ def logged(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "app.log").read_text().splitlines() if '"event"' in line]
 
 
-def test_what_one_replica_has_computed_the_other_knows(proxy: tuple[str, Path]) -> None:
-    address, access = proxy
+def test_what_one_replica_has_computed_the_other_knows(replicas: Replicas) -> None:
+    address = replicas.address
     name = httpx.get(f"{address}health").json()["models"]["loaded"][0]
     inputs = ["One lamp, two keepers.", "tova", 5, 0, None, "original", name, False]
-    before = len(logged(access.parent))
+    before = len(logged(replicas.folder))
     for cookie in "abcdefgh":
         with httpx.Client(base_url=f"{address}gradio_api/call/trace", cookies={"msrnn": cookie}, timeout=60) as client:
             event = client.post("", json={"data": inputs}).json()["event_id"]
             assert "event: complete" in client.get(f"/{event}").text
-    asked = replicas(access)
+    asked = replicas.asked()
     assert len(set.union(*(asked[cookie] for cookie in "abcdefgh"))) == 2
-    assert [line["from_store"] for line in logged(access.parent)[before:]] == [False] + 7 * [True]
+    assert [line["from_store"] for line in logged(replicas.folder)[before:]] == [False] + 7 * [True]
 
 
-def test_reports_come_through_one_by_one(proxy: tuple[str, Path]) -> None:
-    name = httpx.get(proxy[0] + "health").json()["models"]["loaded"][0]
-    url = f"{proxy[0]}gradio_api/call/sweep"
+def test_reports_come_through_one_by_one(replicas: Replicas) -> None:
+    name = httpx.get(replicas.address + "health").json()["models"]["loaded"][0]
+    url = f"{replicas.address}gradio_api/call/sweep"
     inputs = ["Maud lit the lamp, and the lamp lit the sea. " * 40, ["tova"], [16, 32], name]
     event = httpx.post(url, json={"data": inputs}).json()["event_id"]
     arrived: list[tuple[float, str]] = []
@@ -188,3 +137,34 @@ def test_reports_come_through_one_by_one(proxy: tuple[str, Path]) -> None:
     assert events[-1][0] - events[0][0] > 0.1  # had they been held back, all would have come at once
     answer = json.loads(arrived[[line for _, line in arrived].index("event: complete") + 1][1].removeprefix("data: "))
     assert len(answer[0]["points"]) == 5
+
+
+def test_one_that_is_killed_in_the_middle_of_a_run_takes_nothing_with_it(chromium: Browser, replicas: Replicas) -> None:
+    """What was stored stays, and its people's next click works: the other replica answers."""
+    page = chromium.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page.goto(replicas.address)
+    status = page.locator("#status")
+    expect(status).to_contain_text("Model ready")
+    text = page.locator("#text textarea")
+    text.fill("A lamp that was stored before the night.")
+    begin(page.locator("#run"), status)
+    expect(says(status)).to_contain_text("Done")
+    page.wait_for_url(re.compile("trace="))
+    link = page.url
+
+    text.fill("Maud lit the lamp, and the lamp lit the sea. " * 150)
+    begin(page.locator("#run"), status)
+    expect(says(status)).to_contain_text("Reading: ")
+    (cookie,) = (each["value"] for each in page.context.cookies() if each["name"] == "msrnn")
+    (address,) = replicas.asked()[cookie]
+    replicas.processes[address].kill()
+    replicas.processes[address].wait()
+
+    expect(status).to_contain_text("Model ready")  # the page has found the other
+    expect(text).to_have_value("Maud lit the lamp, and the lamp lit the sea. " * 150)
+    begin(page.locator("#run"), status)
+    expect(says(status)).to_contain_text("Done")
+    page.goto(link)
+    expect(page.locator("#text textarea")).to_have_value("A lamp that was stored before the night.")
+    assert replicas.asked()[cookie] == set(replicas.processes)
+    page.context.close()

@@ -44,8 +44,9 @@ MARK_CHANGES = """(...values) => {
   const now = JSON.stringify(values);
   if (window.shownRun === undefined) window.shownRun = now;
   document.body.classList.toggle("changed", now !== window.shownRun);
+  try { sessionStorage.setItem("asked", now); } catch { /* too long, or not allowed: then a reload forgets it */ }
 }"""
-"""Says so where the sidebar is no longer what the picture was made from."""
+"""Says so where the sidebar is no longer what the picture was made from; keeps it for `RESTORE`."""
 
 REMEMBER = """(...values) => {
   window.shownRun = JSON.stringify(values);
@@ -53,11 +54,19 @@ REMEMBER = """(...values) => {
 }"""
 """From now on the sidebar is what the picture is made from."""
 
+RESTORE = """(...values) => {
+  const before = JSON.parse(window.askedBefore ?? "null");
+  return before?.length === values.length ? before : values;
+}"""
+"""After a reload the sidebar is as it was: Gradio reloads the page when the server has been started anew."""
+
 CLOSE_ON_PHONE = """() => {
   if (innerWidth < 768) document.querySelector(".sidebar.open > .toggle-button")?.click();
 }"""
 
 AT_FIRST = """() => {
+  const [{ type }] = performance.getEntriesByType("navigation");
+  try { window.askedBefore = type === "reload" ? sessionStorage.getItem("asked") : null; } catch { /* not allowed */ }
   const button = document.querySelector(".sidebar > .toggle-button");
   button.setAttribute("aria-label", window.told.sidebar.name);
   if (innerWidth < 768 && document.querySelector(".sidebar.open")) button.click();

@@ -28,7 +28,7 @@ from viz.page.export import write_files
 from viz.page.lens import SharedRun
 from viz.page.models import QUIETLY
 from viz.page.runs import LoggedRun, a_run, referred
-from viz.page.sidebar import REMEMBER, Sidebar, asked_by
+from viz.page.sidebar import REMEMBER, RESTORE, Sidebar, asked_by
 from viz.page.stored import BEFORE, GOING_ON, Updates, in_turn, look_up
 from viz.page.uploads import trace_of
 from viz.tabs.links import COPY_LINK, LOST, asked_for, linked
@@ -56,7 +56,8 @@ class Watch:
             outputs=[self.map, run.stored, sidebar.halted, *self.panel.outputs, *sidebar.values],
             **QUIETLY,
         )
-        opening.then(None, sidebar.values, js=REMEMBER, **QUIETLY)
+        shown = opening.then(None, sidebar.values, js=REMEMBER, **QUIETLY)
+        shown.then(None, sidebar.values, sidebar.values, js=RESTORE, **QUIETLY)
         shows = [self.map, sidebar.status, run.stored, run.ended, *self.panel.outputs]
         running = starting(
             sidebar.run,
