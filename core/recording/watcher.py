@@ -37,6 +37,7 @@ class Watcher:
         self._thread = threading.get_ident()
         self._listener: Listener | None = None
         self._undo: list[Callable[[], None]] = []
+        self._heard_back: Callable[..., None] = self._given_back
         self._through: set[int] = set()  # the layers that the last pass has gone through
         self._of_layer: dict[int, list[nn.Module]] = defaultdict(list)
         for module in model.modules():
@@ -61,12 +62,13 @@ class Watcher:
 
     def begin(self) -> None:
         """Hook into the model."""
+        self._heard_back = _aside(self._given_back)
         hooks = [
-            self.model.get_input_embeddings().register_forward_pre_hook(self._embeds, with_kwargs=True),
-            self.model.register_forward_pre_hook(self._starts, with_kwargs=True),
-            self.model.register_forward_hook(self._predicts, with_kwargs=True),
-            *(module.register_forward_pre_hook(self._attends, with_kwargs=True) for module in self.modules),
-            *(module.register_forward_hook(self._attended, with_kwargs=True) for module in self.modules),
+            self.model.get_input_embeddings().register_forward_pre_hook(_aside(self._embeds), with_kwargs=True),
+            self.model.register_forward_pre_hook(_aside(self._starts), with_kwargs=True),
+            self.model.register_forward_hook(_aside(self._predicts), with_kwargs=True),
+            *(module.register_forward_pre_hook(_aside(self._attends), with_kwargs=True) for module in self.modules),
+            *(module.register_forward_hook(_aside(self._attended), with_kwargs=True) for module in self.modules),
         ]
         self._undo = [hook.remove for hook in hooks]
 
@@ -115,7 +117,7 @@ class Watcher:
         if cache is None:
             return
         if self._listener is None:
-            self._listener = Listener(cache, self._put)
+            self._listener = Listener(cache, _aside(self._put))
         elif self._listener.cache is not cache:
             self.refusal = CannotRecord("A second cache was used. Record every text by itself.")
 
@@ -143,7 +145,7 @@ class Watcher:
                         layer=layer,
                     )
                 rows.put(prints_of(keys, values))
-                return partial(self._given_back, layer, new)
+                return partial(self._heard_back, layer, new)
         return lambda *_: None
 
     def _given_back(self, layer: int, new: int, keys: torch.Tensor, values: torch.Tensor) -> None:
@@ -165,3 +167,9 @@ class Watcher:
         _, heads, slots, _ = keys.shape
         hidden = hidden_in(self._of_layer[layer], heads, slots) if masked else np.zeros((heads, slots), bool)
         self.rows[layer].look(prints_of(keys, values), hidden)
+
+
+def _aside(call: Callable[..., Any]) -> Callable[..., Any]:
+    """The same call, which runs as it stands where the model is compiled."""
+    same: Callable[..., Any] = torch.compiler.disable(call)  # type: ignore[no-untyped-call]
+    return same

@@ -312,6 +312,19 @@ def test_a_cache_that_the_model_makes_itself(model) -> None:
     assert len(recording.trace()) == N + 1 and "update" not in vars(cache)
 
 
+def test_a_model_that_is_compiled(model) -> None:
+    compiled, cache = torch.compile(model, backend="eager"), StaticCache(model.config, max_cache_len=32)
+    ids = ids_of(n=20)
+    with core.record(model) as recording, torch.no_grad():
+        compiled(ids[:, :17], past_key_values=cache)
+        for at in range(17, 20):
+            compiled(ids[:, at : at + 1], past_key_values=cache)
+    torch.compiler.reset()
+    trace = recording.trace()
+    assert trace.tokens.ids.tolist() == ids[0].tolist()
+    assert (trace.evicted_at == NEVER).all() and not np.isnan(trace.nll[1:]).any()
+
+
 def test_a_run_of_another_kind_does_not_matter(model) -> None:
     with core.record(model) as recording, torch.no_grad():
         model(ids_of(n=20), use_cache=False)
