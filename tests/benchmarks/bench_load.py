@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,6 +29,7 @@ from gradio_client.utils import Status
 from transformers import AutoModelForCausalLM
 
 from tests.benchmarks.timing import table
+from tests.browser.replicas import behind_nginx
 from tests.conftest import TINY
 from tests.writers import writer_model
 
@@ -90,16 +91,16 @@ def attend(client: Client, model: str, person: int, text: str) -> tuple[str, dic
 
 
 def crowd(
-    url: str, model: str, pid: int, text_of: Callable[[int], str], expected: dict[str, dict]
+    url: str, model: str, pids: Sequence[int], text_of: Callable[[int], str], expected: dict[str, dict]
 ) -> tuple[list[float], float]:
-    """All of them at once: their seconds, in order, and by how many MB the server has grown."""
-    before = megabytes(pid)
-    clients = [Client(url, verbose=False) for _ in range(PEOPLE)]
+    """All of them at once: their seconds, in order, and by how many MB the server, or all replicas, have grown."""
+    before = megabytes(pids)
+    clients = [Client(url, headers={"cookie": f"msrnn=person{i}"}, verbose=False) for i in range(PEOPLE)]
     with ThreadPoolExecutor(PEOPLE) as people:
         answers = list(people.map(lambda i: attend(clients[i], model, i, text_of(i)), range(PEOPLE)))
     wrong = [text for text, answer, _ in answers if not same(answer, expected[text])]
     assert not wrong, f"{len(wrong)} answers differ from those that a person alone gets"
-    grown = megabytes(pid) - before
+    grown = megabytes(pids) - before
     assert grown < MOST_MEGABYTES, f"the server has grown by {grown:.0f} MB"
     return sorted(seconds for *_, seconds in answers), grown
 
@@ -115,10 +116,10 @@ def same(answer: dict, expected: dict) -> bool:
     )
 
 
-def megabytes(pid: int) -> float:
-    """Of memory that the process holds."""
-    status = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line for line in status if line.startswith("VmRSS")).split()[1]) / 1024
+def megabytes(pids: Sequence[int]) -> float:
+    """Of memory that the processes hold."""
+    lines = [line for pid in pids for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
+    return sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
 @contextmanager
@@ -160,24 +161,36 @@ def tiny_model(folder: Path) -> str:
     return model
 
 
-def main() -> None:
-    rounds = {
-        "no two have the same text: as without a store": own,
-        "half have the same text": shared,
-        "the same again: all from the store": shared,
-    }
+ROUNDS = {
+    "no two have the same text: as without a store": own,
+    "half have the same text": shared,
+    "the same again: all from the store": shared,
+}
+
+
+def rounds(url: str, model: str, pids: Sequence[int], expected: dict[str, dict]) -> dict[str, str]:
+    """How each of the rounds goes."""
     rows = {}
+    for name, text_of in ROUNDS.items():
+        seconds, grown = crowd(url, model, pids, text_of, expected)
+        p50, p95 = statistics.median(seconds), seconds[int(0.95 * len(seconds))]
+        rows[name] = f"p50 {p50:.1f} s, p95 {p95:.1f} s, {grown:+.0f} MB"
+    return rows
+
+
+def main() -> None:
+    heading = f"{PEOPLE} people at once; all answers equal those of a person alone"
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         model = tiny_model(folder)
         with server(model, folder / "alone") as (url, _):
             expected = alone(url, model)
         with server(model, folder / "crowd") as (url, pid):
-            for name, text_of in rounds.items():
-                seconds, grown = crowd(url, model, pid, text_of, expected)
-                p50, p95 = statistics.median(seconds), seconds[int(0.95 * len(seconds))]
-                rows[name] = f"p50 {p50:.1f} s, p95 {p95:.1f} s, {grown:+.0f} MB"
-    table(f"{PEOPLE} people at once; all answers equal those of a person alone", rows)
+            table(heading, rounds(url, model, [pid], expected))
+        (folder / "two").mkdir()
+        with behind_nginx(folder / "two", model) as replicas:
+            pids = [process.pid for process in replicas.processes.values()]
+            table(f"{heading}; two replicas behind nginx", rounds(replicas.address, model, pids, expected))
 
 
 if __name__ == "__main__":

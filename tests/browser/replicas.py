@@ -66,7 +66,7 @@ def behind_nginx(folder: Path, model: str) -> Iterator[Replicas]:
         data = ["--votes", str(folder / "votes.db"), "--store", str(folder / "runs")]
         with (folder / "app.log").open("a") as log:
             processes[f"127.0.0.1:{each}"] = subprocess.Popen(
-                [sys.executable, "app.py", "--model", model, *data], env=environment, cwd=ROOT, stderr=log
+                [sys.executable, "app.py", "--model", model, *data], env=environment, cwd=ROOT, stdout=log, stderr=log
             )
     try:
         for address, process in processes.items():
