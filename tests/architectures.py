@@ -1,4 +1,7 @@
-"""Every causal language model that transformers has, tiny: what runs here, and what is refused and why."""
+"""Every causal language model that transformers has, tiny: what runs here, and what is refused and why.
+
+Of those that write about images and have no class of their own to write text, only some that run.
+"""
 
 from typing import Any
 
@@ -102,6 +105,15 @@ RUNS = [
     "moss_transcribe_diarize", "nanochat", "olmo", "olmo2", "olmo3", "olmoe", "opt", "persimmon", "phi", "phi3",
     "phi4_multimodal", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "seed_oss", "smollm3", "solar_open",
     "starcoder2", "vaultgemma", "whisper", "youtu",
+]
+# fmt: on
+
+# fmt: off
+SEES = [  # types without a class of causal language models, whose class for text about images runs on text alone
+    "aria", "aya_vision", "cohere2_vision", "cosmos3_omni", "deepseek_vl", "deepseek_vl_hybrid",
+    "hyperclovax_vision_v2", "idefics2", "idefics3", "internvl", "lighton_ocr", "llava", "llava_next",
+    "llava_next_video", "llava_onevision", "mistral3", "ovis2", "paligemma", "pp_chart2table",
+    "qianfan_ocr", "qwen3_vl", "smolvlm", "step3p7", "video_llama_3", "video_llava", "vipllava",
 ]
 # fmt: on
 

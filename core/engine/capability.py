@@ -4,7 +4,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+)
 
 from core.engine.attention import ATTENTION
 from core.engine.batch import Batch
@@ -27,13 +32,20 @@ MOST = {
 TRIES, SHAKINESS = 4, 2.0  # of `_shakiness`, and how many times as far an output may be off
 
 
+def class_for(config: Any) -> Any:
+    """The class of transformers that loads such a model to write text, or text about images; None if there is none."""
+    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return AutoModelForCausalLM
+    return AutoModelForImageTextToText if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING else None
+
+
 def check_layers(config: Any) -> None:
     """Refuse a configuration, before its weights are loaded, that cannot be that of a model we support.
 
     Raises:
         UnsupportedModel: no decoder-only language model, an impossible size, or layers without keys and values.
     """
-    if getattr(config, "is_encoder_decoder", False) or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+    if getattr(config, "is_encoder_decoder", False) or class_for(config) is None:
         raise UnsupportedModel(
             "transformers has no decoder-only language model of the type {type}. Choose a model of another "
             "architecture.",

@@ -17,9 +17,9 @@ import torch
 from filelock import FileLock
 from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
-from core.engine.capability import check_attention, check_layers
+from core.engine.capability import check_attention, check_layers, class_for
 from core.engine.linear import quicken
 from core.engine.text_length import tell_length
 from core.errors import (
@@ -176,18 +176,20 @@ def _load_weights(source: str, dtype: torch.dtype, device: str) -> Any:
     files = {} if gguf is None else {"gguf_file": gguf.name}
     if gguf is not None:
         check_metadata(gguf)
-    check_layers(_configuration(source, files))
+    config = _configuration(source, files)
+    check_layers(config)
     if gguf is None:
         check_files(Path(source))
     # mismatched sizes are let through, so that `check_whole` can name the tensor
     own = {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
     options = {"dtype": dtype, "trust_remote_code": False, **own, **files}
+    kind = class_for(config)
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(source, device_map=device, **options)
+        model, info = kind.from_pretrained(source, device_map=device, **options)
     except torch.OutOfMemoryError:
         if torch.cuda.device_count() < 2:
             raise
-        model, info = AutoModelForCausalLM.from_pretrained(source, device_map="auto", **options)
+        model, info = kind.from_pretrained(source, device_map="auto", **options)
     check_whole(model, info)
     if gguf is not None:
         check_tensors(gguf, model)

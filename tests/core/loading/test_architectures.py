@@ -9,19 +9,22 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, GptOssConfig, PhimoeConfig
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers import AutoConfig, AutoModelForCausalLM, GptOssConfig, PhimoeConfig
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+)
 
 from core import LanguageModel, load_model, make_policy, replay
-from core.engine.capability import checked_rotary
+from core.engine.capability import checked_rotary, class_for
 from core.errors import UnsupportedModel
-from tests.architectures import NOT_BUILT, REASONS, RUNS, tiny_config
+from tests.architectures import NOT_BUILT, REASONS, RUNS, SEES, tiny_config
 
 
 def saved(config: Any, directory: Path) -> Path:
     """A model with random weights, large enough to matter."""
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config)
+    model = class_for(config).from_config(config)
     for parameter in model.parameters():
         parameter.data += 0.2 * torch.randn_like(parameter)
     model.save_pretrained(directory)
@@ -33,7 +36,8 @@ def load(directory: Path) -> LanguageModel:
 
 
 def nll_of_its_own(directory: Path, ids: list[int]) -> np.ndarray:
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
+    kind = class_for(AutoConfig.from_pretrained(directory))
+    model = kind.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
     with torch.inference_mode():
         logits = model(torch.tensor([ids]), use_cache=False).logits[0].float()
     return torch.nn.functional.cross_entropy(logits[:-1], torch.tensor(ids[1:]), reduction="none").numpy()
@@ -43,7 +47,7 @@ def test_the_table_has_every_class() -> None:
     assert sorted([*RUNS, *REASONS, *NOT_BUILT]) == sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 
 
-@pytest.mark.parametrize("model_type", RUNS)
+@pytest.mark.parametrize("model_type", [*RUNS, *SEES])
 def test_what_runs_is_exact(model_type: str, tmp_path: Path) -> None:
     directory = saved(tiny_config(model_type), tmp_path)
     lm = load(directory)
@@ -54,7 +58,7 @@ def test_what_runs_is_exact(model_type: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(chunks.nll, tokens.nll, atol=1e-4)
     full = replay(lm, ids, make_policy("full"), chunk=5)
     np.testing.assert_allclose(full.nll[1:], nll_of_its_own(directory, ids), atol=1e-4)
-    assert lm.eos_ids and lm.fingerprint
+    assert lm.fingerprint and (lm.eos_ids or model_type in SEES)
     try:  # either rows can be numbered anew exactly, which is checked there, or that is refused
         assert checked_rotary(lm)
     except UnsupportedModel as refusal:
@@ -65,6 +69,16 @@ def test_what_runs_is_exact(model_type: str, tmp_path: Path) -> None:
 def test_what_does_not_run_is_refused_by_name(model_type: str, tmp_path: Path) -> None:
     saved(tiny_config(model_type), tmp_path)
     with pytest.raises(UnsupportedModel, match=re.escape(REASONS[model_type])):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "why"),
+    [("blip", "cannot read a text"), ("blip-2", "cannot read"), ("minicpm_ocr", "hold no multi-state")],
+)
+def test_what_sees_and_does_not_run_is_refused_by_name(model_type: str, why: str, tmp_path: Path) -> None:
+    saved(tiny_config(model_type), tmp_path)
+    with pytest.raises(UnsupportedModel, match=why):
         load(tmp_path)
 
 
@@ -140,6 +154,7 @@ def test_the_readme_says_the_same() -> None:
     readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
     section = readme.partition("## What is refused")[2].partition("\n## ")[0]
     runs, _, refused = section.partition("\nWeights must")[0].partition("refused, because")
-    known = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
-    assert known & set(re.findall(r"`([\w-]+)`", runs)) <= set(RUNS)
+    known = {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES}
+    assert known & set(re.findall(r"`([\w-]+)`", runs)) <= {*RUNS, *SEES}
+    assert all(f"{len(those)} of them run exactly" in runs for those in (RUNS, SEES))
     assert known & set(re.findall(r"`([\w-]+)`", refused)) <= set(REASONS)
