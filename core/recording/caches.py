@@ -44,12 +44,29 @@ class Listener:
         """As `Cache.update`, with whatever arguments it has in this version."""
         given_back = self._heard(layer, keys, values)  # before the cache can write into them
         returned = self._update(keys, values, layer, *more, **named)
-        given_back(*returned)
+        given_back(*returned[:2])
         return returned
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         of = memo[id(self.cache)]
         return MethodType(type(of).update, of) if self._before is None else copy.deepcopy(self._before, memo)
+
+
+def check_form(keys: torch.Tensor, values: torch.Tensor, heads: int) -> None:
+    """Refuse rows that are not (1, KV heads, rows, head size).
+
+    Raises:
+        CannotRecord: they are of several texts, or have another form.
+    """
+    if keys.ndim == 4 and len(keys) > 1:
+        raise CannotRecord("{n} texts were run at once. Record them one by one, and without beam search.", n=len(keys))
+    if keys.ndim != 4 or keys.shape[1] != heads or values.ndim != 4 or values.shape[:3] != keys.shape[:3]:
+        raise CannotRecord(
+            "The cache has keys {keys} and values {values}. What can be recorded has one row per KV head and token: "
+            "(1, KV heads, rows, head size).",
+            keys=tuple(keys.shape),
+            values=tuple(values.shape),
+        )
 
 
 def rows_held(cache: Cache, layer: int) -> tuple[torch.Tensor, torch.Tensor] | None:

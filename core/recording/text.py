@@ -16,21 +16,24 @@ class Text:
 
     Attributes:
         starts: the position of the first token of each forward pass.
-        embedded: the ids (1, new) that the model has embedded since its last rows were put in; None if none.
-        padded: whether the forward pass that goes on has tokens that its attention mask hides.
+        embedded: the ids (1, new) that the forward pass that goes on has embedded; None if none, or if they were read.
     """
 
     def __init__(self) -> None:
         self.starts: list[int] = []
         self.embedded: torch.Tensor | None = None
-        self.padded = False
+        self._padded = False
         self._ids: Ints = np.zeros(0, np.int32)
         self._nll: Floats = np.zeros(0, np.float32)
-        self._scored = 0  # positions whose logits have been asked for
+        self._scored = 0  # tokens of earlier passes
         self._next: tuple[int, torch.Tensor] | None = None  # the logits for the token at this position
 
     def __len__(self) -> int:
         return len(self._ids)
+
+    def begin(self, padded: bool) -> None:
+        """The model, with its head, begins a forward pass; `padded` if its attention mask hides some tokens."""
+        self._padded, self.embedded, self._scored = padded, None, len(self)
 
     def read(self, new: int) -> None:
         """So many new tokens have rows: those that were embedded.
@@ -45,7 +48,7 @@ class Text:
                 "embeddings.",
                 n=new,
             )
-        if self.padded:
+        if self._padded:
             raise CannotRecord("The text is padded: the attention mask hides some tokens. Give it without padding.")
         self.starts.append(len(self))
         self._ids = np.concatenate([self._ids, ids.reshape(-1).cpu().numpy().astype(np.int32)])
@@ -55,13 +58,13 @@ class Text:
             self._nll[start] = _costs(self._next[1], self._ids[start : start + 1])[0]
 
     def predicted(self, logits: torch.Tensor) -> None:
-        """The logits (1, some, vocabulary) of the forward pass, for the last of its tokens or for all.
+        """The logits (1, some, vocabulary) of the pass that was begun, for the last of its tokens or for all.
 
         They are kept only if the pass has put in rows.
         """
         if self._scored == len(self):
             return
-        self._scored = n = len(self)
+        n = len(self)
         first = n - logits.shape[1]  # the logits of this position are for the next
         if first >= self.starts[-1]:
             self._nll[first + 1 :] = _costs(logits[0, :-1], self._ids[first + 1 :])

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from core.errors import BadInput, CannotRecord
-from core.recording.caches import Listener, cache_in, check_layer, hidden_in, rows_held
+from core.recording.caches import Listener, cache_in, check_form, check_layer, hidden_in, rows_held
 from core.recording.prints import prints_of
 from core.recording.rows import Rows
 from core.recording.text import Text
@@ -100,7 +100,7 @@ class Watcher:
     def _starts(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         mask = kwargs.get("attention_mask")
         if self._heeds:
-            self.text.padded = isinstance(mask, torch.Tensor) and mask.ndim == 2 and not bool(mask.all())
+            self.text.begin(padded=isinstance(mask, torch.Tensor) and mask.ndim == 2 and not bool(mask.all()))
 
     def _embeds(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         if self._heeds:
@@ -129,11 +129,8 @@ class Watcher:
         """New rows are put into a layer; returns what is to be called with those that are given back."""
         if self._heeds:
             with self._refusing():
-                batch, heads, new, _ = keys.shape
-                if batch > 1:
-                    raise CannotRecord(
-                        "{n} texts were run at once. Record them one by one, and without beam search.", n=batch
-                    )
+                check_form(keys, values, heads=keys.shape[1])
+                heads, new = keys.shape[1:3]
                 rows = self.rows.setdefault(layer, Rows(layer, heads))
                 if len(rows) == len(self.text):
                     self.text.read(new)
@@ -153,6 +150,7 @@ class Watcher:
         with self._refusing():
             assert self._listener is not None
             check_layer(self._listener.cache, layer)
+            check_form(keys, values, heads=self.rows[layer].there.shape[0])
             # kvpress does not apply its mask where queries and keys are equally many
             self._look(layer, keys, values, masked=keys.shape[2] != new)
             self.rows[layer].seen(len(self.text) - 1, new)

@@ -148,6 +148,17 @@ def test_nll_is_known_where_there_are_logits(model) -> None:
     assert trace.nll[known] == pytest.approx(expected[np.array(known) - 1], abs=1e-4)
 
 
+def test_logits_of_another_text_are_not_taken(model) -> None:
+    cache = DynamicCache()
+    with core.record(model) as recording, torch.no_grad():
+        model.model(ids_of(n=8), past_key_values=cache)
+        model(ids_of(n=20)[:, 12:], use_cache=False)
+        model(ids_of(n=20)[:, 8:12], past_key_values=cache)
+    trace = recording.trace()
+    assert trace.tokens.ids.tolist() == text("llama-gqa", 20)[:12]
+    assert np.flatnonzero(~np.isnan(trace.nll)).tolist() == [9, 10, 11]
+
+
 def test_drafts_that_are_taken_back_were_read_and_go(model) -> None:
     ids, cache = ids_of(n=20), DynamicCache()
     with core.record(model) as recording, torch.no_grad():

@@ -68,6 +68,30 @@ def steps(model: Any, cache: Any = None, n: int = 3) -> None:
         model(MORE, past_key_values=cache)
 
 
+def repeated(keys, values):
+    return keys.repeat_interleave(2, 1), values.repeat_interleave(2, 1)
+
+
+class Odd(DynamicCache):
+    """Gives back rows in a form of its own."""
+
+    def __init__(self, form: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]) -> None:
+        super().__init__()
+        self.form = form
+
+    def update(self, *args, **named):
+        return self.form(*super().update(*args, **named))
+
+
+def embedded(model: Any) -> None:
+    model(IDS, use_cache=False)
+    model(inputs_embeds=torch.ones(1, N, model.config.hidden_size), use_cache=True)
+
+
+def without_texts(keys, values):
+    return keys[0], values[0]
+
+
 def filled(model: Any) -> DynamicCache:
     return model(IDS, use_cache=True).past_key_values
 
@@ -129,6 +153,9 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda model: model(inputs_embeds=torch.ones(1, 4, model.config.hidden_size), use_cache=True),
         "4 rows for tokens whose ids it did not embed",
     ),
+    "embeddings after ids": (embedded, "10 rows for tokens whose ids it did not embed"),
+    "several rows a head": (lambda model: steps(model, Odd(repeated), 1), r"keys \(1, 4, 10, 8\)"),
+    "another form": (lambda model: steps(model, Odd(without_texts), 1), r"keys \(2, 10, 8\)"),
     "padded": (padded, "padded"),
     "stopped": (stopped(lambda model: model.model.layers[1], 1), "in the middle of a step"),
     "stopped later": (stopped(lambda model: model.model.layers[0], 2), "in the middle of a step"),
