@@ -3,7 +3,7 @@ const Panels = (() => {
   "use strict";
 
   const { say } = Words;
-  const { stepOf, noCounts, moveCounts } = Traces;
+  const { stepOf, noCounts, moveCounts, goesOn } = Traces;
   const { tokenName, policyName, cellHistory, alternative } = Sentences;
   const { rowsStory, marksStory, tokenStory } = Stories;
   const { margins, makeScene } = Scenes;
@@ -117,11 +117,13 @@ const Panels = (() => {
       else host.send("cell", { policy, layer, group, position });
     }
 
-    // What stands beside the name: what is to be seen in it, or how many rows it keeps, and of marks how much. `alone`,
-    // the marks' story stands in the legend.
+    // What stands beside the name: at the end what is to be seen in it, before how many rows it keeps, and of marks how
+    // much. `alone`, the marks' story stands in the legend.
     noteAt(step, alone) {
       const { trace, counts } = this;
-      return (trace.note || rowsStory(trace, step, counts)) + (alone ? "" : marksStory(trace, step, counts));
+      const atEnd = step >= trace.length - 1 && !goesOn(trace);
+      const told = (atEnd && trace.note) || rowsStory(trace, step, counts);
+      return told + (alone ? "" : marksStory(trace, step, counts));
     }
 
     drawNote(step, alone) {
