@@ -134,7 +134,8 @@ class Trace:
         runner_up_importance: (layers, groups, n) float32, the lowest importance among the rows that were kept at that
             step; infinite if the policy spared all of these; NaN if the token was never evicted.
         attention_received: (layers, groups, n) float32, attention summed over all steps that attended to the token,
-            averaged over the query heads of the group. Over all positions it sums to the number of steps.
+            averaged over the query heads of the group. Over all positions it sums to the number of steps; to less in a
+            model with learned sinks, which get a share and are no rows.
         positions: the option of this name in `core.engine.options.ReadOptions`.
         sliding_windows: the model's own sliding window of each layer (Mistral), in tokens, the query's own token
             included; 0 for a layer without one. Empty if no layer has one.
