@@ -48,13 +48,16 @@ SHARES = {"–".join(map(str, paper.RECENT_PERCENT)), *("/".join(map(str, row)) 
 
 
 def found_in(file: Path) -> set[str | float]:
-    """The paper's numbers in texts and in code; in code a short one may be something else, pixels say."""
+    """The paper's numbers in texts and in code; in code a short one may be something else, pixels say.
+
+    In texts a number with a letter is something else, such as the size of a model.
+    """
     written = {f"{number:.2f}" if isinstance(number, float) else f"{number:,}" for number in TABLES}
     written |= {text.replace(",", "") for text in written}
     found: set[str | float] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found |= written.intersection(re.findall(r"\d+(?:[.,]\d+)*", node.value))
+            found |= written.intersection(re.findall(r"\d+(?:[.,]\d+)*(?!\w)", node.value))
             found |= {shares for shares in SHARES if shares in node.value}
         elif isinstance(node, ast.Constant) and type(node.value) in (int, float) and node.value in TABLES:
             found |= {node.value} if isinstance(node.value, float) or node.value > 1000 else set()

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 from core.trace import Trace
 from viz.maps.payload import check_together
 from viz.maps.standalone import standalone_html
+from viz.templates import fill
 from viz.words.headlines import headline
 
 HEIGHT = 640
@@ -28,10 +28,7 @@ class Maps:
 
     def _repr_html_(self) -> str:
         """The page in a frame, so that its looks and its ids and those of the notebook do not mix."""
-        return (
-            f'<iframe srcdoc="{escape(self.html)}" width="100%" height="{HEIGHT}" style="border: 0" '
-            'title="Retention map"></iframe>'
-        )
+        return str(fill("maps/frame.html", page=self.html, height=HEIGHT))
 
 
 def show(traces: Trace | Sequence[Trace]) -> Maps:

@@ -236,6 +236,7 @@ def _policy_of(trace: Trace, shown: range, marks: Sequence[Mark]) -> Payload:
         "policy": policy_parts(trace.policy)[0],
         "scope": trace.policy.scope,
         "budget": trace.policy.budget,
+        "keeps_all": trace.policy.keeps_all,
         "at_most": trace.policy.budget if (trace.budgets, trace.every) == ("uniform", 1) else None,
         "positions": trace.positions,
         "groups": groups,

@@ -153,8 +153,10 @@ const Sentences = (() => {
     return say("tokens {first}–{last} of {whole}", { first, last, whole: number(whole) });
   }
 
-  function policyName({ policy, budget, positions }) {
-    const name = budget === null ? policy : say("{policy}, budget {budget}", { policy, budget: number(budget) });
+  // The lesson's payloads are made for browsers of all languages; the name of the full model is not a proper name.
+  function policyName({ policy, budget, keeps_all: keepsAll, positions }) {
+    const alone = keepsAll ? say("Full") : policy; // a recorded run has no budget, either
+    const name = budget === null ? alone : say("{policy}, budget {budget}", { policy, budget: number(budget) });
     return positions === "original" ? name : say("{policy}, {positions} positions", { policy: name, positions });
   }
 
