@@ -92,7 +92,7 @@ def _marking(lens: "AskLens") -> None:
     marks = [lens.evidence, lens.marked]
     lens.document.select(mark, lens.document, marks, trigger_mode="always_last", **QUIETLY).success(
         lens.redrawn, [*answered, lens.reference], lens.drawn, **QUIETLY
-    )
+    ).then(lens.layers_of, [*answered, lens.whose], lens.layers, **QUIETLY)
     lens.document.change(still_marked, [lens.document, lens.evidence], marks, trigger_mode="always_last", **QUIETLY)
     lens.whose.input(lens.layers_of, [*answered, lens.whose], lens.layers, **QUIETLY)
 
@@ -242,10 +242,16 @@ class AskLens:
         return {self.opened: True, self.answered: answered, **shown}
 
     def redrawn(self, answered: Answered | None, document: str, evidence: Evidence | None, reference: str) -> Updates:
-        """The answers as they are, with other evidence; nothing while the document is not the one they are about."""
+        """The answers as they are, with other evidence; nothing while the document is not the one they are about.
+
+        Whose layers are shown stays: somebody may choose while this is on its way.
+        """
         if answered is None or not fits(answered, document, evidence):
             return {self.fates: gr.skip()}
-        return self.showing(answered, evidence, reference)
+        updates = self.showing(answered, evidence, reference)
+        del updates[self.layers]
+        del updates[self.whose]["value"]
+        return updates
 
     def showing(self, answered: Answered, evidence: Evidence | None, reference: str) -> Updates:
         """The updates that show these answers, and the fate of the evidence, if it is marked."""
@@ -258,10 +264,11 @@ class AskLens:
             self.cards: cards_of(answered, evidence, reference, over=True),
             self.map: payload(traces, View(run=answered.run), marks=marks),
         }
-        if passage is None:
-            gone = {self.curve: None, self.layers: None, self.whose: gr.update(visible=False)}
-            return updates | gone | {self.fates: paragraphs([told(NOTHING_MARKED)])}
         names = [(policy_name(trace.policy), i) for i, trace in enumerate(traces)]
+        if passage is None:
+            hidden = gr.update(choices=names, value=0, visible=False)
+            gone = {self.curve: None, self.layers: None, self.whose: hidden}
+            return updates | gone | {self.fates: paragraphs([told(NOTHING_MARKED)])}
         return updates | {
             self.fates: paragraphs([fate_sentence(trace, fate(trace, passage, question)) for trace in traces]),
             self.curve: evidence_figure(traces, passage, question),
