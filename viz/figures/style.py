@@ -3,8 +3,8 @@
 Blue is kept, orange just evicted, grey evicted, as in the maps. A figure does not know whether its page is light or
 dark, so backgrounds are transparent, grey is half transparent, and the blue is readable on both.
 
-Plotly imports its classes when one is first named, which takes long; so that this is not when the app starts, no type
-annotation of a figure is evaluated in the modules here.
+Plotly imports its classes when one is first named, which takes long. Type annotations would name them as soon as the
+app starts, so the modules here do not evaluate theirs (`from __future__ import annotations`).
 """
 
 from __future__ import annotations

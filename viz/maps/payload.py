@@ -22,7 +22,7 @@ MarkKind: TypeAlias = Literal["evidence", "question"]
 
 SCHEMA = 2
 MOST = 6
-"""How many runs are shown side by side."""
+"""How many runs are shown side by side, and how many policies can be chosen for a run."""
 WINDOW = 4096
 """How many tokens of a longer trace a map shows at once: as many as a browser can draw 60 times a second."""
 

@@ -17,6 +17,7 @@ from core.policies import GROUPS, Own, make_policy, presets
 from core.policies.own_class import class_of
 from core.whole_numbers import MOST_SEED
 from viz.cards.policy import groups_html, policy_html
+from viz.maps.payload import MOST
 from viz.page import limits
 from viz.page.asked import KINDS, Chosen
 from viz.page.models import QUIETLY
@@ -25,7 +26,6 @@ from viz.words.catalogue import told
 from viz.words.labels import fixed, later
 from viz.words.policies import TRANSLATED
 
-MOST = 6
 FIRST = (Chosen("tova", 64), Chosen("h2o", 64), Chosen("window", 64))
 """What is chosen on arrival; the stored example is the run of these."""
 
