@@ -162,6 +162,7 @@ def test_one_that_is_killed_in_the_middle_of_a_run_takes_nothing_with_it(chromiu
 
     expect(status).to_contain_text("Model ready")  # the page has found the other
     expect(text).to_have_value("Maud lit the lamp, and the lamp lit the sea. " * 150)
+    text.fill("Maud lit the lamp again.")  # the long text would take a slow machine longer than an expectation waits
     begin(page.locator("#run"), status)
     expect(says(status)).to_contain_text("Done")
     page.goto(link)
