@@ -42,6 +42,7 @@ class Batch:
     Attributes:
         runs: the runs, each with its own policy.
         layers: how many layers the runs go through. If fewer than the model has, there are no logits.
+        kv_heads: how many KV heads each layer has.
         keys, values: per layer, (runs, KV heads, slots, head size), where values may have another size than keys;
             `Run.positions` says which token each slot holds. While `in_common`, the first axis has length 1.
         in_common: whether all runs still hold the same rows: they have read the same text and evicted nothing.
@@ -62,6 +63,7 @@ class Batch:
         self.lm = lm
         self.runs = runs
         self.layers = runs[0].layers
+        self.kv_heads = lm.n_kv_heads
         self.watch = watch
         self.late = late
         self.rotary = rotary
@@ -77,8 +79,10 @@ class Batch:
         self._slots: list[Tensor] = []  # per layer (runs, KV heads, 1, 1), the slot of the token being read
         self._width, self._unequal = 0, False  # the most slots of any run, and whether another run has fewer
         self._attention: list[Tensor] = []  # per layer (runs, KV heads, query heads of the group, slots)
-        self._distances: Distances = np.empty(0)  # (layers, runs, groups or 1, slots); `_turns` are their turns
+        self._places: Ints = np.empty(0, np.int64)  # (layers, runs, groups or 1, slots), positions, or FREE
+        self._distances: Distances = np.empty(0)  # of the same shape, with late rotation; `_turns` are their turns
         self._turns: tuple[Tensor, Tensor] = (empty, empty)
+        self._hidden: dict[int | None, Tensor] = {}  # see `_hidden_slots`
 
     @torch.inference_mode()
     def read(self, ids: Tensor, chunk: range) -> Tensor:
@@ -155,13 +159,13 @@ class Batch:
             self.values[layer] = self.values[layer].repeat(len(self.runs), 1, 1, 1)
         runs, query_heads, count, size = query.shape
         kv_heads = key.shape[1]
-        if kv_heads != self.lm.n_kv_heads:
+        if kv_heads != self.kv_heads:
             raise UnsupportedModel(
                 "{model} has {found} KV heads where its configuration says {said}. Correct its configuration, or "
                 "choose another model.",
                 model=self.lm.model_id,
                 found=kv_heads,
-                said=self.lm.n_kv_heads,
+                said=self.kv_heads,
             )
         query = query.reshape(runs, kv_heads, (query_heads // kv_heads) * count, size)
         if of.window is not None and self._chunk.stop <= of.window:
@@ -330,15 +334,16 @@ class Batch:
     # Reading a single token: it is written into a free slot, and all layers decide after the pass.
 
     def _place_token(self) -> None:
-        shape = (self.layers, self.lm.n_kv_heads)
+        shape = (self.layers, self.kv_heads)
         placed = [np.broadcast_to(run.place_token(self._chunk.start), shape) for run in self.runs]
         self._slots = list(torch.from_numpy(np.stack(placed, axis=1))[..., None, None])
         self._width = max(run.slots for run in self.runs)
         self._unequal = any(run.slots != self._width for run in self.runs)
         self._attention = []
+        self._hidden = {}
+        self._places = _stack([run.positions for run in self.runs], FREE).swapaxes(0, 1)
         if self.late is not None:
-            positions = [_stack([run.positions[layer] for run in self.runs], FREE) for layer in range(self.layers)]
-            self._distances = self.late.distances(np.stack(positions))
+            self._distances = self.late.distances(self._places)
             self._turns = self.late.rotary.turns(self._distances)
 
     def _attend_token(self, layer: int, query: Tensor, key: Tensor, value: Tensor, of: LayerAttention) -> Tensor:
@@ -347,20 +352,31 @@ class Batch:
         keys = self.keys[layer] = _grown(self.keys[layer], key, slots).scatter_(2, index.expand_as(key), key)
         values = self.values[layer] = _grown(self.values[layer], value, slots)
         values.scatter_(2, index.expand_as(value), value)
-        keys = keys[:, :, :slots]
+        keys, values = keys[:, :, :slots], values[:, :, :slots]
         if self.late is not None:
             keys = self.late.rotary.turned(keys, *(turns[layer] for turns in self._turns))
-        logits = of.logits(query, keys)
+        mask = None
         if self._unequal or of.window is not None:
-            of_slots = _stack([run.positions[layer] for run in self.runs], FREE)
-            hidden = of_slots == FREE
-            if of.window is not None:
-                hidden |= (self._chunk.start - of_slots if self.late is None else self._distances[layer]) >= of.window
-            logits.masked_fill_(torch.from_numpy(hidden).to(logits.device)[:, :, None], -torch.inf)
-        attention = of.shares(logits).attention
+            mask = self._hidden_slots(of.window, keys)[layer].to(keys.device)
+        attention = of.shares(of.logits(query, keys, mask)).attention
         self._attention.append(attention)
-        output: Tensor = attention.to(value.dtype) @ values[:, :, :slots]
-        return output
+        output = torch.bmm(attention.to(value.dtype).flatten(0, 1), values.flatten(0, 1))
+        return output.view(*query.shape[:3], value.shape[3])
+
+    def _hidden_slots(self, window: int | None, like: Tensor) -> Tensor:
+        """(layers, runs · KV heads, 1, slots): minus infinity at slots that are free or beyond a window, else 0.
+
+        It is made for all layers at once, when the first layer with this window asks for it.
+        """
+        if window not in self._hidden:
+            hidden = self._places == FREE
+            if window is not None:
+                distances = self._chunk.start - self._places if self.late is None else self._distances
+                hidden |= distances >= window
+            mask = np.where(hidden, -np.inf, 0.0).repeat(self.kv_heads // hidden.shape[2], axis=2)
+            mask = mask.reshape(self.layers, -1, 1, self._width)
+            self._hidden[window] = torch.from_numpy(mask).to(like.device, at_least_float32(like))
+        return self._hidden[window]
 
     def _decide_token(self) -> None:
         if self.watch is not None:
@@ -380,7 +396,7 @@ class Batch:
         everything = [np.arange(run.slots)[None, None].repeat(self.layers, axis=0) for run in self.runs]
         kept = [all_ if cut is None else cut for cut, all_ in zip(cuts, everything, strict=True)]
         for layer in range(self.layers):
-            index = torch.from_numpy(_stack([own[layer] for own in kept], 0)).expand(-1, self.lm.n_kv_heads, -1)
+            index = torch.from_numpy(_stack([own[layer] for own in kept], 0)).expand(-1, self.kv_heads, -1)
             self.keys[layer] = _taken(self.keys[layer], index)
             self.values[layer] = _taken(self.values[layer], index)
 
@@ -462,9 +478,9 @@ def _grown(rows: Tensor, like: Tensor, slots: int) -> Tensor:
 
 
 def _stack(arrays: list[Ints], filler: int) -> Ints:
-    """One array (runs, most groups, greatest width) of several (groups or 1, width), filled up with `filler`."""
-    groups, width = (max(array.shape[axis] for array in arrays) for axis in (0, 1))
-    stacked = np.full((len(arrays), groups, width), filler, np.int64)
+    """One array (runs, …, most groups, greatest width) of several (…, groups or 1, width), filled up with `filler`."""
+    groups, width = (max(array.shape[axis] for array in arrays) for axis in (-2, -1))
+    stacked = np.full((len(arrays), *arrays[0].shape[:-2], groups, width), filler, np.int64)
     for row, array in enumerate(arrays):
-        stacked[row, :, : array.shape[1]] = array
+        stacked[row, ..., : array.shape[-1]] = array
     return stacked

@@ -24,21 +24,23 @@ class LayerAttention:
     sinks: Tensor | None = None
 
     def logits(self, query: Tensor, key: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The logits plus the mask (queries, columns), computed in float32 at least and returned in float32.
+        """The logits plus the mask, computed in float32 at least and returned in float32.
 
         Args:
             query: (runs, KV heads, queries, head size).
             key: (runs, KV heads, columns, head size).
-            mask: 0, or minus infinity where a query does not attend to a column; None if each attends to all.
+            mask: (queries, columns) or (runs · KV heads, 1, columns): 0, or minus infinity where a query does not
+                attend to a column; None if each attends to all.
         """
         dtype = at_least_float32(query)
-        query, key = query.to(dtype), key.to(dtype)
+        rows, columns = query.to(dtype).flatten(0, 1), key.to(dtype).flatten(0, 1).transpose(1, 2)
         if self.softcap is not None:
-            capped = (query @ key.transpose(2, 3)).mul_(self.scaling / self.softcap).tanh_().mul_(self.softcap)
-            return (capped if mask is None else capped.add_(mask)).float()
-        if mask is None:
-            return (query @ key.transpose(2, 3)).mul_(self.scaling).float()
-        flat = torch.baddbmm(mask, query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), alpha=self.scaling)
+            flat = torch.bmm(rows, columns).mul_(self.scaling / self.softcap).tanh_().mul_(self.softcap)
+            flat = flat if mask is None else flat.add_(mask)
+        elif mask is None:
+            flat = torch.baddbmm(rows.new_empty(1), rows, columns, beta=0, alpha=self.scaling)
+        else:
+            flat = torch.baddbmm(mask, rows, columns, alpha=self.scaling)
         return flat.view(*query.shape[:3], key.shape[2]).float()
 
     def shares(self, logits: Tensor) -> "Shares":
