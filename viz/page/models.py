@@ -122,7 +122,13 @@ def _with_model(model: str, use: Callable[..., Iterator[Any]], *values: Any) -> 
     return use(language_model(model), *values)
 
 
-QUIETLY: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+QUIETLY: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "show_progress_on": []}
+"""Settings of every event that shows no progress and is no endpoint.
+
+The empty list matters: at every message of any event, Gradio's page goes through all components at which progress of
+some event was ever shown, hidden or not, and searches each in the tree of components. With all outputs among them, this
+was most of what a browser computed when the page opened.
+"""
 
 ALONE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 """Settings of every event that uses the model: one runs at a time, the others wait in line."""
