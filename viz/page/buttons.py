@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -34,11 +33,21 @@ def starting(
         look: called first, with the same inputs, without waiting in line; yields updates by component, and `RUN` if the
             run is to start.
     """
+    given = _Given(inputs)
+
+    def runs(*packed: Any) -> Iterator[Any]:
+        yield from run(*given.unpacked(*packed))
+
+    async def looks(*packed: Any) -> AsyncIterator[Any]:
+        assert look is not None
+        async for updates in look(*given.unpacked(*packed)):
+            yield {asked: uuid.uuid4().hex} if updates is RUN else updates
+
     # Its change starts the run: Gradio runs a button's own events in turn, so a second run would wait for the first.
     asked = gr.State()
     running = asked.change(
-        run,
-        inputs,
+        runs,
+        given.packed,
         outputs,
         api_visibility="private",
         show_progress_on=line,
@@ -47,18 +56,40 @@ def starting(
         **ALONE,
     )
     button.click(None, cancels=running, **QUIETLY)
+    click = button.click(None, given.in_browser, given.values, js="(...values) => [values]", **QUIETLY)
     if look is None:
-        asking = button.click(lambda: uuid.uuid4().hex, None, asked, concurrency_limit=None, **QUIETLY)
+        asking = click.then(lambda: uuid.uuid4().hex, None, asked, concurrency_limit=None, **QUIETLY)
     else:
-        looking = partial(_looking, asked, look)
-        asking = button.click(looking, inputs, [*outputs, asked], concurrency_limit=None, **QUIETLY)
+        asking = click.then(looks, given.packed, [*outputs, asked], concurrency_limit=None, **QUIETLY)
     return [asking, running]
 
 
-async def _looking(asked: gr.State, look: Callable[..., AsyncIterator[Any]], *inputs: Any) -> AsyncIterator[Any]:
-    """What `look` yields, with the state that starts the run changed where it yields `RUN`."""
-    async for updates in look(*inputs):
-        yield {asked: uuid.uuid4().hex} if updates is RUN else updates
+class _Given:
+    """What a run is given, with all values that are in the browser as one.
+
+    At every report of a run, Gradio's page updates each input of the event, with a search for each: with 64 inputs and
+    outputs these were most of what the browser did.
+
+    Attributes:
+        in_browser: the inputs whose values are in the browser.
+        values: has their values, as a list, since the click.
+        packed: the inputs of the events, for `unpacked`.
+    """
+
+    def __init__(self, inputs: Sequence[Any]) -> None:
+        self._inputs = inputs
+        states = [each for each in inputs if isinstance(each, gr.State)]  # of these only the server has the values
+        self.in_browser = [each for each in inputs if each not in states]
+        self.values = gr.JSON(visible=False)
+        self.packed = [self.values, *states]
+
+    def unpacked(self, values: list[Any], *states: Any) -> list[Any]:
+        """The values of the inputs in their order, as Gradio would hand them over."""
+        of_browser, of_server = iter(values), iter(states)
+        return [
+            next(of_server) if isinstance(each, gr.State) else each.preprocess(next(of_browser))
+            for each in self._inputs
+        ]
 
 
 def stopping(start: gr.Button, stop: gr.Button, running: Any, place: gr.HTML, what_stays: str) -> None:

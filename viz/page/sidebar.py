@@ -56,7 +56,7 @@ REMEMBER = """(...values) => {
 
 RESTORE = """(...values) => {
   const before = JSON.parse(window.askedBefore ?? "null");
-  return before?.length === values.length ? before : values;
+  if (before?.length === values.length) return before;
 }"""
 """After a reload the sidebar is as it was: Gradio reloads the page when the server has been started anew."""
 
