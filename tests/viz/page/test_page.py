@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import gradio as gr
 import httpx
@@ -12,6 +13,8 @@ from gradio.route_utils import API_PREFIX
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+import app
+from core.store import TraceStore
 from viz.page.page import MIDDLEWARE, Page
 
 SOON = 30  # seconds in which a server does what it has to, on a busy machine
@@ -85,3 +88,15 @@ def test_a_run_that_is_stopped_twice_ends_and_nobody_gets_an_error(reading, chun
     assert [answer.status_code for answer in answers] == [200, 200]
     assert event not in server.iterators
     page.close(verbose=False)
+
+
+def test_an_event_that_the_server_answers_makes_the_browser_update_few_components(tmp_path: Path) -> None:
+    """At every message about an event the browser updates its inputs, and where it shows progress, one by one."""
+    page = gr.Blocks.get_config_file(app.build(TraceStore(tmp_path / "runs", 10), votes=tmp_path / "votes.db"))
+    endpoints = {each["id"] for each in page["components"] if each["type"] == "api"}
+    events = [each for each in page["dependencies"] if not endpoints & {*each["inputs"], *each["outputs"]}]
+    assert len(events) > 100
+    for event in events:
+        progress = event["outputs"] if event["show_progress_on"] is None else event["show_progress_on"]
+        assert len(progress) <= 1, event["api_name"]
+        assert not event["backend_fn"] or len(event["inputs"]) <= 6, event["api_name"]
