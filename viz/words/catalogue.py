@@ -27,7 +27,12 @@ _spoken: ContextVar[str] = ContextVar("_spoken", default=ENGLISH)
 
 def languages() -> tuple[str, ...]:
     """The codes of all languages that the page has, such as "en" and "zh_CN"."""
-    return ENGLISH, *sorted(folder.name for folder in LOCALES.iterdir() if folder.is_dir())
+    return _languages_in(LOCALES)
+
+
+@cache  # every request asks for them
+def _languages_in(locales: Path) -> tuple[str, ...]:
+    return ENGLISH, *sorted(folder.name for folder in locales.iterdir() if folder.is_dir())
 
 
 def own_name(language: str) -> str:
