@@ -14,17 +14,6 @@ MARK = "\ufeff"
 UTF_16, UTF_32 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 
 
-def encoding_of(path: str | PathLike[str]) -> str:
-    """The encoding to open a text file with: UTF-16 if the file has its byte order mark, else UTF-8. Removes the mark.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    with open(path, "rb") as file:
-        begins = file.read(4)
-    return "utf-16" if begins[:2] in UTF_16 and begins not in UTF_32 else "utf-8-sig"
-
-
 def read_text(path: str | PathLike[str]) -> str:
     """The text of a file, without a byte order mark, its lines ended by line feeds.
 
@@ -46,7 +35,10 @@ def decoded(path: str | PathLike[str]) -> str:
         OSError: the file cannot be read.
         UnicodeError: it is neither UTF-8 nor UTF-16 with a byte order mark.
     """
-    text = Path(path).read_text(encoding=encoding_of(path))
+    contents = Path(path).read_bytes()
+    is_utf_16 = contents[:2] in UTF_16 and contents[:4] not in UTF_32
+    # decoded at once: reading the file as text takes the first bytes of a mark, with nothing after them, for no text
+    text = contents.decode("utf-16" if is_utf_16 else "utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     if "\0" in text:
         raise UnicodeError("UTF-16 or UTF-32 without a mark reads as UTF-8 full of NUL characters")
     return text

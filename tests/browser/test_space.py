@@ -131,7 +131,8 @@ def test_its_model_comes_from_the_hub_and_outlives_a_restart_with_the_runs(
         page = open_page(app.address)
         run(page)
         assert [line["from_store"] for line in app.runs()] == [False, True]
-        page.goto(f"{app.address}?{shared}")
+        page.close()
+        page = open_page(f"{app.address}?{shared}")
         expect(page.locator("#text textarea")).to_have_value(TEXT)
         page.close()
 

@@ -34,6 +34,14 @@ def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path, encoding):
         text_of(str(file))
 
 
+@pytest.mark.parametrize("beginning", [b"\xef", b"\xef\xbb", b"\xff"])
+def test_a_mark_that_is_cut_short_is_no_empty_text(tmp_path: Path, beginning: bytes) -> None:
+    file = tmp_path / "text.txt"
+    file.write_bytes(beginning)
+    with pytest.raises(BadInput, match="UTF-8"):
+        text_of(str(file))
+
+
 def test_pasted_texts_lose_their_mark_too(smollm2):
     tokens = limits.current.encode(smollm2, "\ufeffThe lamp.")
     assert tokens.pieces == ("The", " lamp", ".")
