@@ -1,6 +1,7 @@
 """A sweep on a real Ray cluster of two workers finds what it finds without, though workers are killed and err."""
 
 import itertools
+import os
 import shutil
 import sys
 import threading
@@ -39,6 +40,8 @@ def directory(tiny, tmp_path_factory):
 @pytest.fixture(scope="module")
 def address():
     """The address of a cluster of this machine, in which there is room for two workers."""
+    # Ray makes its workers give way to all else that runs: beside other tests one of these took minutes to start.
+    os.environ["RAY_worker_niceness"] = "0"
     import_ray()
     from ray.cluster_utils import Cluster  # noqa: PLC0415 (only after import_ray)
 
