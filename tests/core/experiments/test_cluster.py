@@ -41,7 +41,7 @@ def directory(tiny, tmp_path_factory):
 def address():
     """The address of a cluster of this machine, in which there is room for two workers."""
     # Ray makes its workers give way to all else that runs: beside other tests one of these took minutes to start.
-    os.environ["RAY_worker_niceness"] = "0"
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 (Ray's name)
     import_ray()
     from ray.cluster_utils import Cluster  # noqa: PLC0415 (only after import_ray)
 
