@@ -246,6 +246,8 @@ class Trace:
                     header |= LATER[schema]
                 arrays = {name: npz[name] for name in _ARRAYS}
             return cls._build(header, arrays)
+        except FileNotFoundError as e:
+            raise BadTraceFile("There is no file {file}.", file=str(file)) from e
         except UNREADABLE as e:
             raise BadTraceFile(
                 "This file is not a whole trace (.npz) saved by this app; download or export it again."

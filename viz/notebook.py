@@ -1,8 +1,9 @@
 """The retention map in a notebook: Jupyter, VS Code, Colab, and whatever else shows HTML."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from core.errors import BadInput
 from core.trace import Trace
 from viz.maps.payload import check_together
 from viz.maps.standalone import standalone_html
@@ -37,9 +38,11 @@ def show(traces: Trace | Sequence[Trace]) -> Maps:
     Example: ``viz.show([replay(lm, tokens, make_policy(key, budget=64)) for key in ("tova", "window")])``.
 
     Raises:
-        BadInput: more than six runs, or of models with different numbers of layers.
+        BadInput: something that is no trace, more than six runs, or runs of models with different numbers of layers.
         ValueError: no runs.
     """
-    runs = [traces] if isinstance(traces, Trace) else list(traces)
+    runs = list(traces) if isinstance(traces, Iterable) else [traces]
+    if strange := [type(run).__name__ for run in runs if not isinstance(run, Trace)]:
+        raise BadInput("Give one trace or a list of traces, not {kind}. Trace.load opens a saved one.", kind=strange[0])
     check_together(runs)
     return Maps(str(standalone_html(runs, [headline(trace) for trace in runs])))

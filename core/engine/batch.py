@@ -116,7 +116,8 @@ class Batch:
         if self._layers_seen != self.layers:
             raise UnsupportedModel(
                 "{model} called our attention in {seen} of {layers} layers, so a picture of it would be fiction. "
-                "Choose a model of another architecture.",
+                "Choose a model of another architecture; if its attention was set to another one after it was loaded, "
+                "load it again.",
                 model=self.lm.model_id,
                 seen=self._layers_seen,
                 layers=self.layers,

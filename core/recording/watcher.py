@@ -40,7 +40,7 @@ class Watcher:
         self._heard_back: Callable[..., None] = self._given_back
         self._through: set[int] = set()  # the layers that the last pass has gone through
         self._of_layer: dict[int, list[nn.Module]] = defaultdict(list)
-        for module in model.modules():
+        for module in model.modules() if isinstance(model, nn.Module) else ():
             if isinstance(layer := getattr(module, "layer_idx", None), int):
                 self._of_layer[layer].append(module)
         if not self._of_layer or getattr(self.model.config, "is_encoder_decoder", False):

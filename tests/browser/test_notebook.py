@@ -89,3 +89,9 @@ def test_seven_runs_are_too_many():
     traces = first_run().traces
     with pytest.raises(BadInput, match="At most 6"):
         viz.show([traces[0]] * 7)
+
+
+@pytest.mark.parametrize("strange", ["run.npz", Path("run.npz"), None, [None], ["run.npz"], 3])
+def test_what_is_no_trace_is_refused(strange: Any) -> None:
+    with pytest.raises(BadInput, match=r"Give one trace .* Trace\.load opens"):
+        viz.show(strange)

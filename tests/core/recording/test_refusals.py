@@ -209,6 +209,6 @@ def test_nothing_recorded(model) -> None:
 
 def test_models_that_are_no_decoders() -> None:
     t5 = T5ForConditionalGeneration(T5Config(d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2, vocab_size=20))
-    for model in (t5, torch.nn.Linear(2, 2)):
+    for model in (t5, torch.nn.Linear(2, 2), "a name"):
         with pytest.raises(BadInput, match=rf"{type(model).__name__} is no decoder"), core.record(model):
             pass
