@@ -1,13 +1,10 @@
 """The app as a Hugging Face Space runs it: nothing but requirements.txt, models from the hub, storage that persists."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
@@ -17,7 +14,7 @@ from packaging.utils import canonicalize_name
 from playwright.sync_api import Page, expect
 
 from core.model.registry import DEFAULT_MODEL, MODELS
-from tests.browser.apps import ROOT, App, free_ports, wait_for
+from tests.browser.apps import ROOT, App, running
 from tests.browser.runs import begin, says
 from tests.hub import hub
 from tests.talkers import make_talker
@@ -74,35 +71,25 @@ def test_what_only_the_tests_need_is_hidden_and_what_the_app_needs_is_not(hidden
 
 
 @pytest.fixture(scope="module")
-def space(tmp_path_factory: pytest.TempPathFactory, hidden: list[str]) -> Callable[..., Iterator[App]]:
+def space(
+    tmp_path_factory: pytest.TempPathFactory, hidden: list[str]
+) -> Callable[[Path, str], AbstractContextManager[App]]:
     """`space(storage, hub)` is the app with this persistent storage and the hub at this address."""
     site = tmp_path_factory.mktemp("site")
     (site / "sitecustomize.py").write_text(HIDES)
 
-    @contextmanager
-    def running(storage: Path, hub: str) -> Iterator[App]:
-        (port,) = free_ports(1)
-        environment = os.environ | {
-            "GRADIO_SERVER_PORT": str(port),
-            "GRADIO_SSR_MODE": str(shutil.which("node") is not None),
-            "HF_ENDPOINT": hub,
-            "HF_HOME": str(storage / ".huggingface"),
-            "HF_HUB_DISABLE_XET": "1",
-            "MULTI_STATE_STORE": str(storage / "runs"),  # here, even where there is a /data
-            "HIDDEN": json.dumps(hidden),
-            "PYTHONPATH": str(site),
-        }
-        app = App(f"http://127.0.0.1:{port}/", storage / "app.log")
-        with app.log.open("a") as log:
-            process = subprocess.Popen([sys.executable, "app.py"], env=environment, cwd=ROOT, stdout=log, stderr=log)
-        try:
-            wait_for(app.address + "gradio_api/health", process)
-            yield app
-        finally:
-            process.terminate()
-            process.wait()
+    def started(storage: Path, hub: str) -> AbstractContextManager[App]:
+        return running(
+            storage,
+            GRADIO_SSR_MODE=str(shutil.which("node") is not None),
+            HF_ENDPOINT=hub,
+            HF_HOME=str(storage / ".huggingface"),
+            HF_HUB_DISABLE_XET="1",
+            HIDDEN=json.dumps(hidden),
+            PYTHONPATH=str(site),
+        )
 
-    return running
+    return started
 
 
 def run(page: Page) -> None:
@@ -115,7 +102,7 @@ def run(page: Page) -> None:
 
 
 def test_its_model_comes_from_the_hub_and_outlives_a_restart_with_the_runs(
-    space: Callable[..., Iterator[App]], open_page: Callable[[str], Page], tmp_path: Path
+    space: Callable[[Path, str], AbstractContextManager[App]], open_page: Callable[[str], Page], tmp_path: Path
 ) -> None:
     (tmp_path / "model").mkdir()
     make_talker(tmp_path / "model", chats=True)
@@ -138,7 +125,7 @@ def test_its_model_comes_from_the_hub_and_outlives_a_restart_with_the_runs(
 
 
 def test_without_the_hub_the_page_is_there_and_says_what_is_missing(
-    space: Callable[..., Iterator[App]], open_page: Callable[[str], Page], tmp_path: Path
+    space: Callable[[Path, str], AbstractContextManager[App]], open_page: Callable[[str], Page], tmp_path: Path
 ) -> None:
     with space(tmp_path, NOWHERE) as app:
         page = open_page(app.address)

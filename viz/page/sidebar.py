@@ -58,7 +58,10 @@ RESTORE = """(...values) => {
   const before = JSON.parse(window.askedBefore ?? "null");
   if (before?.length === values.length) return before;
 }"""
-"""After a reload the sidebar is as it was: Gradio reloads the page when the server has been started anew."""
+"""After a reload the sidebar is as it was: Gradio reloads the page when the server has been started anew.
+
+If there is nothing to restore, it gives nothing, so that the browser need not update all values.
+"""
 
 CLOSE_ON_PHONE = """() => {
   if (innerWidth < 768) document.querySelector(".sidebar.open > .toggle-button")?.click();
