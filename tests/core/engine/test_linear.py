@@ -11,7 +11,7 @@ from core.engine.linear import MOST_RUNS, LockstepLinear, quicken
 
 @pytest.fixture(params=[1, 2])
 def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    """With several threads a single row is computed as two."""
+    """With several threads the weights are cut into parts."""
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
     yield request.param
