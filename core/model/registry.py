@@ -14,7 +14,7 @@ class ModelSpec:
         label: its name on the page.
         hub_id: the id of its weights on the Hugging Face hub.
         n_layers, n_query_heads, n_kv_heads: its shape; with fewer KV heads than query heads it is called GQA, else MHA.
-        context_length: the most tokens it was trained to read.
+        context_length: the most tokens it reads by its published configuration (`max_position_embeddings`).
         parameters: how many numbers its weights are; those of embeddings that also serve as output count once.
         package: the Python package that has the weights as GGUF; None if there is none.
     """
