@@ -12,6 +12,7 @@ from gradio.context import LocalContext
 from gradio.route_utils import API_PREFIX
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import UserError
@@ -118,11 +119,11 @@ class SpeakingMiddleware:
 
 
 class CancellingMiddleware:
-    """Lets requests to cancel the same run follow each other.
+    """Ends a run once, however often that is asked for.
 
-    The page sends one at every press of Stop and Run until the first is answered, which takes as long as the chunk that
-    the run is reading. In Gradio, the second interrupts how the first puts the run away; then both do so, and the later
-    one finds nothing and answers with an error.
+    The page asks at every press of Stop and Run until the first request is answered, which takes as long as the chunk
+    that the run is reading. In Gradio, the second would interrupt how the first puts the run away; and if it came after
+    that, it would end the person's next run of the same kind. So it waits for the first and has the same answer.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -143,8 +144,12 @@ class CancellingMiddleware:
         async def again() -> Message:
             return heard.popleft() if heard else await receive()
 
+        being_ended = lock.locked()
         async with lock:
-            await self._app(scope, again, send)
+            if being_ended:
+                await JSONResponse({"success": True})(scope, again, send)
+            else:
+                await self._app(scope, again, send)
 
 
 MIDDLEWARE = [Middleware(SpeakingMiddleware), Middleware(CancellingMiddleware)]

@@ -41,31 +41,42 @@ def wait_until(what: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@pytest.fixture
-def reading() -> threading.Event:
-    """Set as soon as the run computes."""
-    return threading.Event()
+class Chunks:
+    """What two runs compute, one after the other, each until it is let go.
 
+    Attributes:
+        reading: one for each run, set as soon as it computes.
+        over: one for each run; it computes until this is set.
+        ended: the runs that have come to their end.
+    """
 
-@pytest.fixture
-def chunk() -> Iterator[threading.Event]:
-    """The run computes until this is set."""
-    event = threading.Event()
-    yield event
-    event.set()
+    def __init__(self) -> None:
+        self.begun = 0
+        self.reading = [threading.Event() for _ in range(2)]
+        self.over = [threading.Event() for _ in range(2)]
+        self.ended: list[int] = []
 
-
-def test_a_run_that_is_stopped_twice_ends_and_nobody_gets_an_error(reading, chunk):
-    arrivals = Arrivals()
-
-    def run() -> Iterator[str]:
+    def run(self) -> Iterator[str]:
+        own, self.begun = self.begun, self.begun + 1
         yield "a first report"
-        reading.set()
-        chunk.wait(SOON)
+        self.reading[own].set()
+        self.over[own].wait(SOON)
         yield "a second report"
+        self.ended.append(own)
 
+
+@pytest.fixture
+def chunks() -> Iterator[Chunks]:
+    chunks = Chunks()
+    yield chunks
+    for over in chunks.over:
+        over.set()
+
+
+def test_a_run_that_is_stopped_twice_ends_without_an_error_and_the_next_one_goes_on(chunks: Chunks) -> None:
+    arrivals = Arrivals()
     with Page(analytics_enabled=False) as page:
-        gr.Button().click(run, None, gr.Textbox())
+        gr.Button().click(chunks.run, None, gr.Textbox(), concurrency_limit=1)
     middleware = [Middleware(arrivals.middleware), *MIDDLEWARE]
     server, address, _ = page.launch(prevent_thread_lock=True, quiet=True, app_kwargs={"middleware": middleware})
     api = address.rstrip("/") + API_PREFIX
@@ -75,7 +86,7 @@ def test_a_run_that_is_stopped_twice_ends_and_nobody_gets_an_error(reading, chun
         return httpx.post(api + path, json=asked | others, timeout=SOON)
 
     event = post("/queue/join", data=[]).json()["event_id"]
-    assert reading.wait(SOON)
+    assert chunks.reading[0].wait(SOON)
     with ThreadPoolExecutor(2) as people:
         first = people.submit(post, "/cancel", event_id=event)
         wait_until(server.lock.locked)  # the run is being ended, as soon as it has read its chunk
@@ -83,10 +94,14 @@ def test_a_run_that_is_stopped_twice_ends_and_nobody_gets_an_error(reading, chun
         wait_until(lambda: arrivals.n == 2)
         other = post("/cancel", session_hash="somebody else", event_id="another")  # need not wait for the chunk
         assert other.status_code == 200
-        chunk.set()
+        post("/queue/join", data=[])
+        chunks.over[0].set()
+        assert chunks.reading[1].wait(SOON)
         answers = [first.result(), second.result()]
     assert [answer.status_code for answer in answers] == [200, 200]
     assert event not in server.iterators
+    chunks.over[1].set()
+    wait_until(lambda: chunks.ended == [1])
     page.close(verbose=False)
 
 
