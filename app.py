@@ -86,6 +86,7 @@ THEME = gr.themes.Soft(primary_hue="sky", font=FONT, spacing_size="sm", text_siz
     button_primary_background_fill_hover="#00507a",
     button_primary_background_fill_dark=KEPT.light,
     button_primary_background_fill_hover_dark="#0076ad",
+    body_text_color_subdued="*neutral_500",
     checkbox_border_color="*body_text_color_subdued",
     checkbox_border_color_dark="*body_text_color_subdued",
     input_border_width="1px",

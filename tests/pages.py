@@ -7,7 +7,7 @@ from core.store import TraceStore
 from viz.page.asked import Asked
 from viz.page.lens import SharedRun
 from viz.page.page import Page
-from viz.page.policy_cards import MOST, SETTINGS, WIDTH
+from viz.page.policy_cards import shown_on_cards
 from viz.page.sidebar import Sidebar
 from viz.tabs.watch import Watch
 
@@ -21,10 +21,5 @@ def watch_page(store: TraceStore) -> Watch:
 
 def values_of(asked: Asked) -> list[Any]:
     """The values of `Sidebar.values` where it asks for this."""
-    cards = []
-    for chosen in asked.policies:
-        own = [chosen.settings.get(setting.name, setting.default) for setting in SETTINGS[chosen.key]]
-        cards += [chosen.key, chosen.budget or 64, *own, *[None] * (WIDTH - 2 - len(own))]
-    cards += [None] * (MOST * WIDTH - len(cards))
     said = [asked.model, asked.text, asked.message, asked.new_tokens, asked.temperature, asked.seed]
-    return [*said, asked.positions, asked.prefill, asked.budgets, asked.every, *cards]
+    return [*said, asked.positions, asked.prefill, asked.budgets, asked.every, shown_on_cards(asked.policies)]

@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from core import Trace
+from tests.browser.lenses import choose
 from tests.browser.runs import begin, says
 from viz.examples.example_texts import EXAMPLES, first_run
 from viz.page.asked import shown
@@ -89,7 +90,7 @@ def run_to_the_end(page: Page, text: str) -> None:
 
 
 def set_budget(page: Page, budget: int, card: int = 1) -> None:
-    page.locator(f"#budget-{card} input").fill(str(budget))
+    page.locator(f"#budget-{card}").fill(str(budget))
 
 
 def set_new_tokens(page: Page, n: int) -> None:
@@ -97,7 +98,7 @@ def set_new_tokens(page: Page, n: int) -> None:
     page.locator("#new-tokens input[type=number]").press("Enter")
 
 
-def choose(page: Page, element: str, option: str) -> None:
+def pick(page: Page, element: str, option: str) -> None:
     page.locator(f"#{element} input").click()
     page.get_by_test_id("dropdown-option").and_(page.get_by_label(option, exact=True)).click()
     expect(page.get_by_role("listbox").filter(visible=True)).to_have_count(0)
@@ -108,7 +109,7 @@ def only(page: Page, policy: str) -> None:
     for cards in (2, 1):
         page.locator("#remove-1").click()
         expect(page.locator(".card:visible")).to_have_count(cards)
-    choose(page, "policy-1", policy)
+    choose(page, 1, policy)
 
 
 def token(page: Page, piece: str) -> Locator:
@@ -150,7 +151,7 @@ def test_step_control_text_and_maps_are_above_the_fold(
 
 def test_run_reads_the_users_text_and_writes_on(page: Page) -> None:
     set_budget(page, 8)
-    expect(page.locator("#budget-3 input")).to_have_value("8")  # one budget for all
+    expect(page.locator("#budget-3")).to_have_value("8")  # one budget for all
     run_to_the_end(page, SHORT)
     expect(page.locator("#watch .rm-text")).to_contain_text("The ship's bell rang")
     expect(names(page).first).to_contain_text("TOVA, budget 8")
@@ -185,8 +186,8 @@ def test_every_policy_runs_and_shows_its_own_settings(page: Page) -> None:
     ]
     card = page.locator(".card:visible")
     for option, settings, traits in policies:
-        choose(page, "policy-1", option)
-        expect(card.locator(".form label:visible")).to_have_text(settings)
+        choose(page, 1, option)
+        expect(card.locator(".setting")).to_have_text(settings)
         expect(card.locator(".how summary")).to_have_text(f"{traits} ?")
         budget = page.locator("#budget-1")
         expect(budget).to_be_hidden() if option == "Full" else expect(budget).to_be_visible()
@@ -249,7 +250,7 @@ def test_what_cannot_be_read_is_explained_and_loses_nothing(page: Page) -> None:
     write(page, SHORT)
     run(page)
     expect(page.get_by_role("alert")).to_contain_text("4 sink tokens leave no room")
-    page.locator("#budget-1 input").fill("")
+    page.locator("#budget-1").fill("")
     run(page)
     expect(page.get_by_role("alert")).to_contain_text("Window+i has no budget")
     assert step(page).inner_text() == before
@@ -334,9 +335,9 @@ def test_a_run_can_be_taken_away(page: Page, tmp_path: Path, open_page: Callable
 
 def test_how_it_is_read_is_chosen_and_saved_runs_are_opened_side_by_side(page: Page, tmp_path: Path) -> None:
     page.get_by_role("button", name="How it is read").click()
-    choose(page, "positions", "in-cache")
+    pick(page, "positions", "in-cache")
     page.get_by_label("the prompt at once").check()
-    choose(page, "budgets", "pyramid: more in the first layers")
+    pick(page, "budgets", "pyramid: more in the first layers")
     set_budget(page, 8)
     run_to_the_end(page, SHORT)
     expect(names(page).first).to_contain_text("TOVA, budget 8, in-cache positions")

@@ -15,6 +15,7 @@ from gradio_client.exceptions import AppError
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.apps import ROOT, App, running
+from tests.browser.lenses import choose
 from tests.browser.runs import begin, says
 from tests.talkers import make_talker
 
@@ -105,15 +106,10 @@ def write(page: Page, text: str) -> None:
     page.locator("#text textarea").fill(text)
 
 
-def choose(page: Page, card: int, policy: str) -> None:
-    page.locator(f"#policy-{card} input").click()
-    page.get_by_test_id("dropdown-option").and_(page.get_by_label(policy, exact=True)).click()
-
-
 def read(page: Page, budget: int, text: str = TEXT) -> Locator:
     write(page, text)
-    page.locator("#budget-1 input").fill(str(budget))
-    expect(page.locator("#budget-3 input")).to_have_value(str(budget))
+    page.locator("#budget-1").fill(str(budget))
+    expect(page.locator("#budget-3")).to_have_value(str(budget))
     return run_in(page, "watch")
 
 

@@ -1,24 +1,40 @@
-"""What a card of the sidebar says about its policy: what it goes by, and on demand how it decides and its source."""
+"""What a card of the sidebar says about its policy: what it goes by, its settings, how it decides and its source."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Iterator
+from dataclasses import Field, fields
 from typing import Any
 
 from markupsafe import Markup
 
-from core.messages import Message
-from core.policies import Own, Policy, presets
+from core.policies import GROUPS, Own, Policy, presets
 from viz.templates import fill
 from viz.words.catalogue import _, told
 from viz.words.explanations import EXPLANATIONS, SYMBOLS
-from viz.words.policies import policy_label, policy_traits
+from viz.words.policies import TRANSLATED, policy_label, policy_traits
 
 _MARKED = re.compile(r"\*([^*]+)\*|_([a-z0-9](?:,[a-z0-9])*)")
 
 
+MOST_TO_SLIDE = 100
+"""A slider with more steps than it is pixels wide would skip some; such a setting is a number alone."""
+
+
+def policies_html(most: int, budget: int) -> Markup:
+    """What static/policy_cards.js makes cards from, at most so many; the budget is that of a card that is new."""
+    groups = [
+        (told(title), [(kind.key, told(TRANSLATED.get(kind.key, kind.label))) for kind in kinds])
+        for title, kinds in GROUPS.items()
+    ]
+    policies = [(kind.key, policy_html(kind)) for kinds in GROUPS.values() for kind in kinds]
+    return fill("cards/policies.html", most=most, budget=budget, groups=groups, policies=policies)
+
+
 def policy_html(policy: type[Policy]) -> Markup:
-    """The traits of a policy, which open to tell how it decides; for one's own also its formula as it stands now."""
+    """The traits of a policy, which open to tell how it decides, and its own settings.
+
+    For one's own also presets, its formula as it stands now, and the policy as Python.
+    """
     explained = EXPLANATIONS[policy.key]
     return fill(
         "cards/policy.html",
@@ -28,17 +44,22 @@ def policy_html(policy: type[Policy]) -> Markup:
         symbols=list(_styled(told(SYMBOLS))),
         source=_source(policy),
         link=explained.link,
+        settings=[_setting(setting) for setting in fields(policy) if setting.name != "budget" and setting.metadata],  # type: ignore[arg-type]
         own=_own_words() if policy is Own else None,
-        presets=[(key, policy_label(key)) for key in presets(2)],
+        presets=[(policy_label(key), preset) for key, preset in presets(2).items()],
     )
 
 
-def groups_html(groups: Mapping[Message, Sequence[Any]]) -> Markup:
-    """The headings of groups in a menu that lists them one after another; Gradio's menus have none."""
-    begins = accumulate((len(group) for group in groups.values()), initial=0)
-    return fill(
-        "cards/groups.html", groups=[(index, told(title)) for title, index in zip(groups, begins, strict=False)]
-    )
+def _setting(setting: Field[int]) -> dict[str, Any]:
+    of = setting.metadata
+    return {
+        "name": setting.name,
+        "label": told(of["label"]),
+        "minimum": of["minimum"],
+        "maximum": of["maximum"],
+        "default": setting.default,
+        "slides": of["maximum"] <= MOST_TO_SLIDE,
+    }
 
 
 def _styled(formula: str) -> Iterator[tuple[str, str]]:
@@ -61,7 +82,7 @@ def _source(policy: type[Policy]) -> str:
 
 
 def _own_words() -> dict[str, str]:
-    """What static/own_policy.js puts the formula together from."""
+    """What static/policy_cards.js puts the formula together from."""
     return {
         "importance": _("importance = {terms}"),
         "attention": _("{weight} · R(attention, γ {gamma} %)"),

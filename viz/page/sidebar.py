@@ -15,7 +15,7 @@ from viz.examples.example_texts import EXAMPLES
 from viz.page import limits, models
 from viz.page.asked import Asked, tokens_of
 from viz.page.models import QUIETLY
-from viz.page.policy_cards import PolicyCards, chosen_in
+from viz.page.policy_cards import PolicyCards, chosen_in, shown_on_cards
 from viz.page.to_try import texts_to_try
 from viz.page.uploads import text_of
 from viz.words.catalogue import _, told
@@ -101,12 +101,7 @@ class Sidebar:
             gr.Markdown(Message("# What does a Transformer keep?"), elem_id="title")
             self.model = _model_menu(default)
             self._text_controls()
-            with gr.Row(elem_classes="head"):
-                gr.Markdown(Message("### Policies"))
-                together = gr.Checkbox(
-                    True, label=Message("one budget for all"), container=False, elem_id="one-budget", min_width=130
-                )
-            self.cards = PolicyCards(page, together)
+            self.policies = PolicyCards()
             self._writing_controls()
             self._reading_controls()
             with gr.Accordion(Message("Limits of this app"), open=False, elem_id="limits"):
@@ -121,7 +116,7 @@ class Sidebar:
         self.values: list[Any] = [
             *(self.model, self.text, self.message, self.new_tokens, self.temperature, self.seed),
             *(self.positions, self.prefill, self.budgets, self.every),
-            *self.cards.values,
+            self.policies,
         ]
         gr.on([component.change for component in self.values], None, self.values, js=MARK_CHANGES, **QUIETLY)
         self.run.click(None, self.values, js=REMEMBER, **QUIETLY)
@@ -222,7 +217,7 @@ class Sidebar:
             self.prefill: asked.prefill,
             self.budgets: asked.budgets,
             self.every: asked.every,
-            **self.cards.showing(asked.policies),
+            self.policies: shown_on_cards(asked.policies),
         }
 
 
@@ -232,7 +227,7 @@ def asked_by(values: Sequence[Any]) -> Asked:
     Raises:
         UserError: no whole request.
     """
-    model, text, message, new_tokens, temperature, seed, positions, prefill, budgets, every, *cards = values
+    model, text, message, new_tokens, temperature, seed, positions, prefill, budgets, every, cards = values
     return Asked(
         model=model,
         text=text or "",

@@ -146,7 +146,7 @@ class AskLens:
                 min_width=200,
                 elem_id="ask-reference",
             )
-            with gr.Column(scale=0, min_width=180), gr.Row():
+            with gr.Column(scale=0), gr.Row():
                 self.run = gr.Button(ASK, variant="primary", elem_id="ask-run", min_width=80)
                 self.stop = gr.Button(Message("Stop"), elem_id="ask-stop", min_width=80)
         self.status = gr.HTML(later(lambda: status(example_line(ASK))), elem_id="ask-status")

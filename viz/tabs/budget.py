@@ -91,7 +91,7 @@ class BudgetLens:
                 min_width=240,
                 elem_id="sweep-budgets",
             )
-            with gr.Column(scale=0, min_width=180), gr.Row():
+            with gr.Column(scale=0), gr.Row():
                 self.run = gr.Button(RUN, variant="primary", elem_id="sweep-run", min_width=140)
                 self.stop = gr.Button(Message("Stop"), elem_id="sweep-stop", min_width=80)
         self.status = gr.HTML(later(lambda: status(example_line(RUN))), elem_id="sweep-status")

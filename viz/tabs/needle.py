@@ -68,7 +68,7 @@ class NeedleMatrix:
                 label=Message("Lengths (tokens)"),
                 elem_id="matrix-lengths",
             )
-            with gr.Column(scale=0, min_width=270), gr.Row():
+            with gr.Column(scale=0), gr.Row():
                 self.run = gr.Button(Message("Draw the matrix"), variant="primary", elem_id="matrix-run", min_width=150)
                 self.stop = gr.Button(Message("Stop"), elem_id="matrix-stop", min_width=80)
         self.opened = gr.State(False)

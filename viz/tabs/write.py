@@ -126,7 +126,7 @@ class WriteLens:
                 min_width=320,
                 elem_id="write-prompts",
             )
-            with gr.Column(scale=0, min_width=180), gr.Row():
+            with gr.Column(scale=0), gr.Row():
                 self.run = gr.Button(RUN, variant="primary", elem_id="write-run", min_width=120)
                 self.stop = gr.Button(Message("Stop"), elem_id="write-stop", min_width=80)
         most = limits.current.max_new_tokens

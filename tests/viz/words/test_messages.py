@@ -21,7 +21,7 @@ from viz.figures.overlap import trace_overlap_figure
 from viz.page.asked import Asked, Chosen
 from viz.page.limits import Limits
 from viz.page.models import ResidentModels
-from viz.page.policy_cards import WIDTH, chosen_in
+from viz.page.policy_cards import chosen_in
 from viz.page.runs import referred, too_late
 from viz.page.uploads import trace_of
 from viz.tabs.tokens import opened
@@ -81,7 +81,7 @@ def refused(tiny: Callable[[str], Any], tmp_path: Path) -> Iterator[Callable[[],
     yield lambda: trace_of(str(stranger))
     yield lambda: trace_of(str(tmp_path / "run.zip"))
     yield lambda: Asked("m", "x", ()).check()
-    yield lambda: chosen_in(["tova", *[None] * (WIDTH - 1)])
+    yield lambda: chosen_in([{"key": "tova", "budget": None, "settings": {}}])
     yield lambda: Asked("m", "x", (Chosen("tova", 3),) * 2).check()
     yield lambda: opened(["x"] * 100)
     yield lambda: trace_overlap_figure([random_trace(2, n=30), random_trace(3, n=31)])
