@@ -378,6 +378,10 @@ def test_every_lens_shows_the_run_and_is_never_empty(page: Page) -> None:
         page.get_by_role("tab", name=lens, exact=True).click()
         for part in parts:
             expect(page.get_by_role("tabpanel").filter(visible=True)).to_contain_text(part, timeout=RUN_TIME)
+        ends = page.locator("#lenses button:visible").evaluate_all(
+            "all => all.map(b => b.getBoundingClientRect().right)"
+        )
+        assert max(ends) <= page.viewport_size["width"], lens  # no button is cut
 
 
 def test_an_open_lens_follows_the_next_run(page: Page) -> None:

@@ -6,12 +6,20 @@ from typing import Any
 
 import gradio as gr
 
+from core.messages import Message
 from viz.cards.markup import status
 from viz.page.models import ALONE, QUIETLY
 from viz.words.catalogue import _
 
 RUN: dict[Any, Any] = {}
 """What a `look` of `starting` yields to start the run."""
+
+
+def start_and_stop(label: str, name: str) -> tuple[gr.Button, gr.Button]:
+    """The two buttons of a lens's own run, side by side; their ids are the name with "-run" and "-stop"."""
+    with gr.Row(elem_classes="buttons"):
+        start = gr.Button(label, variant="primary", elem_id=f"{name}-run", min_width=0)
+        return start, gr.Button(Message("Stop"), elem_id=f"{name}-stop", min_width=0)
 
 
 def starting(

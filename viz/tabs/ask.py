@@ -26,7 +26,7 @@ from viz.figures.evidence import evidence_figure, evidence_layers_figure
 from viz.maps.payload import Mark, View, payload
 from viz.maps.retention_map import RetentionMap
 from viz.page import limits
-from viz.page.buttons import starting, stopping
+from viz.page.buttons import start_and_stop, starting, stopping
 from viz.page.models import ALONE, QUIETLY, with_model
 from viz.page.runs import LoggedRun, a_run
 from viz.page.sidebar import Sidebar, asked_by
@@ -135,7 +135,7 @@ class AskLens:
         self.drawn = [self.cards, self.map, self.fates, self.curve, self.layers, self.whose]
 
     def _question(self) -> None:
-        with gr.Row(elem_id="ask-controls"):
+        with gr.Row():
             self.question = gr.Textbox(
                 stored.QUESTION, label=Message("Question"), lines=1, max_lines=4, scale=4, elem_id="ask-question"
             )
@@ -146,9 +146,7 @@ class AskLens:
                 min_width=200,
                 elem_id="ask-reference",
             )
-            with gr.Column(scale=0), gr.Row():
-                self.run = gr.Button(ASK, variant="primary", elem_id="ask-run", min_width=80)
-                self.stop = gr.Button(Message("Stop"), elem_id="ask-stop", min_width=80)
+            self.run, self.stop = start_and_stop(ASK, "ask")
         self.status = gr.HTML(later(lambda: status(example_line(ASK))), elem_id="ask-status")
         self.halted = gr.HTML(elem_id="ask-stopped")
         self.cards = gr.HTML(css_template=CSS, elem_id="ask-answers")

@@ -19,7 +19,7 @@ from viz.figures.sweep import paper_sweep_figure, sweep_figure
 from viz.figures.tables import table_of
 from viz.page import limits
 from viz.page.asked import Asked, Chosen
-from viz.page.buttons import starting, stopping
+from viz.page.buttons import start_and_stop, starting, stopping
 from viz.page.export import write_rows
 from viz.page.models import QUIETLY
 from viz.page.number_table import number_table
@@ -84,16 +84,14 @@ class BudgetLens:
         export_button.click(export, self.points, files, **QUIETLY)
 
     def _controls(self) -> None:
-        with gr.Row(elem_id="sweep-controls"):
+        with gr.Row():
             self.budgets = gr.Textbox(
                 ", ".join(map(str, BUDGETS)),
                 label=Message("Budgets, with commas between"),
                 min_width=240,
                 elem_id="sweep-budgets",
             )
-            with gr.Column(scale=0), gr.Row():
-                self.run = gr.Button(RUN, variant="primary", elem_id="sweep-run", min_width=140)
-                self.stop = gr.Button(Message("Stop"), elem_id="sweep-stop", min_width=80)
+            self.run, self.stop = start_and_stop(RUN, "sweep")
         self.status = gr.HTML(later(lambda: status(example_line(RUN))), elem_id="sweep-status")
         self.halted = gr.HTML(elem_id="sweep-stopped")
 

@@ -17,7 +17,7 @@ from viz.examples import needle as stored
 from viz.examples.line import example_line
 from viz.figures.needle import needle_figure
 from viz.page import limits
-from viz.page.buttons import starting, stopping
+from viz.page.buttons import start_and_stop, starting, stopping
 from viz.page.models import QUIETLY
 from viz.page.runs import LoggedRun, a_run, time_left
 from viz.page.sidebar import Sidebar, asked_by
@@ -61,16 +61,14 @@ class NeedleMatrix:
                 "to 8 % of the cases, at budgets of 32 to 512."
             )
         )
-        with gr.Row(elem_id="matrix-controls"):
+        with gr.Row():
             self.lengths = gr.CheckboxGroup(
                 [(f"{n:,}", n) for n in LENGTHS],
                 value=[128, 256],
                 label=Message("Lengths (tokens)"),
                 elem_id="matrix-lengths",
             )
-            with gr.Column(scale=0), gr.Row():
-                self.run = gr.Button(Message("Draw the matrix"), variant="primary", elem_id="matrix-run", min_width=150)
-                self.stop = gr.Button(Message("Stop"), elem_id="matrix-stop", min_width=80)
+            self.run, self.stop = start_and_stop(Message("Draw the matrix"), "matrix")
         self.opened = gr.State(False)
         self.status = gr.HTML(later(lambda: status(example_line(DRAW))), elem_id="matrix-status")
         self.halted = gr.HTML(elem_id="matrix-stopped")

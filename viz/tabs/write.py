@@ -24,7 +24,7 @@ from viz.examples.line import example_line
 from viz.figures.tables import table_in
 from viz.page import limits
 from viz.page.asked import Asked
-from viz.page.buttons import starting, stopping
+from viz.page.buttons import start_and_stop, starting, stopping
 from viz.page.models import QUIETLY
 from viz.page.number_table import number_table
 from viz.page.runs import LoggedRun, a_run
@@ -117,7 +117,7 @@ class WriteLens:
         self.table = number_table(COLUMNS, "write-table")
 
     def _controls(self) -> None:
-        with gr.Row(elem_id="write-controls"):
+        with gr.Row():
             self.prompts = gr.Textbox(
                 example.PROMPT,
                 label=Message("Story prompt; several, one per line, give the table of lengths"),
@@ -126,9 +126,7 @@ class WriteLens:
                 min_width=320,
                 elem_id="write-prompts",
             )
-            with gr.Column(scale=0), gr.Row():
-                self.run = gr.Button(RUN, variant="primary", elem_id="write-run", min_width=120)
-                self.stop = gr.Button(Message("Stop"), elem_id="write-stop", min_width=80)
+            self.run, self.stop = start_and_stop(RUN, "write")
         most = limits.current.max_new_tokens
         with gr.Row():
             with gr.Column(min_width=300):
