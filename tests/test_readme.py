@@ -54,7 +54,7 @@ def test_snippets_run(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def files_for(folder: Path) -> None:
     """What the commands read."""
-    story = "The keeper lit the lamp, and the lamp lit the sea, and the sea kept what it was told. " * 8
+    story = "The keeper lit the lamp, and the lamp lit the sea, and the sea kept what it was told. " * 4
     (folder / "story.txt").write_text(story, encoding="utf-8")
     (folder / "book.txt").write_text(story * 2, encoding="utf-8")
     task = "You are given a story and a question. Answer the question in one word."
