@@ -161,6 +161,14 @@ class Trace:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def __repr__(self) -> str:
+        """In a line what it is the trace of, since the arrays would fill pages of a notebook."""
+        layers, groups, n = self.evicted_at.shape
+        size = "" if self.policy.budget is None else f", budget {self.policy.budget}"
+        return (
+            f"<Trace: {self.policy.label}{size}, {n} tokens, {layers} layers, {groups} deciders each, {self.model_id}>"
+        )
+
     def kept(self, step: int) -> Bools:
         """(layers, groups, n): whether each token is held after the step: ``position <= step < evicted_at``.
 

@@ -57,6 +57,10 @@ def a_trace(seed: int = 0) -> Trace:
     )
 
 
+def test_it_is_told_in_a_line() -> None:
+    assert repr(a_trace()) == "<Trace: Random, budget 4, 11 tokens, 3 layers, 2 deciders each, a/model “1”>"
+
+
 ARRAYS = ("evicted_at", "nll", "importance_at_eviction", "runner_up_importance", "attention_received")
 OF_TOKENS = ("ids", "offsets", "special", "continued")
 
