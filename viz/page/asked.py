@@ -13,6 +13,7 @@ from core.policies import GROUPS, Oracle, Policy, make_policy, settings_of
 from core.store import Stored, key_of
 from core.texts import without_mark
 from core.trace import Budgets, PolicySettings, Positions, Prefill, Tokens, Trace
+from viz.maps.payload import MOST
 from viz.page import limits
 
 if TYPE_CHECKING:
@@ -105,10 +106,13 @@ class Asked:
         """Refuse what no model is needed to refuse.
 
         Raises:
-            UserError: no policy or one twice, a budget that is missing or too large, too many new tokens or characters.
+            UserError: no policy, too many, or one twice; a budget that is missing or too large; too many new tokens or
+                characters.
         """
         if not self.policies:
             raise BadInput("Choose at least one policy.")
+        if len(self.policies) > MOST:
+            raise BadInput("At most {most} runs are shown side by side.", most=MOST)
         for chosen in self.policies:
             if self.policies.count(chosen) > 1:
                 raise BadInput(

@@ -44,22 +44,25 @@ def shown_on_cards(policies: Sequence[Chosen]) -> list[dict[str, Any]]:
     return [asdict(chosen) for chosen in policies]
 
 
-def chosen_in(cards: Sequence[dict[str, Any]]) -> tuple[Chosen, ...]:
+def chosen_in(cards: Any) -> tuple[Chosen, ...]:
     """What is chosen, from the value of the cards.
 
     Raises:
-        BadInput: a budget is missing, or no whole number.
+        BadInput: a budget is missing or no whole number, or this is no value of the cards.
     """
-    chosen = []
-    for card in cards:
-        policy = KINDS[card["key"]]
-        if policy.key == "full":
-            chosen.append(Chosen(policy.key))
-            continue
-        if not isinstance(card["budget"], int):
-            raise BadInput("{policy} has no budget. Give it a whole number from 1.", policy=policy.label)
-        chosen.append(Chosen(policy.key, card["budget"], card["settings"]))
-    return tuple(chosen)
+    try:
+        return tuple(_chosen(**card) for card in cards)
+    except (KeyError, TypeError) as e:  # the page does not send this, but a program might
+        raise BadInput("These are no policies as the page sends them. Reload the page.") from e
+
+
+def _chosen(key: str, budget: Any, settings: dict[str, Any]) -> Chosen:
+    policy = KINDS[key]
+    if key == "full":
+        return Chosen(key)
+    if not isinstance(budget, int):
+        raise BadInput("{policy} has no budget. Give it a whole number from 1.", policy=policy.label)
+    return Chosen(key, budget, {**settings})
 
 
 def own_class(own: dict[str, Any]) -> str:

@@ -110,6 +110,7 @@ def test_a_message_is_read_in_the_chat_format_of_a_model_that_has_one(smollm2, l
     [
         ({"policies": ()}, "at least one"),
         ({"policies": (Chosen("tova", 6), Chosen("tova", 6))}, "twice"),
+        ({"policies": tuple(Chosen("tova", budget) for budget in range(1, 8))}, "At most 6"),
         ({"policies": (Chosen("tova", 65),)}, "64"),
         ({"new_tokens": 33}, "32"),
         ({"text": "x" * 201}, "200"),

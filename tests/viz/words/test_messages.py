@@ -82,6 +82,7 @@ def refused(tiny: Callable[[str], Any], tmp_path: Path) -> Iterator[Callable[[],
     yield lambda: trace_of(str(tmp_path / "run.zip"))
     yield lambda: Asked("m", "x", ()).check()
     yield lambda: chosen_in([{"key": "tova", "budget": None, "settings": {}}])
+    yield lambda: chosen_in([{"key": "nobody's", "budget": 1, "settings": {}}])
     yield lambda: Asked("m", "x", (Chosen("tova", 3),) * 2).check()
     yield lambda: opened(["x"] * 100)
     yield lambda: trace_overlap_figure([random_trace(2, n=30), random_trace(3, n=31)])
