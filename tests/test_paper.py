@@ -24,7 +24,7 @@ def test_tables_are_read_off_right() -> None:
     for curve in (*paper.LIVES.values(), *({-k: v for k, v in of.items()} for of in paper.PERPLEXITIES.values())):
         values = [curve[budget] for budget in sorted(curve)]
         assert values == sorted(values), "the larger the budget the longer tokens live and the lower perplexity"
-    assert all(98 <= sum(shares) <= 102 for shares in paper.VERDICTS.values())
+    assert all(98 <= sum(shares) <= 102 for shares in paper.VERDICT_PERCENT.values())
     assert paper.STORY_LENGTHS["full", None] == paper.STORY_LENGTHS["tova", 1024] == 1566
 
 
@@ -44,7 +44,10 @@ TABLES = {
     *(value for of_budget in paper.LIVES.values() for value in of_budget.values()),
     *paper.STORY_LENGTHS.values(),
 }
-SHARES = {"–".join(map(str, paper.RECENT_PERCENT)), *("/".join(map(str, row)) for row in paper.VERDICTS.values())}
+SHARES = {
+    "–".join(map(str, paper.RECENT_PERCENT)),
+    *("/".join(map(str, row)) for row in paper.VERDICT_PERCENT.values()),
+}
 
 
 def found_in(file: Path) -> set[str | float]:

@@ -53,6 +53,6 @@ STORY_LENGTHS: dict[tuple[str, int | None], int] = {
 }
 """By policy and budget: the mean length of a story in tokens; MythoLogic-L2-13B, 100 prompts (section 6)."""
 
-VERDICTS = {256: (6, 47, 47), 512: (10, 71, 19), 1024: (5, 88, 6)}
+VERDICT_PERCENT = {256: (6, 47, 47), 512: (10, 71, 19), 1024: (5, 88, 6)}
 """By budget: how many percent of TOVA's stories are better than, equal to and worse than the full model's. Judged by
 GPT-4 on the stories of `STORY_LENGTHS` (section 6). The paper rounds them, so they need not add up to 100."""

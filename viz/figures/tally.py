@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from core.experiments.records import LABELS
 from core.experiments.votes import Tally, Verdict
-from core.measures.paper import VERDICTS
+from core.measures.paper import VERDICT_PERCENT
 from core.messages import Message
 from viz.figures.style import EVICTED, JUST_EVICTED, KEPT, escaped, styled
 from viz.words.catalogue import _, ngettext, told
@@ -27,11 +27,11 @@ def tally_figure(tallies: Sequence[Tally]) -> go.Figure:
     """
     several = len({tally.model for tally in tallies}) > 1
     names = [_label(tally, several) for tally in tallies]
-    papers = [_("<i>The paper: TOVA, budget {budget:,}</i>", budget=budget) for budget in VERDICTS]
+    papers = [_("<i>The paper: TOVA, budget {budget:,}</i>", budget=budget) for budget in VERDICT_PERCENT]
     places = list(range(len(names) + len(papers)))
     figure = go.Figure()
     for i, (verdict, name) in enumerate(VERDICT_NAMES.items()):
-        shares = [100 * tally.share(verdict) for tally in tallies] + [own[i] for own in VERDICTS.values()]
+        shares = [100 * tally.share(verdict) for tally in tallies] + [own[i] for own in VERDICT_PERCENT.values()]
         figure.add_bar(
             x=shares,
             y=places,

@@ -17,6 +17,7 @@ from viz.figures.tally import tally_figure
 from viz.page.buttons import stopping
 from viz.page.export import new_folder, table_file
 from viz.page.models import QUIETLY
+from viz.page.stored import Updates
 from viz.words.catalogue import _, told
 from viz.words.labels import fixed, later
 
@@ -71,40 +72,41 @@ def _pairs(store: VoteStore, voter: gr.BrowserState) -> gr.Plot:
     line = gr.HTML(elem_id="judge-status")
     plot = gr.Plot(show_label=False, elem_id="judge-plot")
 
-    def buttons(interactive: bool) -> list[Any]:
-        return [gr.update(interactive=interactive)] * 3
+    def buttons(interactive: bool) -> Updates:
+        return {each: gr.update(interactive=interactive) for each in (a, tie, b)}
 
-    def next_pair(known: str) -> list[Any]:
+    def next_pair(known: str) -> Updates:
         known = known or uuid.uuid4().hex
         try:
             pair = store.next_for(known)
             figure = tally_figure(store.tallies())
         except UserError as e:
-            return [known, gr.skip(), gr.skip(), status(e.message, "error"), gr.skip(), *buttons(False)]
+            return {voter: known, line: status(e.message, "error"), **buttons(False)}
         html = note(told(NO_PAIR)) if pair is None else pair_html(pair, known)
-        return [known, None if pair is None else pair.id, html, "", figure, *buttons(pair is not None)]
+        now = {voter: known, shown: None if pair is None else pair.id, stories: html, line: "", plot: figure}
+        return now | buttons(pair is not None)
 
-    def cast(answer: str, known: str, id_: str | None) -> list[Any]:
+    def cast(answer: str, known: str, id_: str | None) -> Updates:
         if id_ is None:
-            return [gr.skip()] * 4 + buttons(False)
+            return buttons(False)
         try:
             pair = store.pair(id_)
             counted = store.vote(id_, known, verdict_of(answer, full_comes_first(id_, known)))
             figure = tally_figure(store.tallies())
         except UserError as e:
-            return [None, gr.skip(), status(e.message, "error"), gr.skip(), *buttons(False)]
+            return {shown: None, line: status(e.message, "error"), **buttons(False)}
         again = [_("You have judged this pair before: that counts.")]
         said = [SAID[answer], _("Your vote is stored.")] if counted else again
         html = pair_html(pair, known, named=True)
-        return [None, html, status(said, "done"), figure, *buttons(False)]
+        return {shown: None, stories: html, line: status(said, "done"), plot: figure, **buttons(False)}
 
-    states = [a, tie, b]
-    following.click(next_pair, voter, [voter, shown, stories, line, plot, *states], **QUIETLY)
+    filled = [shown, stories, line, plot, a, tie, b]
+    following.click(next_pair, voter, [voter, *filled], **QUIETLY)
     for button, answer in ((a, "A"), (tie, "tie"), (b, "B")):
         button.click(
             lambda known, id_, answer=answer: cast(answer, known, id_),
             [voter, shown],
-            [shown, stories, line, plot, *states],
+            filled,
             **QUIETLY,
         )
     return plot
