@@ -51,6 +51,7 @@ def main() -> None:
         | {
             "speed of TOVA relative to transformers (at least 1.05)": f"{theirs / tova:.2f}",
             "cost of five relative to one (at most 1.4)": f"{five / tova:.2f}",
+            "cost of five relative to transformers' one": f"{five / theirs:.2f}",
         },
     )
 
