@@ -9,6 +9,7 @@ from babel.messages.catalog import Catalog
 from babel.messages.pofile import write_po
 from playwright.sync_api import Page, expect
 
+from core.policies import POLICIES
 from tests.make_words import said
 from viz.words import catalogue
 
@@ -20,6 +21,7 @@ NAMES = re.compile(
     r"|original|in-cache|log-gap|distinct|\w+ et al|arXiv|“[^”]*”|⟦Márkéd: [^⟧]*⟧",
     re.IGNORECASE,
 )
+POLICY_NAMES = {policy.label for policy in POLICIES.values()}
 OF_GRADIO = {"Plot", "Radio", "or", "- or -", "Drop File Here", "Click to Upload"}
 WORD = re.compile("(?=[a-z]*[aeiouy])[a-z]{2,}", re.ASCII | re.IGNORECASE)
 
@@ -74,7 +76,7 @@ def left_in_english(page: Page) -> set[str]:
     return {
         text
         for text in map(str.strip, page.evaluate(SHOWN))
-        if text not in OF_GRADIO and any(map(WORD.fullmatch, re.findall(r"\w+", NAMES.sub("", text))))
+        if text not in OF_GRADIO | POLICY_NAMES and any(map(WORD.fullmatch, re.findall(r"\w+", NAMES.sub("", text))))
     }
 
 
