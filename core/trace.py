@@ -162,7 +162,7 @@ class Trace:
         return len(self.tokens)
 
     def __repr__(self) -> str:
-        """In a line what it is the trace of, since the arrays would fill pages of a notebook."""
+        """One line that says what was recorded; its arrays would fill pages of a notebook."""
         layers, groups, n = self.evicted_at.shape
         size = "" if self.policy.budget is None else f", budget {self.policy.budget}"
         return (

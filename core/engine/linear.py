@@ -2,9 +2,9 @@
 
 Reading a token, a CPU spends most of its time on fetching the weights W from memory, so all its cores should fetch.
 torch computes X Wᵀ for a single row X on one core; here W is cut into one part of its rows per thread, and a product
-of all parts at once (bmm) gives each core one of them. The sums are the same, bit for bit. For 2 to 16 rows torch
-uses all cores, but is about half as fast as for (W Xᵀ)ᵀ, which is the same product. `make bench` shows what it is
-worth: generation beside transformers' own, and five policies beside one.
+of all parts at once (bmm) gives each core one of them. For 2 to 16 rows torch uses all cores, but is about half as
+fast as for (W Xᵀ)ᵀ, which is the same product. `make bench` shows what it is worth: generation beside transformers'
+own, and five policies beside one.
 """
 
 import math

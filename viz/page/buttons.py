@@ -73,10 +73,10 @@ def starting(
 
 
 class _Given:
-    """What a run is given, with all values that are in the browser as one.
+    """What a run is given, with all values that are in the browser as one, as they were at the click.
 
-    At every report of a run, Gradio's page updates each input of the event, with a search for each: with 64 inputs and
-    outputs these were most of what the browser did.
+    So what runs is what `look` has seen, whatever is typed meanwhile. And at every report of a run, Gradio's page
+    updates each input of the event, with a search for each; this is one input.
 
     Attributes:
         in_browser: the inputs whose values are in the browser.

@@ -37,7 +37,6 @@
   function draw() {
     list.replaceChildren(...cards.map(cardAt));
     add.disabled = cards.length >= +most;
-    if (cards.length === 1) list.querySelector(".remove").disabled = true;
   }
 
   function cardAt({ key, budget, settings }, i) {
@@ -50,6 +49,7 @@
     policy.value = key;
     rows.value = budget ?? "";
     rows.hidden = key === "full";
+    remove.disabled = cards.length === 1;
     root.append(copyOf(`template[data-policy="${key}"]`));
     for (const [name, value] of Object.entries(settings)) setFields(root, name, value);
     root.querySelector(".class")?.addEventListener("toggle", () => writeClass(i));
@@ -69,7 +69,6 @@
       chosen.budget ??= +usual;
       chosen.settings = { ...defaults[chosen.key] };
       const changed = cardAt(chosen, card.index);
-      changed.querySelector(".remove").disabled = cards.length === 1;
       card.replaceWith(changed);
       changed.querySelector(".policy").focus();
     } else if (field.matches(".budget")) {
@@ -126,17 +125,18 @@
   async function writeClass(i) {
     const place = list.children[i]?.querySelector(".class[open] pre");
     if (!place) return;
+    const asked = JSON.stringify(cards[i]);
     const { budget, settings } = cards[i];
     const code = await server.own_class({ budget, ...settings });
-    if (cards[i]?.settings === settings) place.textContent = code;
+    if (JSON.stringify(cards[i]) === asked) place.textContent = code; // else another answer comes
   }
 
-  // A preset for a budget of 2 spares 0, 1 or 2 of the last rows: that many halves of the budget.
+  // The presets are those for a budget of 2, so the number of last rows that they spare counts halves of a budget.
   function begin(card, preset) {
     const { budget, settings } = cards[card.index];
     const half = Math.floor(budget / 2);
     for (const name of Object.keys(defaults.own)) {
-      settings[name] = name === "n_recent" ? preset.n_recent * half : preset[name] ?? 0;
+      settings[name] = name === "n_recent" ? preset.n_recent * half : preset[name];
       setFields(card, name, settings[name]);
     }
     showFormula(card);
