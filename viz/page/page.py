@@ -28,9 +28,9 @@ class Page(gr.Blocks):
 
     A `UserError` is explained by its own message, any other error by a reference number.
 
-    Gradio has no hooks for these in all kinds of events, so this relies on three of its internals: every handler is
-    called through `process_api`, a `BlockFunction` has a `validator`, which decides before an event joins the line, and
-    a visitor's first event copies `default_config`.
+    Gradio has no hooks for these in all kinds of events, so this relies on four of its internals: every handler is
+    called through `process_api`, a `BlockFunction` has a `validator`, which decides before an event joins the line, a
+    visitor's first event copies `default_config`, and `launch` takes `_frontend`.
     """
 
     _config: Any = None
@@ -60,6 +60,14 @@ class Page(gr.Blocks):
         for event in self.fns.values():
             if event.concurrency_id == ALONE["concurrency_id"]:
                 event.validator = few_waiting
+
+    def launch(self, *arguments: Any, **settings: Any) -> Any:
+        """Start the server as `gr.Blocks` does, but however long the first page takes.
+
+        Gradio ends an app whose page is not there within three seconds, which a busy machine may need. That the server
+        answers at all, it has asked before.
+        """
+        return super().launch(*arguments, _frontend=False, **settings)
 
     async def process_api(self, block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> dict[str, Any]:
         """Call an event's handler as `gr.Blocks` does, with the browser's language as the current one.

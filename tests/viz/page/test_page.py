@@ -9,6 +9,7 @@ from pathlib import Path
 import gradio as gr
 import httpx
 import pytest
+from gradio import networking
 from gradio.route_utils import API_PREFIX
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -71,6 +72,15 @@ def chunks() -> Iterator[Chunks]:
     yield chunks
     for over in chunks.over:
         over.set()
+
+
+def test_a_page_that_comes_late_is_served_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networking, "url_ok", lambda _: False)  # what Gradio finds after three seconds
+    with Page(analytics_enabled=False) as page:
+        gr.Markdown("It is there.")
+    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True)
+    assert "It is there." in httpx.get(address, timeout=SOON).text
+    page.close(verbose=False)
 
 
 def test_a_run_that_is_stopped_twice_ends_without_an_error_and_the_next_one_goes_on(chunks: Chunks) -> None:
