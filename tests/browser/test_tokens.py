@@ -16,6 +16,7 @@ from core.policies import make_policy, settings_of
 from core.store import Stored
 from tests.traces import random_trace
 from viz.page.lens import SharedRun
+from viz.page.page import Page as Shell
 from viz.tabs.tokens import AT_FIRST, OF_ALL_RUNS, OF_ONE_RUN, tokens_lens
 
 TOVA = random_trace(1, layers=5)
@@ -27,7 +28,7 @@ HEADS = replace(
 @pytest.fixture(scope="module")
 def address(serve: Callable[..., str]) -> str:
     """A page with the lens on two stored runs; a button stands for another run, one policy alone."""
-    with gr.Blocks(analytics_enabled=False) as blocks:
+    with Shell(analytics_enabled=False) as blocks:
         run = SharedRun()
         run.stored = gr.State(Stored((TOVA, HEADS)))
         gr.Button("another").click(lambda ended: (Stored((TOVA,)), not ended), run.ended, [run.stored, run.ended])

@@ -39,20 +39,24 @@ def starting(
         outputs: the components that it may fill.
         line: the component at which Gradio shows its progress.
         look: called first, with the same inputs, without waiting in line; yields updates by component, and `RUN` if the
-            run is to start.
+            run is to start. It ends when the button is pressed again: perhaps for something else.
     """
     given = _Given(inputs)
 
     def runs(*packed: Any) -> Iterator[Any]:
         yield from run(*given.unpacked(*packed))
 
-    async def looks(*packed: Any) -> AsyncIterator[Any]:
+    async def looks(latest: list[str], *packed: Any) -> AsyncIterator[Any]:
         assert look is not None
+        own = uuid.uuid4().hex
+        latest[:] = [own]
         async for updates in look(*given.unpacked(*packed)):
-            yield {asked: uuid.uuid4().hex} if updates is RUN else updates
+            if latest != [own]:
+                return
+            yield {asked: own} if updates is RUN else updates
 
     # Its change starts the run: Gradio runs a button's own events in turn, so a second run would wait for the first.
-    asked = gr.State()
+    asked, latest = gr.State(), gr.State([])
     running = asked.change(
         runs,
         given.packed,
@@ -60,15 +64,15 @@ def starting(
         api_visibility="private",
         show_progress_on=line,
         show_progress="minimal",
-        trigger_mode="multiple",
         **ALONE,
     )
     button.click(None, cancels=running, **QUIETLY)
     click = button.click(None, given.in_browser, given.values, js="(...values) => [values]", **QUIETLY)
+    at_once = QUIETLY | {"trigger_mode": "multiple", "concurrency_limit": None}
     if look is None:
-        asking = click.then(lambda: uuid.uuid4().hex, None, asked, concurrency_limit=None, **QUIETLY)
+        asking = click.then(lambda: uuid.uuid4().hex, None, asked, **at_once)
     else:
-        asking = click.then(looks, given.packed, [*outputs, asked], concurrency_limit=None, **QUIETLY)
+        asking = click.then(looks, [latest, *given.packed], [*outputs, asked], **at_once)
     return [asking, running]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from core.store import Stored
-from viz.page.models import QUIETLY
+from viz.page.models import one_by_one
 from viz.page.stored import Updates
 
 
@@ -32,7 +32,8 @@ def draw_when_seen(
 ) -> None:
     """Call `draw(stored, *inputs)` when the tab is opened, and when another run is shown while it is open.
 
-    What the lens shows already is not drawn again. A `draw` that yields several updates shows them one by one.
+    What the lens shows already is not drawn again. A `draw` that yields several updates shows them one by one. Other
+    events that fill these outputs need `one_by_one(str(tab.label))`.
     """
     name, drawn = str(tab.label), gr.State()
 
@@ -52,5 +53,5 @@ def draw_when_seen(
         else:
             yield {run.lens: gr.skip()}
 
-    tab.select(opened, [run.stored, drawn, *inputs], [run.lens, drawn, *outputs], **QUIETLY)
-    run.ended.change(ended, [run.lens, run.stored, *inputs], [run.lens, drawn, *outputs], **QUIETLY)
+    tab.select(opened, [run.stored, drawn, *inputs], [run.lens, drawn, *outputs], **one_by_one(name))
+    run.ended.change(ended, [run.lens, run.stored, *inputs], [run.lens, drawn, *outputs], **one_by_one(name))

@@ -130,5 +130,16 @@ some event was ever shown, hidden or not, and searches each in the tree of compo
 was most of what a browser computed when the page opened.
 """
 
-ALONE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
-"""Settings of every event that uses the model: one runs at a time, the others wait in line."""
+
+def one_by_one(name: str) -> dict[str, Any]:
+    """Settings of quiet events of the same name, which fill the same components: one is answered after the other.
+
+    So what is shown last answers what was asked last. By default, Gradio answers different events side by side, so that
+    a slow answer can replace that to a later click; and it drops a click while the same event is being answered. Its
+    "always_last" would give the handler the later values, but the place that was clicked first.
+    """
+    return {**QUIETLY, "trigger_mode": "multiple", "concurrency_id": name, "concurrency_limit": 1}
+
+
+ALONE: dict[str, Any] = {"trigger_mode": "multiple", "concurrency_id": "model", "concurrency_limit": 1}
+"""Settings of every event that uses the model: one runs at a time, the others wait in line, none is dropped."""

@@ -28,9 +28,10 @@ class Page(gr.Blocks):
 
     A `UserError` is explained by its own message, any other error by a reference number.
 
-    Gradio has no hooks for these in all kinds of events, so this relies on four of its internals: every handler is
-    called through `process_api`, a `BlockFunction` has a `validator`, which decides before an event joins the line, a
-    visitor's first event copies `default_config`, and `launch` takes `_frontend`.
+    Gradio has no hooks for these in all kinds of events, so this relies on five of its internals: every handler is
+    called through `process_api`, what it yields goes through `handle_streaming_diffs`, a `BlockFunction` has a
+    `validator`, which decides before an event joins the line, a visitor's first event copies `default_config`, and
+    `launch` takes `_frontend`.
     """
 
     _config: Any = None
@@ -68,6 +69,27 @@ class Page(gr.Blocks):
         answers at all, it has asked before.
         """
         return super().launch(*arguments, _frontend=False, **settings)
+
+    def handle_streaming_diffs(
+        self,
+        block_fn: Any,
+        data: list[Any],
+        session_hash: str | None,
+        run: str | None,
+        final: bool,
+        simple_format: bool = False,
+    ) -> list[Any]:
+        """What a handler yields, each value whole.
+
+        Gradio sends how a value has changed since the last `yield`, and its page changes it in place, although it may
+        not have shown it yet. So a browser that is busy, as on a phone, would never show a figure if the next `yield`
+        leaves that component as it is.
+        """
+        begins = run not in self.pending_diff_streams.get(session_hash, {})
+        whole = super().handle_streaming_diffs(block_fn, data, session_hash, run, final, simple_format=True)
+        if simple_format or run is None or begins or final:
+            return whole
+        return [[["replace", [], value]] for value in whole]  # one change, of all that is there
 
     async def process_api(self, block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> dict[str, Any]:
         """Call an event's handler as `gr.Blocks` does, with the browser's language as the current one.

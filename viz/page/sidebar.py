@@ -14,7 +14,7 @@ from viz.cards.markup import bullets, status
 from viz.examples.example_texts import EXAMPLES
 from viz.page import limits, models
 from viz.page.asked import Asked, tokens_of
-from viz.page.models import QUIETLY
+from viz.page.models import QUIETLY, one_by_one
 from viz.page.policy_cards import PolicyCards, chosen_in, shown_on_cards
 from viz.page.to_try import texts_to_try
 from viz.page.uploads import text_of
@@ -135,7 +135,7 @@ class Sidebar:
         )
         texts_to_try(Message("Texts to try"), {example.title: example.text for example in EXAMPLES}, self.text)
         self.message = gr.Checkbox(label=Message("as a message to the model"), container=False, elem_id="message")
-        upload.upload(text_of, upload, self.text, **QUIETLY)
+        upload.upload(text_of, upload, self.text, **one_by_one("text"))
         gr.on([self.text.change, self.model.change, self.message.change], **self.counting())
 
     def counting(self) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from viz.maps.payload import Mark, View, payload
 from viz.maps.retention_map import RetentionMap
 from viz.page import limits
 from viz.page.buttons import start_and_stop, starting, stopping
-from viz.page.models import ALONE, QUIETLY, with_model
+from viz.page.models import ALONE, QUIETLY, one_by_one, with_model
 from viz.page.runs import LoggedRun, a_run
 from viz.page.sidebar import Sidebar, asked_by
 from viz.page.stored import Updates
@@ -90,17 +90,19 @@ def _marking(lens: "AskLens") -> None:
     """Let people mark the evidence, and choose whose layers are shown."""
     answered = [lens.answered, lens.document, lens.evidence]
     marks = [lens.evidence, lens.marked]
-    lens.document.select(mark, lens.document, marks, trigger_mode="always_last", **QUIETLY).success(
-        lens.redrawn, [*answered, lens.reference], lens.drawn, **QUIETLY
-    ).then(lens.layers_of, [*answered, lens.whose], lens.layers, **QUIETLY)
-    lens.document.change(still_marked, [lens.document, lens.evidence], marks, trigger_mode="always_last", **QUIETLY)
-    lens.whose.input(lens.layers_of, [*answered, lens.whose], lens.layers, **QUIETLY)
+    in_turn = one_by_one("evidence")
+    typed = in_turn | {"trigger_mode": "always_last"}  # not asked for every letter
+    lens.document.select(mark, lens.document, marks, **in_turn).success(
+        lens.redrawn, [*answered, lens.reference], lens.drawn, **in_turn
+    ).then(lens.layers_of, [*answered, lens.whose], lens.layers, **in_turn)
+    lens.document.change(still_marked, [lens.document, lens.evidence], marks, **typed)
+    lens.whose.input(lens.layers_of, [*answered, lens.whose], lens.layers, **in_turn)
 
 
 def _other_documents(lens: "AskLens", sidebar: Sidebar) -> None:
     """The text of the sidebar as the document, that of a file, or one in which a fact is hidden."""
     lens.take.click(None, sidebar.text, lens.document, js="text => text", **QUIETLY)
-    lens.upload.upload(lens.open_document, lens.upload, [lens.document, lens.status], **QUIETLY)
+    lens.upload.upload(lens.open_document, lens.upload, [lens.document, lens.status], **one_by_one("document"))
     hidden = [lens.document, lens.question, lens.reference, lens.evidence, lens.marked, lens.status]
     lens.hide.click(lens.hide_fact, [sidebar.model, lens.depth, lens.length], hidden, **QUIETLY, **ALONE)
 

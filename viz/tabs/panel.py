@@ -16,7 +16,7 @@ from viz.cards.markup import paragraphs
 from viz.figures.life import head_figure, token_figure
 from viz.page.asked import shown
 from viz.page.lens import SharedRun
-from viz.page.models import ALONE, QUIETLY, with_model
+from viz.page.models import ALONE, QUIETLY, one_by_one, with_model
 from viz.page.stored import Updates
 from viz.words.catalogue import _
 from viz.words.policies import policy_name
@@ -52,7 +52,7 @@ class Panel:
                 self.life = gr.Plot(show_label=False, elem_id="row")
         self.outputs = [self.words, self.row, self.token, self.place]
         for clicked in (retention_map.cell, retention_map.token):
-            clicked(self.show_token, run.stored, [self.words, self.token], **QUIETLY)
+            clicked(self.show_token, run.stored, [self.words, self.token], **one_by_one("token"))
         drawn = [self.row, self.place, self.life]
         for clicked in (retention_map.cell, retention_map.row):
             clicked(self.choose_row, [run.stored, self.by_attention], drawn, **QUIETLY, **ALONE)

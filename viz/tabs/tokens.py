@@ -40,7 +40,7 @@ from viz.figures.tables import table_of
 from viz.page.asked import shown
 from viz.page.export import write_rows
 from viz.page.lens import SharedRun, draw_when_seen
-from viz.page.models import QUIETLY
+from viz.page.models import QUIETLY, one_by_one
 from viz.page.stored import Updates
 from viz.page.uploads import trace_of
 from viz.words.catalogue import _, told
@@ -90,16 +90,16 @@ TABLES: dict[str, Callable[[Trace], list[Row]]] = {
 
 def tokens_lens(tab: gr.Tab, run: SharedRun) -> None:
     """What kind of tokens survive in the shared run, or in saved ones until another run ends."""
-    lens = TokensLens()
+    lens, in_turn = TokensLens(), one_by_one(str(tab.label))
     chosen = [lens.layer, lens.table_choice]
     draw_when_seen(tab, run, lens.draw, chosen, lens.outputs)
-    lens.files.upload(lens.open_files, [lens.files, lens.runs, *chosen], lens.outputs, **QUIETLY)
+    lens.files.upload(lens.open_files, [lens.files, lens.runs, *chosen], lens.outputs, **in_turn)
     looked_at = [lens.runs, lens.closer, *chosen]
-    lens.closer.input(lens.look_closer, looked_at, lens.outputs, **QUIETLY)
+    lens.closer.input(lens.look_closer, looked_at, lens.outputs, **in_turn)
     lens.lives.panel(None, js=SHOW_LARGE, **QUIETLY)
-    lens.lives.panel(lens.open_layer, [lens.runs, lens.closer, lens.head, lens.table_choice], lens.outputs, **QUIETLY)
-    lens.head.input(lens.of_a_layer, [lens.runs, lens.closer, lens.layer, lens.head], lens.outputs, **QUIETLY)
-    lens.table_choice.input(lens.as_table, looked_at, lens.outputs, **QUIETLY)
+    lens.lives.panel(lens.open_layer, [lens.runs, lens.closer, lens.head, lens.table_choice], lens.outputs, **in_turn)
+    lens.head.input(lens.of_a_layer, [lens.runs, lens.closer, lens.layer, lens.head], lens.outputs, **in_turn)
+    lens.table_choice.input(lens.as_table, looked_at, lens.outputs, **in_turn)
 
 
 class TokensLens:

@@ -26,7 +26,7 @@ from viz.page.asked import Asked, Request, reports, request_of, shown
 from viz.page.buttons import starting, stopping
 from viz.page.export import write_files
 from viz.page.lens import SharedRun
-from viz.page.models import QUIETLY
+from viz.page.models import QUIETLY, one_by_one
 from viz.page.runs import LoggedRun, a_run, referred
 from viz.page.sidebar import REMEMBER, RESTORE, Sidebar, asked_by
 from viz.page.stored import BEFORE, GOING_ON, Updates, in_turn, look_up
@@ -50,7 +50,7 @@ class Watch:
         self.map = RetentionMap()
         self.panel = Panel(run, self.map)
         self._files()
-        self.map.window(self.show_window, run.stored, self.map, **QUIETLY)
+        self.map.window(self.show_window, run.stored, self.map, **one_by_one("window"))
         opening = page.load(
             self.open_page,
             outputs=[self.map, run.stored, sidebar.halted, *self.panel.outputs, *sidebar.values],
@@ -84,7 +84,7 @@ class Watch:
             height=170,
         )
         shows = [self.map, self.run.stored, self.run.ended, self.sidebar.status, *self.panel.outputs]
-        opens.upload(self.open_files, opens, shows, **QUIETLY)
+        opens.upload(self.open_files, opens, shows, **one_by_one("open"))
         exports.click(export, self.run.stored, files, **QUIETLY)
         links.click(None, None, link, js=COPY_LINK, **QUIETLY)
 
@@ -201,7 +201,7 @@ class Watch:
             async for updates in self.loading(background):
                 yield updates
 
-        page.load(tell, outputs=self.sidebar.status, **QUIETLY).then(**self.sidebar.counting())
+        page.load(tell, outputs=self.sidebar.status, concurrency_limit=None, **QUIETLY).then(**self.sidebar.counting())
 
     async def loading(self, background: "Future[LanguageModel] | None") -> AsyncIterator[Updates]:
         """How the loading of the model goes."""

@@ -1,5 +1,6 @@
 """The server of a page, asked over HTTP."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -115,7 +116,31 @@ def test_a_run_that_is_stopped_twice_ends_without_an_error_and_the_next_one_goes
     page.close(verbose=False)
 
 
-def test_an_event_that_the_server_answers_makes_the_browser_update_few_components(tmp_path: Path) -> None:
+def test_what_a_handler_yields_reaches_the_browser_whole() -> None:
+    """Else a value that the browser has not shown yet is changed by the next."""
+    values = [{"a": 1, "b": [1, 2]}, {"a": 1, "b": [1, 2, 3]}, {"c": 0}]
+
+    def yields() -> Iterator[object]:
+        for value in values:
+            yield gr.update(value=value)
+
+    with Page(analytics_enabled=False) as page:
+        gr.Button().click(yields, None, gr.JSON())
+    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True)
+    queue = address.rstrip("/") + API_PREFIX + "/queue"
+    asked = {"session_hash": "somebody", "fn_index": 0, "data": []}
+    httpx.post(f"{queue}/join", json=asked, timeout=SOON)
+    lines = httpx.get(f"{queue}/data", params={"session_hash": "somebody"}, timeout=SOON).text.splitlines()
+    messages = [json.loads(line.removeprefix("data: ")) for line in lines if line]
+    first, *others, last = [message["output"]["data"][0] for message in messages if message.get("output")]
+    assert [first["value"], last["value"]] == [values[0], values[-1]]
+    assert [(change, path, what["value"]) for ((change, path, what),) in others] == [
+        ("replace", [], value) for value in values[1:]
+    ]
+    page.close(verbose=False)
+
+
+def test_events_drop_no_click_and_make_the_browser_update_few_components(tmp_path: Path) -> None:
     """At every message about an event the browser updates its inputs, and where it shows progress, one by one."""
     page = gr.Blocks.get_config_file(app.build(TraceStore(tmp_path / "runs", 10), votes=tmp_path / "votes.db"))
     endpoints = {each["id"] for each in page["components"] if each["type"] == "api"}
@@ -125,3 +150,5 @@ def test_an_event_that_the_server_answers_makes_the_browser_update_few_component
         progress = event["outputs"] if event["show_progress_on"] is None else event["show_progress_on"]
         assert len(progress) <= 1, event["api_name"]
         assert not event["backend_fn"] or len(event["inputs"]) <= 6, event["api_name"]
+        # what a click is about reaches the handler in no other mode, see `one_by_one`
+        assert not event["collects_event_data"] or event["trigger_mode"] == "multiple", event["api_name"]
