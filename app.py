@@ -116,7 +116,7 @@ def build(
         sidebar, run = Sidebar(page, default), SharedRun()
         gr.Button(Message("Projector"), size="sm", elem_id="projector")
         with gr.Tabs(elem_id="lenses"):
-            with gr.Tab(Message("Watch"), elem_id="watch"):
+            with gr.Tab(Message("Watch"), elem_id="watch", elem_classes="shows-map"):
                 watch = Watch(page, sidebar, run, store)
             with gr.Tab(Message("Cost")) as tab:
                 cost_lens(tab, run)
@@ -124,11 +124,11 @@ def build(
                 tokens_lens(tab, run)
             with gr.Tab(Message("Budget")) as tab:
                 budget_lens(tab, sidebar)
-            with gr.Tab(Message("Ask")) as tab:
+            with gr.Tab(Message("Ask"), elem_classes="shows-map") as tab:
                 ask_lens(tab, sidebar)
             with gr.Tab(Message("Write")) as tab:
                 write_lens(tab, sidebar, votes)
-            with gr.Tab(Message("Learn")):
+            with gr.Tab(Message("Learn"), elem_classes="shows-map"):
                 lesson_tab(page)
         watch.tell_loading(page, background)
         spoken(link=copied, sidebar=button_name)

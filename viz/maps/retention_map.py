@@ -41,6 +41,7 @@ def RetentionMap() -> gr.HTML:  # noqa: N802 (a class would make gradio write a 
         css_template=CSS,
         js_on_load=_ON_LOAD,
         apply_default_css=False,
+        elem_classes="map",
     )
 
 
