@@ -5,10 +5,11 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect, sync_playwright
+from playwright.sync_api import ConsoleMessage, Error, Page, Request, expect, sync_playwright
 
 import app
 from core.store import TraceStore
+from tests.browser.windows import Windows
 from viz.page.page import MIDDLEWARE
 from viz.templates import static
 from viz.words.labels import PageWords
@@ -28,10 +29,10 @@ expect.set_options(timeout=60_000)  # a busy machine may take a while to answer
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
+def windows() -> Iterator[Windows]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
+        yield Windows(browser)
         browser.close()
 
 
@@ -59,12 +60,12 @@ def whole_page(serve: Callable[..., str], tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture
-def open_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
-    """`open_page(address, **context)` opens a fresh browser window on it, e.g. ``viewport``, ``color_scheme``.
+def open_page(windows: Windows) -> Iterator[Callable[..., Page]]:
+    """`open_page(address, **context)` opens a browser window on it, e.g. ``viewport``, ``color_scheme``.
 
     Afterwards no script may have failed, and no request may have left for another host.
     """
-    pages: list[Page] = []
+    pages: list[tuple[Page, dict[str, Any]]] = []
     errors: list[str] = []
     requests: list[str] = []
 
@@ -78,18 +79,25 @@ def open_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
         if message.type == "error" and ours and not message.text.startswith("AbortError"):
             errors.append(f"{message.text} ({url})")
 
+    def requested(request: Request) -> None:
+        requests.append(request.url)
+
+    heard = {"pageerror": failed, "console": complained, "request": requested}
+
     def open_(address: str, **context: Any) -> Page:
-        page = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}} | context).new_page()
-        page.on("pageerror", failed)
-        page.on("console", complained)
-        page.on("request", lambda request: requests.append(request.url))
+        settings = {"viewport": {"width": 1280, "height": 900}} | context
+        page = windows.take(settings)
+        for event, handler in heard.items():
+            page.on(event, handler)
         page.goto(address)
-        pages.append(page)
+        pages.append((page, settings))
         return page
 
     yield open_
-    for page in pages:
-        page.context.close()
+    for page, settings in pages:
+        for event, handler in heard.items():
+            page.remove_listener(event, handler)
+        windows.leave(page, settings)
     assert errors == []
     local = ("http://127.0.0.1:", "http://localhost:", "data:", "blob:", "file:", "about:")
     assert [url for url in requests if not url.startswith(local)] == []

@@ -12,11 +12,12 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.apps import ROOT
 from tests.browser.replicas import NGINX, Replicas, behind_nginx
 from tests.browser.runs import begin, says
+from tests.browser.windows import Windows
 from tests.hub import hub
 from tests.talkers import make_talker
 
@@ -139,9 +140,9 @@ def test_reports_come_through_one_by_one(replicas: Replicas) -> None:
     assert len(answer[0]["points"]) == 5
 
 
-def test_one_that_is_killed_in_the_middle_of_a_run_takes_nothing_with_it(chromium: Browser, replicas: Replicas) -> None:
+def test_one_that_is_killed_in_the_middle_of_a_run_takes_nothing_with_it(windows: Windows, replicas: Replicas) -> None:
     """What was stored stays, and its people's next click works: the other replica answers."""
-    page = chromium.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page = windows.browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
     page.goto(replicas.address)
     status = page.locator("#status")
     expect(status).to_contain_text("Model ready")
