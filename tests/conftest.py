@@ -1,11 +1,14 @@
 """Models for the tests: tiny ones with random weights of every architecture we support, and the real SmolLM2."""
 
+import gc
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
+
+gc.disable()  # until all tests are collected
 
 # Before torch is loaded: several workers compute, and the apps that they start; more threads than cores keep each other
 # from working.
@@ -28,6 +31,13 @@ from transformers import (
 )
 
 import core
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the tests is left out of every search for garbage: it is millions of objects."""
+    gc.freeze()
+    gc.enable()
+
 
 VOCABULARY = 97
 N = 22  # tokens in the tiny models' texts
