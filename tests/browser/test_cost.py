@@ -52,20 +52,23 @@ def address(serve: Callable[..., str], lm: core.LanguageModel, compared: Compari
     return serve(page)
 
 
-@pytest.fixture
-def page(open_page: Callable[..., Page], address: str) -> Page:
-    page = open_page(address)
-    page.get_by_role("tab", name="Cost").click()
-    expect(page.locator("#cost-sentences")).to_contain_text("What forgetting costs, in nats a token: TOVA ")
-    return page
-
-
 def cells(page: Page, table: str, row: int) -> list[str]:
     return page.locator(f"#{table} [data-testid^=cell-{row}-]").all_inner_texts()
 
 
-def test_costs_are_those_of_the_run_and_can_be_taken_away(page: Page, compared: Comparison) -> None:
-    found = costs(compared)
+def test_a_run_tells_what_forgetting_cost_it_also_on_a_phone_or_why_that_cannot_be_told(
+    open_page: Callable[..., Page], address: str, compared: Comparison
+) -> None:
+    page = open_page(address)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.get_by_role("tab", name="Cost").click()
+    sentences, missed = page.locator("#cost-sentences"), page.locator("#cost-missed")
+    expect(sentences).to_contain_text("What forgetting costs, in nats a token: TOVA ")
+    expect(page.locator("#cost-figure .main-svg").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+    page.set_viewport_size({"width": 1280, "height": 900})
+    found, worst = costs(compared), greatest_losses(compared)[1]
     expect(page.locator("#cost-table [data-testid=cell-2-0]")).to_have_text("Window, budget 4")
     assert [cells(page, "cost-table", row)[1] for row in range(3)] == [f"{cost.perplexity:,.2f}" for cost in found]
     expect(page.locator("#cost-figure")).to_contain_text("Window, budget 4")
@@ -76,28 +79,16 @@ def test_costs_are_those_of_the_run_and_can_be_taken_away(page: Page, compared: 
     assert download.value.suggested_filename == "costs.csv"
     assert [float(row["perplexity"]) for row in rows] == [cost.perplexity for cost in found]
 
-
-def test_a_token_that_is_selected_tells_what_was_missed(page: Page, compared: Comparison) -> None:
-    worst = greatest_losses(compared)
-    expect(page.locator("#cost-losses [data-testid=cell-1-3]")).to_have_text(str(worst[1].position))
-    expect(page.locator("#cost-missed")).to_contain_text("Select one of the costliest tokens")
+    expect(page.locator("#cost-losses [data-testid=cell-1-3]")).to_have_text(str(worst.position))
+    expect(missed).to_contain_text("Select one of the costliest tokens")
     page.locator("#cost-losses [data-testid=cell-1-1]").click()
-    policy = compared.traces[worst[1].policy].policy
-    expect(page.locator("#cost-missed")).to_contain_text(
-        re.compile(rf"{policy}, predicting “.*” \(token {worst[1].position}\): \d+% of the full model's attention")
+    policy = compared.traces[worst.policy].policy
+    expect(missed).to_contain_text(
+        re.compile(rf"{policy}, predicting “.*” \(token {worst.position}\): \d+% of the full model's attention")
     )
 
-
-def test_a_run_whose_costs_cannot_be_told_says_why(page: Page) -> None:
     expect(page.locator("#cost-table")).to_be_visible()
     page.get_by_role("button", name="write").click()
-    expect(page.locator("#cost-sentences")).to_contain_text("Each policy has written its own text")
+    expect(sentences).to_contain_text("Each policy has written its own text")
     expect(page.locator("#cost-table")).to_be_hidden()
     expect(page.locator("#cost-figure")).to_be_hidden()
-
-
-def test_nothing_sticks_out_on_a_phone(open_page: Callable[..., Page], address: str) -> None:
-    page = open_page(address, viewport={"width": 390, "height": 844})
-    page.get_by_role("tab", name="Cost").click()
-    expect(page.locator("#cost-figure .main-svg").first).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
