@@ -1,18 +1,17 @@
 """What the README shows runs as it stands there."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from core import LanguageModel, make_policy, replay
+import core
+from core import LanguageModel, __main__, make_policy, replay
 from core.measures.costs import perplexity
 from core.store import TraceStore
 from viz.api import api
@@ -30,6 +29,15 @@ SNIPPETS = [
 
 
 ADDRESS = "http://127.0.0.1:7860"  # of the app in the snippets; another may be there while the tests run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_model() -> Iterator[None]:
+    """A model that several of them load is loaded once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(core, "load_model", cache(core.load_model))
+        patch.setattr(__main__, "load_model", core.load_model)
+        yield
 
 
 @contextmanager
@@ -54,7 +62,7 @@ def test_snippets_run(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def files_for(folder: Path) -> None:
     """What the commands read."""
-    story = "The keeper lit the lamp, and the lamp lit the sea, and the sea kept what it was told. " * 4
+    story = "The keeper lit the lamp, and the lamp lit the sea, and the sea kept what it was told. " * 3
     (folder / "story.txt").write_text(story, encoding="utf-8")
     (folder / "book.txt").write_text(story * 2, encoding="utf-8")
     task = "You are given a story and a question. Answer the question in one word."
@@ -64,12 +72,13 @@ def files_for(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands_run(command: str, tmp_path: Path) -> None:
+def test_commands_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As processes of their own, commands run in test_sweep.py and test_evaluate.py."""
     files_for(tmp_path)
-    _, *arguments = command.split()
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, check=True)
-    assert (tmp_path / arguments[-1]).stat().st_size > 100
+    monkeypatch.chdir(tmp_path)
+    *_, out = arguments = command.removeprefix("python -m core ").split()
+    assert __main__.main(arguments) == 0
+    assert (tmp_path / out).stat().st_size > 100
 
 
 @pytest.mark.parametrize("policy", ["tova", "keydiff"])
