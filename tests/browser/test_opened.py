@@ -1,21 +1,58 @@
-"""A run of 300,000 tokens, as the README tells of, opened in real Chromium with the whole page."""
+"""Runs from files, opened in real Chromium with the whole page: a recorded one, and a long one of the README."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from playwright.sync_api import Page, expect
 
-from app import build
+import core
 from core import NEVER, Tokens, Trace
-from core.store import TraceStore
+from tests.conftest import text
+from tests.core.recording.caches import ScriptedCache, at_random
 from viz.examples.example_texts import first_run
 from viz.maps.payload import window_at
 from viz.page import limits
 
+NAME = "<b>mine</b>"
 N = 300_000
+
+
+@pytest.fixture
+def saved(tiny, tmp_path: Path) -> Path:
+    """What a cache of one's own keeps of a tiny model's text."""
+    model = tiny("llama-gqa").reference("sdpa", torch.float32)
+    ids = torch.tensor([text("llama-gqa")])
+    with core.record(model) as recording:
+        model.generate(ids, past_key_values=ScriptedCache(3, at_random(8)), max_new_tokens=20, do_sample=False)
+    recording.trace(name=NAME).save(tmp_path / "run.npz")
+    return tmp_path / "run.npz"
+
+
+def test_a_recorded_run_on_the_page(open_page: Callable[..., Page], whole_page: str, saved: Path) -> None:
+    page = open_page(whole_page)
+    expect(page.locator("#status")).to_contain_text("A stored run")
+    page.locator("input[type=file][accept='.npz']").first.set_input_files(saved)
+    expect(page.locator("#status")).to_contain_text("Opened: run.npz, 41 tokens")
+    expect(page.locator(".rm-name:visible").first).to_have_text(NAME)
+    expect(page.locator(".rm-note:visible").first).to_have_text(
+        re.compile(r"8 rows in each of 6 KV heads · \d+% of them not recent · first token (in|forgotten)")
+    )
+    expect(page.locator(".rm-alternative").first).to_contain_text("48 rows kept of 246 read")
+    page.locator(".rm-t").nth(12).click()
+    expect(page.locator("#fates")).to_contain_text(NAME)
+    page.locator("#watch canvas").first.click(position={"x": 300, "y": 60})
+    expect(page.locator("#fates")).to_contain_text("a recording does not tell why")
+    page.get_by_role("tab", name="Cost").click()
+    expect(page.get_by_text("so what its cache cost is not known")).to_be_visible()
+    page.get_by_role("tab", name="Tokens").click()
+    expect(page.locator("#tokens-sentences")).to_contain_text(f"{NAME}: first token kept to the end in ")
+    expect(page.locator("#tokens-ages")).to_contain_text("its budget is not known")
+    expect(page.locator("#tokens-recency")).to_contain_text(NAME)
 
 
 def repeated(trace: Trace, n: int) -> Trace:
@@ -64,11 +101,12 @@ def open_run(page: Page, file: Path) -> None:
 
 
 def test_a_long_run_opens_by_windows_where_the_owner_allows_it(
-    serve: Callable[..., str], open_page: Callable[..., Page], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_page: Callable[..., Page], whole_page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trace, file = repeated(first_run().traces[1], N), tmp_path / "long.npz"
+    monkeypatch.setattr(np, "savez_compressed", np.savez)  # random numbers stay as large, after twelve seconds
     trace.save(file)
-    page = open_page(serve(build(TraceStore(tmp_path / "runs"), votes=tmp_path / "votes.db")))
+    page = open_page(whole_page)
     status, shown, step = (page.locator(f"{place}:visible") for place in ("#status", ".rm-window p", ".rm-number"))
     open_run(page, file)
     expect(status).to_contain_text("at most 20 are allowed here")
