@@ -218,11 +218,7 @@ class TokensLens:
     def open_files(self, files: list[str], before: list[Trace], layer: int, table: str) -> Iterator[Updates]:
         """Saved traces in place of the shared run."""
         try:
-            if len(files) > MOST_FILES:
-                raise BadInput(
-                    "These are {n} files; at most {most} are measured at once.", n=len(files), most=MOST_FILES
-                )
-            runs = [trace_of(file) for file in files]
+            runs = opened(files)
         except UserError as e:
             yield {self.line: self.refused(e, before)}
         else:
