@@ -13,8 +13,7 @@ from core.errors import VotesUnavailable
 from core.experiments.votes import VoteStore
 from tests.browser.lenses import choose, lens_page, set_budget
 from tests.browser.runs import begin, says
-from tests.traces import HOSTILE
-from tests.writers import Endpoint, pair_of, stories_in, writer_model
+from tests.writers import ODD, Endpoint, pair_of, stories_in, writer_model
 from viz.examples.telling import PROMPT
 from viz.tabs.write import write_lens
 
@@ -33,20 +32,10 @@ def blocks(model: str, store: VoteStore) -> gr.Blocks:
     return lens_page(model, "Write", write_lens, store.path)
 
 
-@pytest.fixture
-def open_tab(
-    open_page: Callable[..., Page], serve: Callable[..., str], model: str, store: VoteStore
-) -> Callable[..., Page]:
-    """`open_tab()` opens the tab in a fresh browser; all of them are of one server."""
-    address = serve(blocks(model, store))
-
-    def open_(**context) -> Page:
-        page = open_page(address, **context)
-        page.get_by_role("tab", name="Write").click()
-        expect(page.locator("#judge-plot")).to_contain_text("The paper: TOVA, budget 1,024")
-        return page
-
-    return open_
+def shown(page: Page) -> Page:
+    page.get_by_role("tab", name="Write").click()
+    expect(page.locator("#judge-plot")).to_contain_text("The paper: TOVA, budget 1,024")
+    return page
 
 
 def write(page: Page, prompts: str, length: int = 30, temperature: str = "1", budget: int = 6) -> None:
@@ -82,27 +71,65 @@ def vote(page: Page, button: str) -> None:
     expect(page.locator("#judge-status")).to_contain_text("Your vote is stored")
 
 
-def test_it_opens_on_stored_stories_which_are_not_there_to_be_judged(
-    open_tab: Callable[..., Page], store: VoteStore
+def test_the_stored_stories_give_way_to_those_of_the_cards_whose_writing_can_be_stopped(
+    open_page: Callable[..., Page], serve: Callable[..., str], model: str, store: VoteStore
 ) -> None:
-    page = open_tab()
+    page = shown(open_page(serve(blocks(model, store))))
     expect(page.locator("#write-status")).to_contain_text("A stored example, made by this app. Press “Write stories”")
-    expect(cards(page).locator("h4")).to_have_text(
-        ["Full model", "TOVA, budget 64", "H2O, budget 64", "Window, budget 64"]
-    )
+    expect(page.locator("#write-prompts textarea")).to_have_value(PROMPT)
+    expect(page.locator("#judge-ask")).to_have_count(0)  # no judge is configured
+    heads, table = cards(page).locator("h4"), page.locator("#write-table")
+    expect(heads).to_have_text(["Full model", "TOVA, budget 64", "H2O, budget 64", "Window, budget 64"])
     expect(cards(page).first).to_contain_text("160 tokens, stopped at the limit")
-    expect(page.locator("#write-table")).to_contain_text("H2O, budget 64")
+    expect(table).to_contain_text("H2O, budget 64")
     page.locator("#judge-next").click()
     expect(page.locator("#judge-pair")).to_contain_text("There is no pair")
-    assert store.without_verdict_of("gpt") == []
+    assert store.without_verdict_of("gpt") == []  # the example is not there to be judged
 
+    for prompts, reason in (
+        (" \n ", "Write a story prompt first"),
+        ("w1\n" * 101, "a batch takes 100"),
+        ("w" * 4001, "shorten it to 4,000"),
+    ):
+        write(page, prompts)
+        expect(told(page)).to_contain_text(reason)
+        expect(told(page)).to_have_attribute("role", "alert")
 
-def test_a_chosen_full_model_writes_once_and_the_oracle_is_refused(open_tab: Callable[..., Page]) -> None:
-    page = open_tab()
+    write_to_the_end(page, "w1 w2 w3", length=60)
+    for card, name in zip(cards(page).all(), ("Full model", "TOVA", "H2O", "Window"), strict=True):
+        expect(card.locator("h4")).to_contain_text(name)
+        expect(card).to_contain_text(re.compile(r"\d+ tokens?, (ended by itself|stopped at the limit)"))
+        expect(card).to_contain_text("distinct-1 / 2 / 3")
+        assert card.locator("mark").count() == (name != "Full model")
+    shared = cards(page).nth(1).locator(".shared").inner_text()
+    assert cards(page).nth(0).locator(".text").inner_text().startswith(shared)
+    for text in ("Full", "1566", "H2O, budget 6", "distinct-3"):
+        expect(table).to_contain_text(text)
+    store.add([pair_of("p", story="x" * 3000)])
+    next_pair(page)
+    for width in (1440, 1024, 390, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(300)
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), width
+
+    def stored() -> int:
+        return len(store.without_verdict_of("gpt"))
+
+    before = stored()
+    write(page, "\n".join(["w1 w2 w3"] * 100), length=60, temperature="0")
+    expect(told(page)).to_contain_text(re.compile(r"Prompt ([3-9]|\d\d) of 100"))
+    page.locator("#write-stop").click()
+    expect(page.locator("#write-stopped")).to_contain_text("Stopped")
+    page.wait_for_timeout(1000)
+    found = stored()
+    assert 6 <= found - before < 300 and (found - before) % 3 == 0
+    page.wait_for_timeout(1000)
+    assert stored() == found
+
     choose(page, 2, "Full")
-    write(page, "w1 w2 w3", budget=64)
-    expect(told(page)).to_contain_text("Done")
-    expect(cards(page).locator("h4")).to_have_text(["Full model", "TOVA, budget 64", "Window, budget 64"])
+    write_to_the_end(page, "w1 w2 w3", budget=64)  # the model is free again
+    expect(page.locator("#write-stopped")).to_be_empty()
+    expect(heads).to_have_text(["Full model", "TOVA, budget 64", "Window, budget 64"])  # the full model writes once
     choose(page, 1, "Oracle")
     write(page, "w1 w2 w3", budget=64)
     expect(told(page)).to_contain_text("The oracle needs to know the whole text beforehand")
@@ -112,78 +139,11 @@ def test_a_chosen_full_model_writes_once_and_the_oracle_is_refused(open_tab: Cal
     expect(cards(page)).to_have_count(3)  # the example does not come back
 
 
-def test_stories_stand_side_by_side_with_their_numbers(open_tab: Callable[..., Page], store: VoteStore) -> None:
-    store.add([pair_of("p", story="x" * 3000)])
-    page = open_tab()
-    expect(page.locator("#judge-ask")).to_have_count(0)  # no judge is configured
-    expect(page.locator("#write-prompts textarea")).to_have_value(PROMPT)
-    write_to_the_end(page, "w1 w2 w3", length=60)
-    for card, name in zip(cards(page).all(), ("Full model", "TOVA", "H2O", "Window"), strict=True):
-        expect(card.locator("h4")).to_contain_text(name)
-        expect(card).to_contain_text(re.compile(r"\d+ tokens?, (ended by itself|stopped at the limit)"))
-        expect(card).to_contain_text("distinct-1 / 2 / 3")
-        assert card.locator("mark").count() == (name != "Full model")
-    shared = cards(page).nth(1).locator(".shared").inner_text()
-    assert cards(page).nth(0).locator(".text").inner_text().startswith(shared)
-    table = page.locator("#write-table")
-    for text in ("Full", "1566", "H2O, budget 6", "distinct-3"):
-        expect(table).to_contain_text(text)
-    next_pair(page)
-    for width in (1440, 1024, 390):
-        page.set_viewport_size({"width": width, "height": 844})
-        page.wait_for_timeout(300)
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), width
-
-
-def test_what_a_model_or_a_user_writes_stays_text(open_tab: Callable[..., Page], store: VoteStore) -> None:
-    strange = " ".join((*HOSTILE[:4], "${document.title='owned'}", "{{value}}", "{{{value}}}"))
-    store.add([pair_of("p", prompt=strange, full=strange, story=strange + ".")])
-    page = open_tab()
-    title = page.title()
-    next_pair(page)
-    expect(page.locator("#judge-pair .prompt")).to_have_text(strange.replace("\n", " "))
-    assert cards(page, "#judge-pair").first.locator(".text").inner_text().rstrip(".") == strange
-    page.locator("#new-tokens input[type=number]").fill("1")  # else the seed is not on the page
-    page.locator("#new-tokens input[type=number]").press("Enter")
-    for seed in ("1", "2", "3"):
-        page.locator("#seed input").fill(seed)
-        write_to_the_end(page, "w1 w2 w3", length=100, temperature="1.5")
-        if "{{value}}" in (text := page.locator("#write-stories").inner_text()):
-            break
-    assert "{{value}}" in text and "onerror" in text, "the model has written nothing odd: this tests nothing"
-    assert page.title() == title
-    assert page.locator("img[src=x]").count() == 0
-
-
-def test_the_writing_can_be_seen_and_stopped(open_tab: Callable[..., Page], store: VoteStore) -> None:
-    page = open_tab()
-    write(page, "\n".join(["w1 w2 w3"] * 100), length=60, temperature="0")
-    expect(told(page)).to_contain_text(re.compile(r"Prompt ([3-9]|\d\d) of 100"))
-    page.locator("#write-stop").click()
-    expect(page.locator("#write-stopped")).to_contain_text("Stopped")
-    page.wait_for_timeout(1000)
-    stored = len(store.without_verdict_of("gpt"))
-    assert 6 <= stored < 300 and stored % 3 == 0
-    page.wait_for_timeout(1000)
-    assert len(store.without_verdict_of("gpt")) == stored
-    write_to_the_end(page, "w1 w2 w3")  # the model is free again
-    expect(page.locator("#write-stopped")).to_be_empty()
-
-
-def test_what_cannot_be_written_is_explained(open_tab: Callable[..., Page]) -> None:
-    page = open_tab()
-    for prompts, reason in (
-        (" \n ", "Write a story prompt first"),
-        ("w1\n" * 101, "a batch takes 100"),
-        ("w" * 5000, "shorten it to 4,000"),
-    ):
-        write(page, prompts)
-        expect(told(page)).to_contain_text(reason)
-        expect(told(page)).to_have_attribute("role", "alert")
-
-
-def test_two_browsers_judge_blind(open_tab: Callable[..., Page], store: VoteStore, tmp_path: Path) -> None:
-    ann, bob = open_tab(), open_tab()
+def test_two_browsers_judge_blind_and_whatever_is_written_stays_text(
+    open_page: Callable[..., Page], serve: Callable[..., str], model: str, store: VoteStore, tmp_path: Path
+) -> None:
+    address = serve(blocks(model, store))
+    ann, bob = (shown(open_page(address)) for _ in range(2))
     write_to_the_end(ann, "w1 w2 w3")
     ann.locator("#judge-next").click()  # she has seen who wrote what
     expect(ann.locator("#judge-pair")).to_contain_text("There is no pair")
@@ -207,6 +167,30 @@ def test_two_browsers_judge_blind(open_tab: Callable[..., Page], store: VoteStor
     assert {row["verdict"] for row in votes} <= {"win", "loss"}
     assert sum(tally.votes for tally in store.tallies()) == 2
 
+    store.add([pair_of(f"pair {i}") for i in range(4)])
+    for better in ("Its story.", "Its story.", "The full story.", None):
+        next_pair(bob)
+        first = cards(bob, "#judge-pair").first.locator(".text").inner_text()
+        vote(bob, "tie" if better is None else "a" if first == better else "b")
+    (tally,) = (tally for tally in store.tallies() if tally.model == "m")
+    assert (tally.wins, tally.ties, tally.losses, tally.pairs) == (2, 1, 1, 4)
+
+    strange, title = " ".join(ODD.values()), bob.title()
+    store.add([pair_of("p", prompt=strange, full=strange, story=strange + ".")])
+    next_pair(bob)
+    expect(bob.locator("#judge-pair .prompt")).to_have_text(strange.replace("\n", " "))
+    assert cards(bob, "#judge-pair").first.locator(".text").inner_text().rstrip(".") == strange
+    bob.locator("#new-tokens input[type=number]").fill("1")  # else the seed is not on the page
+    bob.locator("#new-tokens input[type=number]").press("Enter")
+    for seed in ("1", "2", "3"):
+        bob.locator("#seed input").fill(seed)
+        write_to_the_end(bob, "w1 w2 w3", length=100, temperature="1.5")
+        if "{{value}}" in (text := bob.locator("#write-stories").inner_text()):
+            break
+    assert "{{value}}" in text and "onerror" in text, "the model has written nothing odd: this tests nothing"
+    assert bob.title() == title
+    assert bob.locator("img[src=x]").count() == 0
+
 
 def exported(page: Page, folder: Path) -> list[dict[str, str]]:
     page.locator("#judge-export").click()
@@ -215,41 +199,6 @@ def exported(page: Page, folder: Path) -> list[dict[str, str]]:
     download.value.save_as(folder / "votes.csv")
     with (folder / "votes.csv").open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
-
-
-def test_a_vote_is_for_the_story_that_was_preferred(open_tab: Callable[..., Page], store: VoteStore) -> None:
-    store.add([pair_of(f"pair {i}") for i in range(4)])
-    page = open_tab()
-    for better in ("Its story.", "Its story.", "The full story.", None):
-        next_pair(page)
-        first = cards(page, "#judge-pair").first.locator(".text").inner_text()
-        vote(page, "tie" if better is None else "a" if first == better else "b")
-    (tally,) = store.tallies()
-    assert (tally.wins, tally.ties, tally.losses, tally.pairs) == (2, 1, 1, 4)
-
-
-def test_a_browser_is_known_again_after_a_restart(open_page: Callable[..., Page], model: str, store: VoteStore) -> None:
-    store.add([pair_of("p")])
-    page, port = None, None
-    for round_ in (1, 2):
-        app = blocks(model, store)
-        _, address, _ = app.launch(prevent_thread_lock=True, quiet=True, server_port=port)
-        port = int(address.rstrip("/").rsplit(":", 1)[1])
-        if page is None:
-            page = open_page(address)
-        else:
-            page.goto(address)
-        page.get_by_role("tab", name="Write").click()
-        expect(page.locator("#judge-plot")).to_contain_text("The paper")
-        page.locator("#judge-next").click()
-        if round_ == 1:
-            expect(page.locator("#judge-a")).to_be_enabled()
-            vote(page, "tie")
-            page.goto("about:blank")
-        else:
-            expect(page.locator("#judge-pair")).to_contain_text("There is no pair")
-        app.close(verbose=False)
-    page.goto("about:blank")
 
 
 @pytest.fixture
@@ -261,8 +210,22 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
     endpoint.close()
 
 
-def test_a_language_model_judges_all_pairs(judge: Endpoint, open_tab: Callable[..., Page], store: VoteStore) -> None:
-    store.add([pair_of("p"), pair_of("q"), pair_of("r", story="<b>I refuse</b>")])
+def test_after_a_restart_a_browser_is_known_again_and_a_language_model_judges_all_pairs(
+    judge: Endpoint, open_page: Callable[..., Page], serve: Callable[..., str], model: str, store: VoteStore
+) -> None:
+    store.add([pair_of("p")])
+    first = blocks(model, store)
+    _, address, _ = first.launch(prevent_thread_lock=True, quiet=True)
+    page = shown(open_page(address))
+    next_pair(page)
+    vote(page, "tie")
+    page.goto("about:blank")
+    first.close(verbose=False)
+    page.goto(serve(blocks(model, store), server_port=int(address.rstrip("/").rsplit(":", 1)[1])))
+    shown(page).locator("#judge-next").click()
+    expect(page.locator("#judge-pair")).to_contain_text("There is no pair")
+
+    store.add([pair_of("q"), pair_of("r", story="<b>I refuse</b>")])
 
     def answer(request: dict) -> str:
         stories = stories_in(request)
@@ -271,12 +234,11 @@ def test_a_language_model_judges_all_pairs(judge: Endpoint, open_tab: Callable[.
         return "A" if stories["STORY A"] == "Its story." else "B"
 
     judge.answer = answer
-    page = open_tab()
     page.get_by_role("button", name="Ask the judge (wise-1)").click()
     expect(page.locator("#judge-progress")).to_contain_text("Done: 2 pairs judged. 1 without a verdict")
     expect(page.locator("#judge-progress")).to_contain_text("<b>No.</b>")
     expect(page.locator("#judge-plot")).to_contain_text("wise-1: 2 votes on 2 pairs")
-    (tally,) = store.tallies()
+    (tally,) = (tally for tally in store.tallies() if tally.judge)
     assert (tally.judge, tally.wins, tally.pairs) == ("wise-1", 2, 2)
     judge.requests.clear()
     judge.answer = lambda request: (401, {}, b"")
