@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
+import gradio as gr
 import pytest
 from playwright.sync_api import Page, expect
 
+from core.messages import Message
 from tests.browser.maps import blank_page_with
 from tests.traces import random_trace
 from viz.maps.payload import Mark, View, payload
@@ -14,6 +17,7 @@ from viz.maps.retention_map import RetentionMap
 from viz.maps.standalone import SCRIPT, standalone_html
 from viz.page.page import Page as OurPage
 from viz.words.catalogue import script_words, speaking
+from viz.words.labels import translate
 
 ENGLISH = re.compile("[A-Za-z]{2,}")
 NAMES = re.compile(
@@ -40,12 +44,12 @@ def words_of(page: Page, of: str) -> str:
     )
 
 
-@pytest.mark.parametrize("locale", ["zh-HK", "zh-Hans-CN", "zh-TW", "fr-FR"])
-def test_every_chinese_browser_finds_a_chinese_page(
-    open_page: Callable[..., Page], whole_page: str, locale: str
+@pytest.mark.parametrize(("locale", "chinese"), [("zh-HK", True), ("fr-FR", False)])  # whose speakers find English
+def test_a_page_what_it_computes_its_maps_and_its_errors_are_in_one_language(
+    open_page: Callable[..., Page], whole_page: str, locale: str, chinese: bool
 ) -> None:
     page = open_page(whole_page, locale=locale)
-    chinese = locale != "fr-FR"  # whose speakers find English
+    expect(page.locator(".rm-number").first).to_have_text("325 / 325")
     for place, english, translated in (
         ("#title h1", "What does a Transformer keep?", "Transformer 保留了什么？"),
         ("#run", "Run", "运行"),
@@ -55,13 +59,6 @@ def test_every_chinese_browser_finds_a_chinese_page(
         expect(page.locator(place)).to_have_text(translated if chinese else english, use_inner_text=True)
     assert page.evaluate("document.documentElement.lang") == ("zh-CN" if chinese else "en")
 
-
-@pytest.mark.parametrize(("locale", "chinese"), [("zh-CN", True), ("en-US", False)])
-def test_a_page_shows_what_is_computed_in_its_language(
-    open_page: Callable[..., Page], whole_page: str, locale: str, chinese: bool
-) -> None:
-    page = open_page(whole_page, locale=locale)
-    expect(page.locator(".rm-number").first).to_have_text("325 / 325")
     page.locator("#stop").click()
     for place, english, translated in (
         ("#status", "A stored run.", "这是存好的运行。"),
@@ -75,51 +72,47 @@ def test_a_page_shows_what_is_computed_in_its_language(
         expect(shown).not_to_contain_text(english if chinese else translated, use_inner_text=True)
         assert not chinese or left_in_english(shown.inner_text()) == []
 
+    expect(page.locator(".rm-alternative").first).to_contain_text("第 325 / 325 步" if chinese else "Step 325 of 325")
+    page.locator(".rm-tools [data-do=help]").first.click()
+    if chinese:
+        said = words_of(page, ".rm")
+        assert {"步", "尚未读到", "上一步 (←)", "滚轮、双指", "图例"} <= set(said.split("\n"))
+        assert left_in_english(said) == []
+
     page.locator(".rm canvas").first.click(position={"x": 400, "y": 60})
     forgot = r"第 \d+ 层(在读|一读到).*淘汰" if chinese else r"Layer \d+ forgot"
     expect(page.locator("#fates dd").first).to_have_text(re.compile(forgot), use_inner_text=True)
     page.locator("#copy-link").click()
     expect(page.locator("#link")).to_contain_text("指向这次运行" if chinese else "link to this run")
+    play = page.locator(".rm-play").first
+    play.click()
+    expect(play).to_have_attribute("aria-label", "暂停" if chinese else "Pause")
+    play.click()
 
-
-@pytest.mark.parametrize(
-    ("locale", "words"), [("zh-CN", "预算应是用逗号分开的整数"), ("en-US", "must be whole numbers")]
-)
-def test_an_error_is_told_in_the_pages_language_and_can_be_read(
-    open_page: Callable[..., Page], whole_page: str, locale: str, words: str
-) -> None:
-    page = open_page(whole_page, locale=locale)
     page.get_by_role("tab").nth(3).click()
     page.locator("#sweep-budgets").locator("textarea, input").fill("many")
     page.locator("#sweep-run").click()
-    said = page.locator("#sweep-status .error")
-    expect(said).to_contain_text(words)
-    assert said.evaluate("line => getComputedStyle(line).color") == "rgb(255, 255, 255)"
+    error = page.locator("#sweep-status .error")
+    expect(error).to_contain_text("预算应是用逗号分开的整数" if chinese else "must be whole numbers")
+    assert error.evaluate("line => getComputedStyle(line).color") == "rgb(255, 255, 255)"
 
 
-def test_a_map_leaves_no_english_over(open_page: Callable[..., Page], whole_page: str) -> None:
-    page = open_page(whole_page, locale="zh-CN")
-    expect(page.locator(".rm-number").first).to_have_text("325 / 325")
-    expect(page.locator(".rm-alternative").first).to_contain_text("第 325 / 325 步")
-    page.locator(".rm-tools [data-do=help]").first.click()
-
-    said = words_of(page, ".rm")
-
-    assert {"步", "尚未读到", "上一步 (←)", "滚轮、双指", "图例"} <= set(said.split("\n"))
-    assert left_in_english(said) == []
-    page.locator(".rm-play").first.click()
-    expect(page.locator(".rm-play").first).to_have_attribute("aria-label", "暂停")
-
-
-def test_several_maps_leave_no_english_over(open_page: Callable[..., Page], serve: Callable[..., str]) -> None:
+def test_several_maps_leave_no_english_over_in_any_chinese_browser(
+    open_page: Callable[..., Page], serve: Callable[..., str]
+) -> None:
     with OurPage(analytics_enabled=False) as blocks:
         retention_map = RetentionMap()
+        gr.Button(Message("Run"), elem_id="run")
         traces = [random_trace(3), random_trace(4, groups=2)]
         sent = payload(traces, View(run="x"), marks=MARKS) | {"model": "«3»"}
         blocks.load(lambda: sent, outputs=retention_map, show_progress="hidden")
-    page = open_page(serve(blocks), locale="zh-CN")
-    expect(page.locator(".rm-number")).to_have_text("39 / 39")
-    expect(page.locator(".rm-alternative")).to_contain_text("每个 KV 头 8 行")
+    translate(blocks)
+    address = serve(blocks)
+    for locale in ("zh-Hans-CN", "zh-TW", "zh-CN"):
+        page = open_page(address, locale=locale)
+        expect(page.locator(".rm-number")).to_have_text("39 / 39")
+        expect(page.locator(".rm-alternative")).to_contain_text("每个 KV 头 8 行")
+        expect(page.locator("#run")).to_have_text("运行")
     page.locator("[data-do=difference]").click()
     page.locator(".rm-list canvas").nth(1).hover(position={"x": 400, "y": 40})
     expect(page.locator(".rm-readout span")).not_to_be_empty()
@@ -159,20 +152,18 @@ STORIES = """payload => {
 }"""
 
 
-@pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize("window", [None, range(12, 30)])
-def test_the_stories_of_a_map_have_the_same_numbers(
-    open_page: Callable[..., Page], groups: int, window: range | None
-) -> None:
-    sent = payload([random_trace(3, groups=groups)], View(window=window), marks=MARKS)
-    said = [speaks(language, open_page).evaluate(STORIES, sent) for language in ("en", "zh_CN")]
+def test_the_stories_of_a_map_have_the_same_numbers(open_page: Callable[..., Page]) -> None:
+    pages = [speaks(language, open_page) for language in ("en", "zh_CN")]
+    for groups, window in product((1, 2), (None, range(12, 30))):
+        sent = payload([random_trace(3, groups=groups)], View(window=window), marks=MARKS)
+        said = [page.evaluate(STORIES, sent) for page in pages]
 
-    assert len(said[0]) == len(said[1]) > 100
-    for english, chinese in zip(*said, strict=True):
-        without = [TOKENS.sub("", words) for words in (english, chinese)]
-        assert sorted(re.findall(r"[\d,.]*\d", without[0])) == sorted(re.findall(r"[\d,.]*\d", without[1]))
-        assert left_in_english(chinese) == []
-    assert len({TOKENS.sub("", re.sub(r"\d+", "", words)) for words in said[1]}) > 8
+        assert len(said[0]) == len(said[1]) > 100
+        for english, chinese in zip(*said, strict=True):
+            without = [TOKENS.sub("", words) for words in (english, chinese)]
+            assert sorted(re.findall(r"[\d,.]*\d", without[0])) == sorted(re.findall(r"[\d,.]*\d", without[1]))
+            assert left_in_english(chinese) == []
+        assert len({TOKENS.sub("", re.sub(r"\d+", "", words)) for words in said[1]}) > 8
 
 
 def test_long_lines_of_a_picture_end_where_chinese_allows_it(open_page: Callable[..., Page]) -> None:
