@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
-import pytest
 from playwright.sync_api import Locator, Page, expect
 
 import app
@@ -14,20 +14,6 @@ from viz.tabs.ask import ask_lens
 from viz.templates import static
 
 TEXT = "Maud lit the lamp. The ship's bell rang, and Maud lit the lamp again."
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., str]) -> str:
-    model = make_talker(tmp_path_factory.mktemp("talker"), chats=True)
-    return serve(lens_page(model, "Ask", ask_lens), theme=app.THEME, css=static("page.css"))
-
-
-@pytest.fixture
-def page(open_page: Callable[..., Page], address: str) -> Page:
-    page = open_page(address, viewport={"width": 1366, "height": 768})
-    page.get_by_role("tab", name="Ask").click()
-    expect(cards(page)).to_have_count(4)
-    return page
 
 
 def cards(page: Page) -> Locator:
@@ -45,45 +31,57 @@ def mark(page: Page, start: int, stop: int) -> None:
     )
 
 
-def test_it_opens_on_stored_answers_which_are_in_sight(page: Page) -> None:
+def test_a_stored_answer_is_in_sight_until_the_cards_are_asked_and_then_who_finds_a_hidden_fact(
+    open_page: Callable[..., Page], serve: Callable[..., str], tmp_path: Path
+) -> None:
+    model = make_talker(tmp_path / "talker", chats=True)
+    page = open_page(serve(lens_page(model, "Ask", ask_lens), theme=app.THEME, css=static("page.css")))
+    page.set_viewport_size({"width": 1366, "height": 768})
+    page.get_by_role("tab", name="Ask").click()
     expect(page.locator("#ask-status")).to_contain_text("A stored example, made by this app. Press “Ask”")
+    expect(cards(page)).to_have_count(4)
     for card, name in zip(cards(page).all(), ("Full model", "TOVA", "H2O", "Window"), strict=True):
         expect(card.locator("h4")).to_contain_text(name)
         box = card.locator(".text").bounding_box()
         assert box is not None and box["y"] + box["height"] <= 768, "an answer is not in sight without scrolling"
     expect(cards(page).first).to_contain_text("Maud")
-    expect(page.locator("#ask-fate")).to_contain_text("H2O, budget 64")
+    fate, marked = page.locator("#ask-fate"), page.locator("#ask-marked")
+    expect(fate).to_contain_text("H2O, budget 64")
     expect(page.locator("canvas:visible")).to_have_count(3)
     expect(page.locator("#ask-curve")).to_contain_text("How much of the passage is kept")
     expect(page.locator("#matrix-status")).to_contain_text("A stored example, made by this app")
     expect(page.locator("#matrix-words")).to_contain_text("Full: finds the fact in")
     expect(page.locator("#matrix-plot")).to_contain_text("Is the fact found?")
 
-
-def test_another_passage_can_be_marked_in_the_example(page: Page) -> None:
-    before = page.locator("#ask-fate").inner_text()
+    before = fate.inner_text()
     mark(page, 0, 12)
-    expect(page.locator("#ask-marked")).to_have_text("Marked: The harbour", use_inner_text=True)
-    expect(page.locator("#ask-fate")).not_to_have_text(before, use_inner_text=True)
-    expect(page.locator("#ask-fate")).to_contain_text("Window, budget 64: 0% of the passage was kept")
+    expect(marked).to_have_text("Marked: The harbour", use_inner_text=True)
+    expect(fate).not_to_have_text(before, use_inner_text=True)
+    expect(fate).to_contain_text("Window, budget 64: 0% of the passage was kept")
     page.locator("#ask-whose").get_by_label("Window, budget 64").check()
     expect(page.locator("#ask-layers")).to_contain_text("Window, budget 64")
 
+    page.locator("#ask-question textarea").fill(" ")
+    expect(run(page)).to_contain_text("There is no question")
+    choose(page, 1, "Oracle")
+    for lens in ("ask", "matrix"):
+        expect(run(page, lens)).to_contain_text("The oracle needs to know the whole text beforehand")
+    expect(cards(page)).to_have_count(4)
 
-def test_every_policy_of_the_cards_answers_and_the_full_model_once(page: Page) -> None:
     page.locator("#text textarea").fill(TEXT)
     page.locator("#ask-take").click()
     expect(page.locator("#ask-document textarea")).to_have_value(TEXT)
-    expect(page.locator("#ask-marked")).to_contain_text("Nothing is marked yet")
+    expect(marked).to_contain_text("Nothing is marked yet")
     mark(page, 0, 8)
-    expect(page.locator("#ask-marked")).to_contain_text("Marked: Maud lit")
+    expect(marked).to_contain_text("Marked: Maud lit")
     page.locator("#ask-question textarea").fill("What rang?")
     set_budget(page, 16)
+    choose(page, 1, "TOVA")
     choose(page, 2, "Full")
     expect(run(page)).to_contain_text("Done")
     expect(cards(page).locator("h4")).to_have_text(["Full model", "TOVA, budget 16", "Window, budget 16"])
     expect(cards(page).first).to_contain_text("evidence kept at the question: 100%")
-    expect(page.locator("#ask-fate")).to_contain_text("Window, budget 16: 0% of the passage was kept")
+    expect(fate).to_contain_text("Window, budget 16: 0% of the passage was kept")
     expect(page.locator("canvas:visible")).to_have_count(2)
 
     page.get_by_role("tab", name="Nothing").click()
@@ -91,33 +89,24 @@ def test_every_policy_of_the_cards_answers_and_the_full_model_once(page: Page) -
     page.wait_for_timeout(1000)
     expect(cards(page)).to_have_count(3)  # the example does not come back
 
-
-def test_what_cannot_be_asked_is_explained_and_the_answers_stay(page: Page) -> None:
-    page.locator("#ask-question textarea").fill(" ")
-    expect(run(page)).to_contain_text("There is no question")
-    choose(page, 1, "Oracle")
-    for lens in ("ask", "matrix"):
-        expect(run(page, lens)).to_contain_text("The oracle needs to know the whole text beforehand")
-    for _ in range(2):
-        page.locator("#remove-1").click()
-    choose(page, 1, "Full")
-    expect(run(page)).to_contain_text("The full model is always beside the others")
-    expect(cards(page)).to_have_count(4)
-
-
-def test_a_fact_is_hidden_and_the_matrix_shows_who_finds_it(page: Page) -> None:
     page.locator("#ask-length input[type=number]").fill("512")
     page.locator("#ask-length input[type=number]").press("Enter")
     page.locator("#ask-needle").click()
     expect(page.locator("#ask-document textarea")).to_have_value(re.compile("clockmaker is 7394"))
-    expect(page.locator("#ask-marked")).to_contain_text("clockmaker is 7394")
+    expect(marked).to_contain_text("clockmaker is 7394")
     expect(page.get_by_label("The right answer, if you know it")).to_have_value("7394")
     for length in ("128", "256"):
         page.locator("#matrix-lengths").get_by_label(length, exact=True).uncheck()
     expect(run(page, "matrix")).to_contain_text("Choose at least one length")
-    page.locator("#matrix-lengths").get_by_label("512", exact=True).check()
-    choose(page, 2, "Random")
+    page.locator("#matrix-lengths").get_by_label("256", exact=True).check()
+    for _ in range(2):
+        page.locator("#remove-1").click()
+    choose(page, 1, "Random")
     expect(run(page, "matrix")).to_contain_text("Done")
-    expect(page.locator("#matrix-words")).to_contain_text("Random, budget 64: finds the fact in")
+    expect(page.locator("#matrix-words")).to_contain_text("Random, budget 16: finds the fact in")
     expect(page.locator("#matrix-plot")).to_contain_text("Random")
     expect(page.locator("#matrix-plot")).not_to_contain_text("H2O")
+
+    choose(page, 1, "Full")
+    expect(run(page)).to_contain_text("The full model is always beside the others")
+    expect(cards(page)).to_have_count(3)
