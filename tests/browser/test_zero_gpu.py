@@ -5,6 +5,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,14 +72,9 @@ def open_space(open_page: Callable[..., Page], space: Space) -> Callable[..., Pa
     return open_
 
 
-@pytest.fixture
-def page(open_space: Callable[..., Page]) -> Page:
-    return open_space()
-
-
-@pytest.fixture
-def borrowed(space: Space) -> Iterator[None]:
-    """Whatever the test does with a model, it borrows the GPU for."""
+@contextmanager
+def borrowing(space: Space) -> Iterator[None]:
+    """Whatever is done here with a model, the GPU is borrowed for."""
     before = len(space.lent())
     yield
     assert len(space.lent()) > before
@@ -106,109 +102,70 @@ def write(page: Page, text: str) -> None:
     page.locator("#text textarea").fill(text)
 
 
-def read(page: Page, budget: int, text: str = TEXT) -> Locator:
-    write(page, text)
+def read(page: Page, budget: int) -> Locator:
+    write(page, TEXT)
     page.locator("#budget-1").fill(str(budget))
     expect(page.locator("#budget-3")).to_have_value(str(budget))
     return run_in(page, "watch")
 
 
-@pytest.mark.usefixtures("borrowed")
-def test_a_run_is_done_stored_coloured_and_what_was_missed_is_found(page: Page, space: Space) -> None:
-    choose(page, 3, "Oracle")
-    expect(read(page, 8)).to_contain_text(re.compile(r"Done: \d+ tokens in"))
-    page.locator("#watch canvas").first.click(position={"x": 250, "y": 60})
-    expect(page.locator("#row")).to_contain_text("the life of layer")
-    before = len(space.lent())
-    page.get_by_label("colour by attention").check()
-    expect(page.locator("#row")).to_contain_text("10⁻³")
-    assert len(space.lent()) == before + 1
-    expect(run_in(page, "watch")).to_contain_text("comes from the store")
-    (*_, computed, told) = space.ended(2)
-    assert [run["from_store"] for run in (computed, told)] == [False, True]
-    assert computed["tab"] == "watch" and computed["outcome"] == "done"
-    assert computed["tokens"] == told["tokens"] == len(TEXT) and computed["policies"] == ["tova", "h2o", "oracle"]
-    assert len(set(space.lent())) == 1  # the process is kept, and the model in it
-    show(page, "Cost")
-    expect(page.locator("#cost-table")).to_contain_text("Oracle, budget 8")
-    before = len(space.lent())
-    page.locator("#cost-losses [data-testid=cell-0-0]").click()
-    expect(page.locator("#cost-missed")).to_contain_text("of the full model's attention falls on tokens")
-    assert len(space.lent()) == before + 1
-
-
-@pytest.mark.usefixtures("borrowed")
-def test_budgets_are_swept(page: Page) -> None:
-    write(page, TEXT)
-    choose(page, 3, "Window+i")
-    show(page, "Budget")
-    page.get_by_label("Budgets, with commas between").fill("8, 32")
-    expect(run_in(page, "sweep")).to_contain_text("Done")
-    expect(page.locator("#sweep-table")).to_contain_text("Window+i")
-
-
-@pytest.mark.usefixtures("borrowed")
-def test_a_question_is_answered_a_fact_hidden_and_looked_for(page: Page) -> None:
-    show(page, "Ask")
-    number(page, "ask-length", 512)
-    page.locator("#ask-needle").click()
-    expect(page.locator("#ask-document textarea")).to_have_value(re.compile("clockmaker is 7394"))
-    expect(run_in(page, "ask")).to_contain_text("Done")
-    expect(page.locator("#ask-answers article").first).to_contain_text("evidence kept at the question: 100%")
-    page.locator("#ask-question textarea").fill(" ")
-    expect(run_in(page, "ask")).to_contain_text("There is no question")  # as the other process says
-    for length in ("128", "256"):
-        page.locator("#matrix-lengths").get_by_label(length, exact=True).uncheck()
-    page.locator("#matrix-lengths").get_by_label("512", exact=True).check()
-    expect(run_in(page, "matrix")).to_contain_text("Done")
-    expect(page.locator("#matrix-plot")).to_contain_text("TOVA")
-
-
-@pytest.mark.usefixtures("borrowed")
-def test_stories_are_written_and_can_be_judged(page: Page) -> None:
-    show(page, "Write")
-    page.locator("#write-prompts textarea").fill("A lamp.\nA bell.")
-    number(page, "write-length", 16)
-    expect(run_in(page, "write")).to_contain_text("They can be judged blind, below.")
-    page.locator("#judge-next").click()
-    page.locator("#judge-a").click()
-    expect(page.locator("#judge-status")).to_contain_text("Your vote is stored")
-
-
-@pytest.mark.usefixtures("borrowed")
-def test_a_run_speaks_the_language_of_its_page(open_space: Callable[..., Page]) -> None:
-    for locale, word in (("en-US", "Short context"), ("zh-CN", "短上下文")):  # the other process knows the first alone
-        page = open_space(locale=locale)
-        write(page, TEXT)
-        page.get_by_role("tab").nth(3).click()
-        page.locator("#sweep-budgets textarea, #sweep-budgets input").fill("8")
-        expect(run_in(page, "sweep").and_(page.locator(".done"))).to_be_visible()
-        expect(page.locator("#sweep-table")).to_contain_text(word)
-
-
-@pytest.mark.usefixtures("borrowed")
-def test_who_stops_or_leaves_gives_the_gpu_back(page: Page, open_space: Callable[..., Page], space: Space) -> None:
-    before = len(space.app.runs())
-
-    def begin_a_long_one(page: Page) -> None:
-        write(page, LONG)
+def test_whatever_is_done_with_a_model_borrows_the_gpu(open_space: Callable[..., Page], space: Space) -> None:
+    page = open_space()
+    with borrowing(space):
+        choose(page, 3, "Oracle")
+        expect(read(page, 8)).to_contain_text(re.compile(r"Done: \d+ tokens in"))
+        page.locator("#watch canvas").first.click(position={"x": 250, "y": 60})
+        expect(page.locator("#row")).to_contain_text("the life of layer")
+        before = len(space.lent())
+        page.get_by_label("colour by attention").check()
+        expect(page.locator("#row")).to_contain_text("10⁻³")
+        assert len(space.lent()) == before + 1
+        expect(run_in(page, "watch")).to_contain_text("comes from the store")
+        (*_, computed, told) = space.ended(2)
+        assert [run["from_store"] for run in (computed, told)] == [False, True]
+        assert computed["tab"] == "watch" and computed["outcome"] == "done"
+        assert computed["tokens"] == told["tokens"] == len(TEXT) and computed["policies"] == ["tova", "h2o", "oracle"]
+        assert len(set(space.lent())) == 1  # the process is kept, and the model in it
+        show(page, "Cost")
+        expect(page.locator("#cost-table")).to_contain_text("Oracle, budget 8")
+        before = len(space.lent())
+        page.locator("#cost-losses [data-testid=cell-0-0]").click()
+        expect(page.locator("#cost-missed")).to_contain_text("of the full model's attention falls on tokens")
+        assert len(space.lent()) == before + 1
+    with borrowing(space):
+        choose(page, 3, "Window+i")
         show(page, "Budget")
-        expect(run_in(page, "sweep")).to_contain_text("tokens; about")
-
-    begin_a_long_one(page)
-    page.locator("#sweep-stop").click()
-    expect(page.locator("#sweep-stopped")).to_contain_text("Stopped.")
-    assert [run["outcome"] for run in space.ended(before + 1)[before:]] == ["stopped"]
-    leaving = open_space()
-    begin_a_long_one(leaving)
-    leaving.close()
-    assert [run["outcome"] for run in space.ended(before + 2)[before:]] == ["stopped"] * 2
-    show(page, "Watch")
-    expect(read(page, 9)).to_contain_text("Done")
+        page.get_by_label("Budgets, with commas between").fill("8, 32")
+        expect(run_in(page, "sweep")).to_contain_text("Done")
+        expect(page.locator("#sweep-table")).to_contain_text("Window+i")
+        expect(page.locator("#sweep-table")).to_contain_text("Short context")
+    with borrowing(space):
+        show(page, "Ask")
+        number(page, "ask-length", 512)
+        page.locator("#ask-needle").click()
+        expect(page.locator("#ask-document textarea")).to_have_value(re.compile("clockmaker is 7394"))
+        expect(run_in(page, "ask")).to_contain_text("Done")
+        expect(page.locator("#ask-answers article").first).to_contain_text("evidence kept at the question: 100%")
+        page.locator("#ask-question textarea").fill(" ")
+        expect(run_in(page, "ask")).to_contain_text("There is no question")  # as the other process says
+        for length in ("128", "256"):
+            page.locator("#matrix-lengths").get_by_label(length, exact=True).uncheck()
+        page.locator("#matrix-lengths").get_by_label("512", exact=True).check()
+    with borrowing(space):
+        expect(run_in(page, "matrix")).to_contain_text("Done")
+        expect(page.locator("#matrix-plot")).to_contain_text("TOVA")
+    with borrowing(space):
+        show(page, "Write")
+        page.locator("#write-prompts textarea").fill("A lamp.\nA bell.")
+        number(page, "write-length", 16)
+        expect(run_in(page, "write")).to_contain_text("They can be judged blind, below.")
+        page.locator("#judge-next").click()
+        page.locator("#judge-a").click()
+        expect(page.locator("#judge-status")).to_contain_text("Your vote is stored")
 
 
 def test_programs_borrow_it_too(space: Space) -> None:
-    client, before = Client(space.app.address, verbose=False), len(space.lent())
+    client, before, former = Client(space.app.address, verbose=False), len(space.lent()), len(space.app.runs())
     trace = client.predict(TEXT, budget=12, model=space.model, file=True, api_name="/trace")
     assert len(trace["pieces"]) == len(TEXT) and Path(trace["file"]).stat().st_size > 0
     compared = client.predict(TEXT, ["tova", "oracle"], [8], model=space.model, api_name="/compare")
@@ -226,10 +183,20 @@ def test_programs_borrow_it_too(space: Space) -> None:
             client.predict(TEXT, ["tova"], [8], model=space.model, api_name="/sweep")
     finally:
         space.refusal.unlink()
-    assert [run["outcome"] for run in space.ended(6)[-6:]] == ["done"] * 3 + ["refused"] * 2 + ["failed"]
+    assert [run["outcome"] for run in space.ended(former + 6)[former:]] == ["done"] * 3 + ["refused"] * 2 + ["failed"]
 
 
-def test_a_gpu_that_is_not_to_be_had_is_told_and_the_next_run_goes(page: Page, space: Space) -> None:
+def begin_a_long_one(page: Page) -> None:
+    write(page, LONG)
+    page.get_by_role("tab").nth(3).click()
+    expect(run_in(page, "sweep")).to_contain_text(re.compile("tokens; about|个词元；约"))
+
+
+def test_who_stops_or_leaves_gives_the_gpu_back_and_after_one_that_fails_the_next_run_goes(
+    open_space: Callable[..., Page], space: Space
+) -> None:
+    before = len(space.app.runs())
+    page = open_space()
     space.refusal.write_text("You have exceeded your <b>quota</b>.")
     try:
         expect(read(page, 10)).to_contain_text(
@@ -237,14 +204,25 @@ def test_a_gpu_that_is_not_to_be_had_is_told_and_the_next_run_goes(page: Page, s
         )
     finally:
         space.refusal.unlink()
-    show(page, "Budget")
-    page.get_by_label("Budgets, with commas between").fill("8, 16, 32, 64")
-    show(page, "Watch")
-    write(page, LONG)
-    show(page, "Budget")
-    status = run_in(page, "sweep")
-    expect(status).to_contain_text("tokens; about")
+    begin_a_long_one(page)
+    page.locator("#sweep-stop").click()
+    expect(page.locator("#sweep-stopped")).to_contain_text("Stopped.")
+    assert [run["outcome"] for run in space.ended(before + 2)[before:]] == ["failed", "stopped"]
+
+    chinese = open_space(locale="zh-CN")  # to the other process, which has spoken English alone
+    write(chinese, TEXT)
+    chinese.get_by_role("tab").nth(3).click()
+    chinese.locator("#sweep-budgets textarea, #sweep-budgets input").fill("8")
+    with borrowing(space):
+        expect(run_in(chinese, "sweep").and_(chinese.locator(".done"))).to_be_visible()
+    expect(chinese.locator("#sweep-table")).to_contain_text("短上下文")
+    begin_a_long_one(chinese)
+    chinese.close()
+    assert [run["outcome"] for run in space.ended(before + 4)[before + 2 :]] == ["done", "stopped"]
+
+    begin_a_long_one(page)
     os.kill(space.lent()[-1], signal.SIGKILL)
     expect(page.locator("#sweep-status")).to_contain_text("GPU task aborted")
     show(page, "Watch")
-    expect(read(page, 10)).to_contain_text("Done")
+    with borrowing(space):
+        expect(read(page, 10)).to_contain_text("Done")
