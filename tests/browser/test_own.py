@@ -67,7 +67,31 @@ def number(page: Page, setting: str) -> Locator:
     return page.get_by_role("spinbutton", name=setting)
 
 
-def test_with_the_preset_h2o_it_evicts_what_h2o_evicts(page: Page, store: TraceStore) -> None:
+def test_the_formula_follows_sliders_and_presets_also_as_python_and_with_that_of_h2o_evicts_what_h2o_evicts(
+    page: Page, store: TraceStore
+) -> None:
+    code = page.locator(".class pre")
+    page.get_by_text("As Python").click()
+    expect(code).to_have_text(class_of(core.make_policy("own", 64)))
+    slide(page, "Weight of short keys", 3)
+    expect(formula(page)).to_contain_text("+ 2 · R(position) + 3 · R(short key);")
+    for preset, expected in {
+        "TOVA": "importance = 1 · R(attention, γ 0 %); the layer decides",
+        "Window": "importance = 1 · R(position); the layer decides",
+        "Window+i": "importance = 1 · R(position); first 4 spared; the layer decides",
+    }.items():
+        begin_with(page, preset)
+        expect(formula(page)).to_have_text(expected)
+    expect(code).to_have_text(class_of(core.make_policy("own", 64, **core.presets(64)["window+i"])))
+    number(page, "First tokens spared").fill("64")
+    expect(code).to_contain_text("leave no room for others in a budget of 64")
+    begin_with(page, "Knorm")
+    expect(formula(page)).to_have_text("importance = 1 · R(short key); each KV head decides")
+    number(page, "Weight of short keys").fill("0")
+    expect(formula(page)).to_have_text("importance = give one of them a weight; each KV head decides")
+    begin(page.locator("#run"), page.locator("#status"))
+    expect(says(page.locator("#status"))).to_contain_text("All weights are zero")
+
     page.locator("#budget-1").fill("9")
     expect(page.locator("#budget-3")).to_have_value("9")
     begin_with(page, "H2O")
@@ -84,51 +108,24 @@ def test_with_the_preset_h2o_it_evicts_what_h2o_evicts(page: Page, store: TraceS
     np.testing.assert_array_equal(evicted[0], evicted[1])
 
 
-def test_the_formula_follows_the_sliders_and_every_preset(page: Page) -> None:
-    slide(page, "Weight of short keys", 3)
-    expect(formula(page)).to_contain_text("+ 2 · R(position) + 3 · R(short key);")
-    for preset, expected in {
-        "TOVA": "importance = 1 · R(attention, γ 0 %); the layer decides",
-        "Window": "importance = 1 · R(position); the layer decides",
-        "Window+i": "importance = 1 · R(position); first 4 spared; the layer decides",
-        "Knorm": "importance = 1 · R(short key); each KV head decides",
-    }.items():
-        begin_with(page, preset)
-        expect(formula(page)).to_have_text(expected)
-    number(page, "Weight of short keys").fill("0")
-    expect(formula(page)).to_have_text("importance = give one of them a weight; each KV head decides")
-    begin(page.locator("#run"), page.locator("#status"))
-    expect(says(page.locator("#status"))).to_contain_text("All weights are zero")
-
-
-def test_as_python_is_the_class_of_the_settings_as_they_are(page: Page) -> None:
-    code = page.locator(".class pre")
-    page.get_by_text("As Python").click()
-    expect(code).to_have_text(class_of(core.make_policy("own", 64)))
-    begin_with(page, "Window+i")
-    expect(code).to_have_text(class_of(core.make_policy("own", 64, **core.presets(64)["window+i"])))
-    number(page, "First tokens spared").fill("64")
-    expect(code).to_contain_text("leave no room for others in a budget of 64")
-
-
-def test_two_of_ones_own_do_not_disturb_each_other(page: Page) -> None:
-    choose(page, 3, "Your own")
-    cards = page.locator(".card")
-    cards.nth(2).get_by_role("button", name="Knorm").click()
-    expect(formula(page).nth(1)).to_have_text("importance = 1 · R(short key); each KV head decides")
-    expect(formula(page).first).to_contain_text("5 · R(attention, γ 50 %)")
-    page.locator("#remove-1").click()
-    expect(formula(page)).to_have_text(["importance = 1 · R(short key); each KV head decides"])
-
-
-def test_a_menu_has_its_groups_and_a_card_tells_how_its_policy_decides(page: Page) -> None:
+def test_a_menu_has_its_groups_a_card_tells_how_its_policy_decides_and_two_of_ones_own_do_not_disturb_each_other(
+    page: Page,
+) -> None:
     menu = page.locator("#policy-2")
     assert menu.locator("optgroup", has_text="Knorm").get_attribute("label") == "By keys and values"
     menu.select_option(label="Knorm")
-    told = page.locator(".card").nth(1).locator(".how")
+    cards = page.locator(".card")
+    told = cards.nth(1).locator(".how")
     expect(told.locator("summary")).to_contain_text("By keys and values · per KV head")
     expect(told.get_by_text("the longest key")).to_be_hidden()
     told.locator("summary").click()
     expect(told.get_by_text("the longest key")).to_be_visible()
     expect(told.locator(".formula")).to_have_text("importance(j) = −‖kj‖")
     expect(told.get_by_role("link")).to_have_attribute("href", "https://arxiv.org/abs/2406.11430")
+
+    choose(page, 3, "Your own")
+    cards.nth(2).get_by_role("button", name="Knorm").click()
+    expect(formula(page).nth(1)).to_have_text("importance = 1 · R(short key); each KV head decides")
+    expect(formula(page).first).to_contain_text("5 · R(attention, γ 50 %)")
+    page.locator("#remove-1").click()
+    expect(formula(page)).to_have_text(["importance = 1 · R(short key); each KV head decides"])
