@@ -72,13 +72,13 @@ def test_a_run_is_opened_by_its_link_and_computed_once_and_a_lost_one_is_explain
     expect(linked.locator("#budget-3")).to_have_value("5")
     assert computed(caplog) == [True]
 
-    gone = open_page(f"{address}?trace=../../etc/passwd&step=150")
-    at(gone, "150 / 325")
-    expect(gone.get_by_role("alert")).to_contain_text("not in the store of this app")
-    gone.locator(".rm-slider:visible input").focus()
-    gone.keyboard.press("ArrowLeft")
-    gone.wait_for_url(re.compile(r"\?step=149$"))
+    linked.goto(f"{address}?trace=../../etc/passwd&step=150")
+    at(linked, "150 / 325")
+    expect(linked.get_by_role("alert")).to_contain_text("not in the store of this app")
+    linked.locator(".rm-slider:visible input").focus()
+    linked.keyboard.press("ArrowLeft")
+    linked.wait_for_url(re.compile(r"\?step=149$"))
 
-    run(gone, "5", "comes from the store")
+    run(linked, "5", "comes from the store")
     assert computed(caplog) == [True, False]
-    expect(gone.get_by_role("alert")).to_have_count(0)
+    expect(linked.get_by_role("alert")).to_have_count(0)
