@@ -2,18 +2,14 @@
 
 import json
 import re
-import shutil
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
-
 from core.experiments.votes import Pair
-from tests.conftest import VOCABULARY
 from tests.traces import HOSTILE
+from tests.words import with_words
 
 EOS = 11
 ODD = {20 + i: text for i, text in enumerate((*HOSTILE[:4], "${document.title='owned'}", "{{value}}", "{{{value}}}"))}
@@ -21,10 +17,7 @@ ODD = {20 + i: text for i, text in enumerate((*HOSTILE[:4], "${document.title='o
 
 def writer_model(source: Path, directory: Path) -> str:
     """A copy of a tiny model whose words are w0, w1, ... by their ids, some of them odd; w11 ends its texts."""
-    shutil.copytree(source, directory)
-    tokenizer = Tokenizer(models.WordLevel({ODD.get(i, f"w{i}"): i for i in range(VOCABULARY)}, unk_token="w0"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(directory)
+    with_words(source, directory, ODD)
     (directory / "generation_config.json").write_text(json.dumps({"eos_token_id": EOS}))
     return str(directory)
 

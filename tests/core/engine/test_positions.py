@@ -1,7 +1,6 @@
 """Positions that are told late: in-cache and log-gap against the oracle, and reading beyond the model's context."""
 
 import math
-import shutil
 import warnings
 from functools import cache
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
     CohereConfig,
@@ -19,7 +17,6 @@ from transformers import (
     OPTConfig,
     PhiConfig,
     PretrainedConfig,
-    PreTrainedTokenizerFast,
     SmolLM3Config,
 )
 
@@ -34,6 +31,7 @@ from core.trace import NEVER
 from tests.conftest import _COMMON, _ROTARY, TINY, TODAY, VOCABULARY
 from tests.core.engine.test_engine import EXACT_MARGIN, KEYS, check_against, check_equal, in_turn, policy_of
 from tests.oracle import Oracle
+from tests.words import with_words
 
 RENUMBERED = ("in-cache", "log-gap")
 ROTARY = ("llama-gqa", "mistral", "gpt-neox")
@@ -273,12 +271,7 @@ def test_no_more_rows_at_once_than_the_context(tiny, positions):
 
 
 def test_the_command_reads_a_text_of_any_length(tiny, tmp_path, capsys):
-    directory, out = tmp_path / "model", tmp_path / "run.npz"
-    shutil.copytree(tiny("llama-gqa").directory, directory)
-    words = models.WordLevel({f"w{i}": i for i in range(VOCABULARY)}, unk_token="w0")
-    tokenizer = Tokenizer(words)
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(directory)
+    directory, out = with_words(tiny("llama-gqa").directory, tmp_path / "model"), tmp_path / "run.npz"
     ids = text("llama-gqa", BEYOND)
     (tmp_path / "book.txt").write_text(" ".join(f"w{i}" for i in ids))
     command = ["trace", "--text", str(tmp_path / "book.txt"), "--budget", "9", "--model", str(directory)]

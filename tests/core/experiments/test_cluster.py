@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import shutil
 import sys
 import threading
 from contextlib import contextmanager, suppress
@@ -10,8 +9,6 @@ from dataclasses import asdict, replace
 
 import psutil
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
 from core import load_model
 from core.__main__ import main
@@ -21,20 +18,14 @@ from core.experiments.cluster import ATTEMPTS, import_ray, iter_cluster_sweep
 from core.experiments.growing_csv import GrowingCsv
 from core.experiments.records import Record
 from tests.conftest import VOCABULARY, N, text
+from tests.words import with_words
 
 NOWHERE = "127.0.0.1:1"
 
 
 @pytest.fixture(scope="module")
 def directory(tiny, tmp_path_factory):
-    """A tiny model with a tokenizer whose words are w0, w1, ... by their ids."""
-    directory = tmp_path_factory.mktemp("with-tokenizer") / "model"
-    shutil.copytree(tiny("llama-gqa").directory, directory)
-    words = models.WordLevel({f"w{i}": i for i in range(VOCABULARY)}, unk_token="w0")
-    tokenizer = Tokenizer(words)
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(directory)
-    return directory
+    return with_words(tiny("llama-gqa").directory, tmp_path_factory.mktemp("with-tokenizer") / "model")
 
 
 @pytest.fixture(scope="module")

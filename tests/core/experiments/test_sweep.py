@@ -3,7 +3,6 @@
 import csv
 import math
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +16,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
 from core import Trace, generate, iter_sweep, load_model, make_policy, replay, sweep
 from core.__main__ import main
@@ -26,6 +23,7 @@ from core.errors import BadInput
 from core.experiments.growing_csv import GrowingCsv
 from core.experiments.records import Point, Record, budget_sentences, points, smallest_budget
 from tests.conftest import VOCABULARY, text
+from tests.words import with_words
 
 ROOT = Path(__file__).parents[3]
 POLICIES, BUDGETS = ["tova", "h2o"], [4, 9]
@@ -326,14 +324,7 @@ def test_a_file_that_cannot_be_opened(tmp_path):
 
 @pytest.fixture(scope="module")
 def directory(tiny, tmp_path_factory):
-    """A tiny model with a tokenizer whose words are w0, w1, ... by their ids."""
-    directory = tmp_path_factory.mktemp("with-tokenizer") / "model"
-    shutil.copytree(tiny("llama-gqa").directory, directory)
-    words = models.WordLevel({f"w{i}": i for i in range(VOCABULARY)}, unk_token="w0")
-    tokenizer = Tokenizer(words)
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(directory)
-    return directory
+    return with_words(tiny("llama-gqa").directory, tmp_path_factory.mktemp("with-tokenizer") / "model")
 
 
 def written(path, ids):
