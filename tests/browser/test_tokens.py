@@ -39,20 +39,16 @@ def address(serve: Callable[..., str]) -> str:
     return serve(blocks)
 
 
-@pytest.fixture
-def page(open_page: Callable[..., Page], address: str) -> Page:
-    return opened(open_page(address))
-
-
 def opened(page: Page) -> Page:
-    """The lens, with all that can be opened in it."""
+    """The lens, with the figures that are drawn at first."""
     page.get_by_role("tab", name="Tokens").click()
     expect(page.locator("#tokens-sentences")).to_contain_text("TOVA, budget 8: first token kept to the end in ")
-    expect(page.locator("#tokens-runs-overlap")).to_contain_text("H2O")  # the last figure that is drawn at first
-    for accordion in ("Layer by layer", "The numbers of all figures"):
-        page.get_by_role("button", name=accordion).click()
-    expect(page.locator("#lives button")).to_have_count(5)
+    expect(page.locator("#tokens-runs-overlap")).to_contain_text("H2O")  # the last of them
     return page
+
+
+def open_accordion(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name).click()
 
 
 def figure(page: Page, name: str) -> Locator:
@@ -69,7 +65,26 @@ def column(page: Page, index: int) -> Locator:
     return page.locator(f"#tokens-table [data-testid^=cell][data-testid$='-{index}']")
 
 
-def test_all_runs_and_one_of_them_layer_by_layer(page: Page) -> None:
+def test_on_a_phone_all_figures_fit_a_small_life_opens_large_and_another_run_is_drawn_only_once(
+    open_page: Callable[..., Page], address: str
+) -> None:
+    page = opened(open_page(address, viewport={"width": 390, "height": 844}))
+    for accordion in ("Layer by layer", "The numbers of all figures"):
+        open_accordion(page, accordion)
+    small = page.locator("#lives button")
+    expect(small).to_have_count(5)
+    for name in (*AT_FIRST, *OF_ALL_RUNS, *OF_ONE_RUN, "runs-overlap", "life"):
+        figure(page, name).scroll_into_view_if_needed()
+        expect(figure(page, name).locator(".main-svg").first).to_be_visible()
+    titles = page.locator(".js-plotly-plot .gtitle, .js-plotly-plot .legendtitletext")
+    edges = titles.evaluate_all(
+        "all => all.map(title => [title.textContent, title.getBoundingClientRect().right, "
+        "title.closest('.js-plotly-plot').getBoundingClientRect().right])"
+    )
+    assert len(edges) == 11
+    assert [title for title, right, limit in edges if right > limit] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
     expect(figure(page, "status")).to_have_text("Measured: 40 tokens of by hand")
     for name in ("recency", "recency-layers"):
         expect(figure(page, name)).to_contain_text("the paper: 73–76 %")
@@ -80,32 +95,7 @@ def test_all_runs_and_one_of_them_layer_by_layer(page: Page) -> None:
     expect(figure(page, "survival-layers")).to_contain_text("Window ends here")
     expect(figure(page, "layer-overlap")).to_contain_text("TOVA, budget 8")
     expect(figure(page, "head-overlap")).to_be_hidden()
-    page.locator("#tokens-closer input").click()
-    page.get_by_role("option", name="2: H2O, budget 8").click()
-    for name in ("early-layers", "survival-layers", "layer-overlap", "life"):
-        expect(figure(page, name)).to_contain_text("H2O, budget 8")
-    expect(figure(page, "head-overlap")).to_contain_text("agreement of the KV heads of layer 4")
-    expect(page.locator("#tokens-kv-head").get_by_label("0")).to_be_checked()  # as the choice of the run has set it
-    page.locator("#tokens-kv-head").get_by_label("1").check()
-    expect(figure(page, "life")).to_contain_text("the life of layer 4, KV head 1")
 
-
-def test_another_run_is_drawn_while_the_lens_is_open_and_the_same_one_only_once(page: Page) -> None:
-    page.get_by_role("button", name="another").click()
-    for name in ("runs-overlap", "closer"):
-        expect(figure(page, name)).to_be_hidden()
-    expect(figure(page, "recency")).not_to_contain_text("H2O")
-    page.locator("#lives button").nth(2).click()
-    expect(figure(page, "life")).to_contain_text("the life of layer 2")
-    page.get_by_role("tab", name="Watch").click()
-    page.get_by_role("tab", name="Tokens").click()
-    show_table(page, "Survival")
-    expect(page.locator("#tokens-table [data-testid=header-3]")).to_contain_text("age")
-    expect(page.locator("#lives button").nth(2)).to_have_attribute("aria-pressed", "true")
-
-
-def test_a_click_on_a_small_life_opens_it_large(page: Page) -> None:
-    small = page.locator("#lives button")
     small.first.scroll_into_view_if_needed()
     expect(figure(page, "life")).to_contain_text("the life of layer 4")
     expect(small.nth(4)).to_have_attribute("aria-pressed", "true")
@@ -120,10 +110,58 @@ def test_a_click_on_a_small_life_opens_it_large(page: Page) -> None:
     expect(figure(page, "life")).to_contain_text("the life of layer 1")
     expect(page.locator("#tokens-table [data-testid=cell-0-2]")).to_have_text("1")
 
+    page.locator("#tokens-closer input").click()
+    page.get_by_role("option", name="2: H2O, budget 8").click()
+    for name in ("early-layers", "survival-layers", "layer-overlap", "life"):
+        expect(figure(page, name)).to_contain_text("H2O, budget 8")
+    expect(figure(page, "head-overlap")).to_contain_text("agreement of the KV heads of layer 1")
+    expect(page.locator("#tokens-kv-head").get_by_label("0")).to_be_checked()  # as the choice of the run has set it
+    page.locator("#tokens-kv-head").get_by_label("1").check()
+    expect(figure(page, "life")).to_contain_text("the life of layer 1, KV head 1")
 
-def test_a_table_sorts_numbers_as_numbers_and_can_be_taken_away(page: Page) -> None:
     page.get_by_role("button", name="another").click()
+    for name in ("runs-overlap", "closer"):
+        expect(figure(page, name)).to_be_hidden()
+    expect(figure(page, "recency")).not_to_contain_text("H2O")
+    small.nth(2).click()
+    expect(figure(page, "life")).to_contain_text("the life of layer 2")
+    page.get_by_role("tab", name="Watch").click()
+    page.get_by_role("tab", name="Tokens").click()
+    show_table(page, "Survival")
+    expect(page.locator("#tokens-table [data-testid=header-3]")).to_contain_text("age")
+    expect(small.nth(2)).to_have_attribute("aria-pressed", "true")
+
+
+def test_saved_traces_replace_the_run_other_files_change_nothing_and_the_next_runs_numbers_are_sorted_and_taken_away(
+    open_page: Callable[..., Page], address: str, tmp_path: Path
+) -> None:
+    page = opened(open_page(address))
+    words = replace(TOVA.tokens, ids=TOVA.tokens.ids + 1)
+    other = replace(random_trace(7, layers=5, budget=12), tokens=words)
+    for name, trace in (("one", TOVA), ("other", other)):
+        trace.save(tmp_path / f"{name}.npz")
+    upload = page.locator("input[type=file][multiple]")
+    upload.set_input_files([tmp_path / "one.npz", tmp_path / "other.npz"])
+    expect(page.locator("#tokens-sentences")).to_contain_text("TOVA, budget 12")
+    expect(figure(page, "overlap-line")).to_contain_text("over different tokens")
+    expect(figure(page, "early")).to_contain_text("TOVA, budget 12")
+
+    words, other, large = (tmp_path / f"{name}.npz" for name in ("words", "strange", "large"))
+    words.write_text("hello")
+    np.savez(other, hello=np.arange(3))
+    np.savez_compressed(large, evicted_at=np.zeros(100_000_000 // 8 + 1))
+    for file, message in ((words, "words.npz: This"), (other, "strange.npz: This"), (large, "at most 100 MB")):
+        upload.set_input_files(file)
+        expect(figure(page, "status").locator(".error")).to_contain_text(message)
+        expect(figure(page, "status")).to_contain_text("Below is what was measured before.")
+    upload.set_input_files([tmp_path / "one.npz"] * 9)
+    expect(figure(page, "status")).to_contain_text("These are 9 files; at most 8 are measured at once.")
+    expect(figure(page, "recency")).to_contain_text("TOVA, budget 12")  # nothing blanks
+    page.get_by_role("button", name="another").click()
+    expect(figure(page, "recency")).not_to_contain_text("budget 12")
     expect(figure(page, "runs-overlap")).to_be_hidden()
+
+    open_accordion(page, "The numbers of all figures")
     show_table(page, "First tokens")
     expect(page.locator("#tokens-table [data-testid=cell-9-2]")).to_have_text("9")
     header = page.locator("#tokens-table [data-testid=header-4]")
@@ -152,45 +190,3 @@ def test_a_table_sorts_numbers_as_numbers_and_can_be_taken_away(page: Page) -> N
     show_table(page, "Survival")
     expect(page.locator("#tokens-table [data-testid=header-3]")).to_contain_text("age")
     expect(figure(page, "table-status")).to_be_empty()
-
-
-def test_saved_traces_replace_the_run_until_another_ends_and_other_files_change_nothing(
-    page: Page, tmp_path: Path
-) -> None:
-    words = replace(TOVA.tokens, ids=TOVA.tokens.ids + 1)
-    other = replace(random_trace(7, layers=5, budget=12), tokens=words)
-    for name, trace in (("one", TOVA), ("other", other)):
-        trace.save(tmp_path / f"{name}.npz")
-    page.locator("input[type=file][multiple]").set_input_files([tmp_path / "one.npz", tmp_path / "other.npz"])
-    expect(page.locator("#tokens-sentences")).to_contain_text("TOVA, budget 12")
-    expect(figure(page, "overlap-line")).to_contain_text("over different tokens")
-    expect(figure(page, "early")).to_contain_text("TOVA, budget 12")
-
-    words, other, large = (tmp_path / f"{name}.npz" for name in ("words", "strange", "large"))
-    words.write_text("hello")
-    np.savez(other, hello=np.arange(3))
-    np.savez_compressed(large, evicted_at=np.zeros(100_000_000 // 8 + 1))
-    for file, message in ((words, "words.npz: This"), (other, "strange.npz: This"), (large, "at most 100 MB")):
-        page.locator("input[type=file][multiple]").set_input_files(file)
-        expect(figure(page, "status").locator(".error")).to_contain_text(message)
-        expect(figure(page, "status")).to_contain_text("Below is what was measured before.")
-    page.locator("input[type=file][multiple]").set_input_files([tmp_path / "one.npz"] * 9)
-    expect(figure(page, "status")).to_contain_text("These are 9 files; at most 8 are measured at once.")
-    expect(figure(page, "recency")).to_contain_text("TOVA, budget 12")  # nothing blanks
-    page.get_by_role("button", name="another").click()
-    expect(figure(page, "recency")).not_to_contain_text("budget 12")
-
-
-def test_titles_fit_a_phone_and_nothing_sticks_out(open_page: Callable[..., Page], address: str) -> None:
-    page = opened(open_page(address, viewport={"width": 390, "height": 844}))
-    for name in (*AT_FIRST, *OF_ALL_RUNS, *OF_ONE_RUN, "runs-overlap", "life"):
-        figure(page, name).scroll_into_view_if_needed()
-        expect(figure(page, name).locator(".main-svg").first).to_be_visible()
-    titles = page.locator(".js-plotly-plot .gtitle, .js-plotly-plot .legendtitletext")
-    edges = titles.evaluate_all(
-        "all => all.map(title => [title.textContent, title.getBoundingClientRect().right, "
-        "title.closest('.js-plotly-plot').getBoundingClientRect().right])"
-    )
-    assert len(edges) == 11
-    assert [title for title, right, limit in edges if right > limit] == []
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
