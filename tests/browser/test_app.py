@@ -21,7 +21,7 @@ from viz.examples.example_texts import EXAMPLES, first_run
 from viz.page.asked import shown
 
 SHORT = "Maud lit the lamp. The ship's bell rang, and Maud lit the lamp again, and the light went out over the water."
-HOSTILE = "Tea </script><img src=x onerror=\"document.title='owned'\"> and <b>bold</b> &amp; cake. " * 6
+HOSTILE = "Tea </script><img src=x onerror=\"document.title='owned'\"> and <b>bold</b> &amp; cake. "
 RUN_TIME = 60_000  # milliseconds that a run of a few hundred tokens may take on a busy machine
 
 
@@ -117,148 +117,47 @@ def token(page: Page, piece: str) -> Locator:
     return page.locator("#watch .rm-text span").filter(has_text=re.compile(f"^{re.escape(piece)}$")).first
 
 
-def test_the_first_thing_to_see_is_a_real_run_of_three_policies(open_page: Callable[..., Page], address: str) -> None:
-    page = open_page(address)
+@pytest.mark.parametrize(
+    "sizes",
+    [[(390, 844, 1), (1024, 844, 0)], [(1366, 768, 3), (1440, 900, 3)]],  # a phone's sidebar is closed when it opens
+)
+def test_the_first_thing_to_see_is_a_real_run_of_three_policies_with_text_and_maps_above_the_fold(
+    open_page: Callable[..., Page], address: str, sizes: list[tuple[int, int, int]]
+) -> None:
+    page = open_page(address, viewport={"width": sizes[0][0], "height": sizes[0][1]})
     expect(step(page)).to_have_text("325 / 325")
     for name in ("TOVA, budget 64", "H2O, budget 64", "Window, budget 64"):
         expect(alternative(page)).to_contain_text(name)
     expect(page.locator("#watch")).to_contain_text("first token in 27 layers")
     expect(page.locator("#watch")).to_contain_text("64 rows in each of 90 KV heads")
-    expect(page.locator("#text textarea")).to_have_value(EXAMPLES[0].text)
-    expect(page.locator("#token-count")).to_have_text("326 tokens", timeout=RUN_TIME)
+    if sizes[0][0] >= 768:
+        expect(page.locator("#text textarea")).to_have_value(EXAMPLES[0].text)
+        expect(page.locator("#token-count")).to_have_text("326 tokens", timeout=RUN_TIME)
+    for width, height, whole in sizes:
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_timeout(500)
+        assert page.evaluate("scrollY") == 0
+        for dark in ("true", "false"):
+            page.evaluate(f"document.body.classList.toggle('dark', {dark})")
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (width, dark)
+        if not whole:
+            continue
+        ends = page.locator("#watch :is(.rm-steps, .rm-canvas)").evaluate_all(
+            "all => all.map(each => each.getBoundingClientRect().bottom)"
+        )
+        text = page.locator("#watch .rm-text").evaluate("box => [box.clientHeight, getComputedStyle(box).lineHeight]")
+        fold = page.locator("#run-bar").bounding_box()["y"] if width < 768 else height
+        assert all(0 < end <= fold for end in ends[: 1 + whole]), (width, ends)
+        assert text[0] >= 3 * float(text[1].removesuffix("px"))
+        expect(page.locator("#run")).to_be_in_viewport()
+        expect(status(page)).to_be_in_viewport()
 
 
-@pytest.mark.parametrize(("width", "height", "whole"), [(1366, 768, 3), (1440, 900, 3), (390, 844, 1)])
-def test_step_control_text_and_maps_are_above_the_fold(
-    open_page: Callable[..., Page], address: str, width: int, height: int, whole: int
+def test_a_link_opens_on_its_step_and_a_click_tells_life_and_reason_under_every_policy(
+    open_page: Callable[..., Page], address: str
 ) -> None:
-    page = open_page(address, viewport={"width": width, "height": height})
-    expect(step(page)).to_have_text("325 / 325")
-    page.wait_for_timeout(500)
-    assert page.evaluate("scrollY") == 0
-    ends = page.locator("#watch :is(.rm-steps, .rm-canvas)").evaluate_all(
-        "all => all.map(each => each.getBoundingClientRect().bottom)"
-    )
-    text = page.locator("#watch .rm-text").evaluate("box => [box.clientHeight, getComputedStyle(box).lineHeight]")
-    bar = page.locator("#run-bar").bounding_box()
-    fold = bar["y"] if width < 768 else height
-    assert all(0 < end <= fold for end in ends[: 1 + whole]), ends
-    assert text[0] >= 3 * float(text[1].removesuffix("px"))
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    expect(page.locator("#run")).to_be_in_viewport()
-    expect(status(page)).to_be_in_viewport()
-
-
-def test_run_reads_the_users_text_and_writes_on(page: Page) -> None:
-    set_budget(page, 8)
-    expect(page.locator("#budget-3")).to_have_value("8")  # one budget for all
-    run_to_the_end(page, SHORT)
-    expect(page.locator("#watch .rm-text")).to_contain_text("The ship's bell rang")
-    expect(names(page).first).to_contain_text("TOVA, budget 8")
-    expect(page.locator("#watch .rm-text .rm-generated")).to_have_count(0)
-
-    only(page, "TOVA")
-    set_new_tokens(page, 6)
-    expect(page.locator("#message input")).to_be_checked()  # an instruct model is to answer
-    expect(page.locator("#temperature input")).to_be_visible()
-    run_to_the_end(page, SHORT)
-    expect(page.locator("#watch .rm-text")).to_contain_text("<|im_start|>user")
-    assert 1 <= page.locator("#watch .rm-text .rm-generated").count() <= 6  # what is the model's is marked
-    page.locator("#message input").uncheck()
-    run_to_the_end(page, SHORT)
-    expect(page.locator("#watch .rm-text")).not_to_contain_text("<|im_start|>user")
-
-    set_new_tokens(page, 0)
-    set_budget(page, 64)
-    run_to_the_end(page, "Two words and a few more.")
-    expect(status(page)).to_contain_text("nothing had to be evicted")
-
-
-def test_every_policy_runs_and_shows_its_own_settings(page: Page) -> None:
-    only(page, "Window+i")
-    set_budget(page, 6)
-    policies = [
-        ("Window+i", ["Sink tokens (i)"], "By recency · per layer"),
-        ("Random", ["Seed"], "At random · per layer"),
-        ("TOVA per head", [], "By attention · per KV head"),
-        ("Full", [], "Forgets nothing"),
-        ("Oracle", [], "Knows the future · per layer"),
-    ]
-    card = page.locator(".card:visible")
-    for option, settings, traits in policies:
-        choose(page, 1, option)
-        expect(card.locator(".setting")).to_have_text(settings)
-        expect(card.locator(".how summary")).to_have_text(f"{traits} ?")
-        budget = page.locator("#budget-1")
-        expect(budget).to_be_hidden() if option == "Full" else expect(budget).to_be_visible()
-        run_to_the_end(page, SHORT + " " + option)
-        expect(names(page).first).to_contain_text(option)
-
-
-def test_cards_are_added_and_removed_and_the_picture_says_that_it_is_of_before(page: Page) -> None:
-    changed = page.locator("#changed")
-    expect(changed).to_be_hidden()
-    page.locator("#add-policy").click()
-    expect(page.locator(".card:visible")).to_have_count(4)
-    expect(changed).to_be_visible()
-    page.locator("#remove-4").click()
-    expect(page.locator(".card:visible")).to_have_count(3)
-    expect(changed).to_be_hidden()  # what is shown again is what was run
-    for cards in (4, 5, 6):
-        page.locator("#add-policy").click()
-        expect(page.locator(".card:visible")).to_have_count(cards)
-    expect(page.locator("#add-policy")).to_be_disabled()
-    for cards in (5, 4, 3, 2, 1):
-        page.locator("#remove-1").click()
-        expect(page.locator(".card:visible")).to_have_count(cards)
-    expect(page.locator("#remove-1")).to_be_disabled()  # one policy stays
-
-
-def stands_still(page: Page) -> bool:
-    before = step(page).inner_text()
-    page.wait_for_timeout(1500)
-    return step(page).inner_text() == before
-
-
-def test_the_map_grows_while_it_runs_and_stop_keeps_what_there_is(page: Page) -> None:
-    long = "\n\n".join(example.text for example in EXAMPLES) * 6
-    write(page, long)
-    run(page)
-    expect(status(page)).to_contain_text(re.compile(r"Reading: \d"))
-    seen = set()
-    while len(seen) < 3:
-        seen.add(step(page).inner_text())
-        page.wait_for_timeout(50)
-    page.locator("#stop").click()
-    expect(page.locator("#stopped")).to_contain_text("Stopped.")
-    assert any(stands_still(page) for _ in range(8)), "it goes on"  # a late report may come before
-    expect(page.locator("#text textarea")).to_have_value(long)
-    run_to_the_end(page, SHORT)  # the model is free again
-
-
-def test_what_cannot_be_read_is_explained_and_loses_nothing(page: Page) -> None:
-    before = step(page).inner_text()
-    for text, reason in (("", "empty"), ("   ", "empty"), ("Hello", "single token"), ("A fox ran. " * 3000, "8,192")):
-        write(page, text)
-        run(page)
-        expect(says(status(page))).to_contain_text(reason)
-        expect(page.get_by_role("alert")).to_contain_text(reason)
-        expect(page.locator("#text textarea")).to_have_value(text)
-        assert step(page).inner_text() == before
-    only(page, "Window+i")
-    set_budget(page, 4)
-    write(page, SHORT)
-    run(page)
-    expect(page.get_by_role("alert")).to_contain_text("4 sink tokens leave no room")
-    page.locator("#budget-1").fill("")
-    run(page)
-    expect(page.get_by_role("alert")).to_contain_text("Window+i has no budget")
-    assert step(page).inner_text() == before
-    set_budget(page, 5)
-    run_to_the_end(page, SHORT)
-
-
-def test_a_click_tells_life_and_reason_under_every_policy(page: Page) -> None:
+    page = open_page(f"{address}?step=150")
+    expect(step(page)).to_have_text("150 / 325")
     fates = page.locator("#fates")
     token(page, " keeper").click()
     for policy in ("TOVA, budget 64", "H2O, budget 64", "Window, budget 64"):
@@ -269,6 +168,14 @@ def test_a_click_tells_life_and_reason_under_every_policy(page: Page) -> None:
     expect(fates).to_contain_text(re.compile(r"Layer \d+ (forgot|still holds) “"))
     expect(page.locator("#row")).to_contain_text(re.compile(r"the life of layer \d+, KV head \d"))
     expect(page.locator("#token")).to_contain_text("H2O")
+
+    bar = page.locator("#row .gradient_filled").first  # filled by the page's address until that changes
+    bar.wait_for(state="attached")
+    page.get_by_role("button", name="Previous step").first.click()
+    page.wait_for_url(re.compile(r"\?step=149$"))
+    assert str(bar.evaluate("bar => bar.style.fill")).startswith('url("#')
+    cuts = page.locator("#row [clip-path]").evaluate_all("all => all.map(each => each.getAttribute('clip-path'))")
+    assert cuts and all(cut.startswith("url('#") for cut in cuts)
 
     page.get_by_label("colour by attention").check()
     expect(page.locator("#row")).to_contain_text("10⁻³")
@@ -284,76 +191,6 @@ def test_a_click_tells_life_and_reason_under_every_policy(page: Page) -> None:
         page.keyboard.press(key)
     expect(step(page)).to_have_text("324 / 325")
     assert requests == []
-
-
-def test_hostile_text_stays_text(page: Page) -> None:
-    set_budget(page, 16)
-    run_to_the_end(page, HOSTILE)
-    expect(page.locator("#watch .rm-text")).to_contain_text("</script><img src=x onerror=")
-    token(page, "><").click()
-    expect(page.locator("#fates")).to_contain_text("“><”")
-    expect(page.locator("#token")).to_contain_text("“><”")
-    assert page.title() != "owned"
-    assert page.locator("img[src=x]").count() == 0
-
-
-def test_a_link_opens_on_its_step(open_page: Callable[..., Page], address: str) -> None:
-    page = open_page(f"{address}?step=150")
-    expect(step(page)).to_have_text("150 / 325")
-    page.locator("#watch canvas").first.click(position={"x": 300, "y": 60})
-    bar = page.locator("#row .gradient_filled").first  # filled by the page's address until that changes
-    bar.wait_for(state="attached")
-    page.get_by_role("button", name="Previous step").first.click()
-    page.wait_for_url(re.compile(r"\?step=149$"))
-    assert str(bar.evaluate("bar => bar.style.fill")).startswith('url("#')
-    cuts = page.locator("#row [clip-path]").evaluate_all("all => all.map(each => each.getAttribute('clip-path'))")
-    assert cuts and all(cut.startswith("url('#") for cut in cuts)
-
-
-def test_a_run_can_be_taken_away(page: Page, tmp_path: Path, open_page: Callable[..., Page]) -> None:
-    page.locator("#export").click()
-    files = page.locator("#files a")
-    expect(files).to_have_count(8)
-    saved = []
-    for i in range(8):
-        with page.expect_download() as download:
-            files.nth(i).click()
-        saved.append(tmp_path / download.value.suggested_filename)
-        download.value.save_as(saved[-1])
-    for trace, npz, table in zip(shown(first_run()), saved[:6:2], saved[1:6:2], strict=True):
-        assert (Trace.load(npz).evicted_at == trace.evicted_at).all()
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-        assert len(rows) == trace.evicted_at.size
-    with saved[6].open(encoding="utf-8-sig", newline="") as file:
-        costs = [row["policy"] for row in csv.DictReader(file)]
-    assert costs == ["Full", "TOVA, budget 64", "H2O, budget 64", "Window, budget 64"]
-    alone = open_page(saved[7].as_uri())
-    expect(alone.locator(".rm-number")).to_have_text("325 / 325")
-    expect(alone.locator("canvas:visible")).to_have_count(3)
-
-
-def test_how_it_is_read_is_chosen_and_saved_runs_are_opened_side_by_side(page: Page, tmp_path: Path) -> None:
-    page.get_by_role("button", name="How it is read").click()
-    pick(page, "positions", "in-cache")
-    page.get_by_label("the prompt at once").check()
-    pick(page, "budgets", "pyramid: more in the first layers")
-    set_budget(page, 8)
-    run_to_the_end(page, SHORT)
-    expect(names(page).first).to_contain_text("TOVA, budget 8, in-cache positions")
-    expect(page.locator("#watch .rm-note").last).to_contain_text("1 – 15 rows in each of 30 layers")  # Window
-    saved = [tmp_path / "one.npz", tmp_path / "two.npz"]
-    for path, trace in zip(saved, first_run().traces[1:], strict=False):
-        trace.save(path)
-    upload = page.locator("input[type=file][accept='.npz']").first
-    upload.set_input_files(saved)
-    expect(status(page)).to_contain_text("Opened: one.npz, two.npz, 326 tokens")
-    expect(step(page)).to_have_text("325 / 325")
-    expect(names(page)).to_have_count(2)
-    (tmp_path / "none.npz").write_bytes(b"no trace")
-    upload.set_input_files(tmp_path / "none.npz")
-    expect(status(page)).to_contain_text("not a trace")
-    expect(step(page)).to_have_text("325 / 325")
 
 
 def test_policies_write_on_each_its_own_way(page: Page) -> None:
@@ -394,11 +231,157 @@ def test_an_open_lens_follows_the_next_run(page: Page) -> None:
     expect(panel).to_contain_text("TOVA per head, budget 7")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_nothing_sticks_out(open_page: Callable[..., Page], address: str, theme: str) -> None:
-    page = open_page(f"{address}?__theme={theme}", viewport={"width": 390, "height": 844})
+def test_run_reads_the_users_text_however_hostile_and_writes_on(page: Page) -> None:
+    assert page.evaluate("scrollY") == 0
+    set_budget(page, 8)
+    expect(page.locator("#budget-3")).to_have_value("8")  # one budget for all
+    run_to_the_end(page, HOSTILE)
+    expect(page.locator("#watch .rm-text")).to_contain_text("</script><img src=x onerror=")
+    expect(names(page).first).to_contain_text("TOVA, budget 8")
+    expect(page.locator("#watch .rm-text .rm-generated")).to_have_count(0)
+    token(page, "><").click()
+    expect(page.locator("#fates")).to_contain_text("“><”")
+    expect(page.locator("#token")).to_contain_text("“><”")
+    assert page.title() != "owned"
+    assert page.locator("img[src=x]").count() == 0
+
+    only(page, "TOVA")
+    set_new_tokens(page, 6)
+    expect(page.locator("#message input")).to_be_checked()  # an instruct model is to answer
+    expect(page.locator("#temperature input")).to_be_visible()
+    run_to_the_end(page, SHORT)
+    expect(page.locator("#watch .rm-text")).to_contain_text("<|im_start|>user")
+    assert 1 <= page.locator("#watch .rm-text .rm-generated").count() <= 6  # what is the model's is marked
+    page.locator("#message input").uncheck()
+    run_to_the_end(page, SHORT)
+    expect(page.locator("#watch .rm-text")).to_contain_text("The ship's bell rang")
+    expect(page.locator("#watch .rm-text")).not_to_contain_text("<|im_start|>user")
+
+    set_new_tokens(page, 0)
+    set_budget(page, 64)
+    run_to_the_end(page, "Two words and a few more.")
+    expect(status(page)).to_contain_text("nothing had to be evicted")
+
+
+def test_cards_are_added_and_removed_and_on_one_every_policy_runs_with_its_own_settings(page: Page) -> None:
+    changed = page.locator("#changed")  # says that the picture is of before
+    expect(changed).to_be_hidden()
+    page.locator("#add-policy").click()
+    expect(page.locator(".card:visible")).to_have_count(4)
+    expect(changed).to_be_visible()
+    page.locator("#remove-4").click()
+    expect(page.locator(".card:visible")).to_have_count(3)
+    expect(changed).to_be_hidden()  # what is shown again is what was run
+    for cards in (4, 5, 6):
+        page.locator("#add-policy").click()
+        expect(page.locator(".card:visible")).to_have_count(cards)
+    expect(page.locator("#add-policy")).to_be_disabled()
+    for cards in (5, 4, 3, 2, 1):
+        page.locator("#remove-1").click()
+        expect(page.locator(".card:visible")).to_have_count(cards)
+    expect(page.locator("#remove-1")).to_be_disabled()  # one policy stays
+
+    policies = [
+        ("Window+i", ["Sink tokens (i)"], "By recency · per layer"),
+        ("Random", ["Seed"], "At random · per layer"),
+        ("TOVA per head", [], "By attention · per KV head"),
+        ("Full", [], "Forgets nothing"),
+        ("Oracle", [], "Knows the future · per layer"),
+    ]
+    card, budget = page.locator(".card:visible"), page.locator("#budget-1")
+    choose(page, 1, "Window+i")
+    set_budget(page, 6)
+    for option, settings, traits in policies:
+        choose(page, 1, option)
+        expect(card.locator(".setting")).to_have_text(settings)
+        expect(card.locator(".how summary")).to_have_text(f"{traits} ?")
+        expect(budget).to_be_hidden() if option == "Full" else expect(budget).to_be_visible()
+        run_to_the_end(page, "Maud lit the lamp again, and the light went out.")
+        expect(names(page).first).to_contain_text(option)
+
+
+def stands_still(page: Page) -> bool:
+    before = step(page).inner_text()
+    page.wait_for_timeout(1500)
+    return step(page).inner_text() == before
+
+
+def test_the_map_grows_while_it_runs_stop_keeps_it_and_what_cannot_be_read_is_explained_and_loses_nothing(
+    page: Page,
+) -> None:
+    long = "\n\n".join(example.text for example in EXAMPLES) * 2
+    write(page, long)
+    run(page)
+    expect(status(page)).to_contain_text(re.compile(r"Reading: \d"))
+    seen = set()
+    while len(seen) < 3:
+        seen.add(step(page).inner_text())
+        page.wait_for_timeout(50)
+    page.locator("#stop").click()
+    expect(page.locator("#stopped")).to_contain_text("Stopped.")
+    assert any(stands_still(page) for _ in range(8)), "it goes on"  # a late report may come before
+    expect(page.locator("#text textarea")).to_have_value(long)
+
+    before = step(page).inner_text()
+    for text, reason in (("", "empty"), ("   ", "empty"), ("Hello", "single token"), ("A fox ran. " * 3000, "8,192")):
+        write(page, text)
+        run(page)
+        expect(says(status(page))).to_contain_text(reason)
+        expect(page.get_by_role("alert")).to_contain_text(reason)
+        expect(page.locator("#text textarea")).to_have_value(text)
+        assert step(page).inner_text() == before
+    only(page, "Window+i")
+    set_budget(page, 4)
+    write(page, SHORT)
+    run(page)
+    expect(page.get_by_role("alert")).to_contain_text("4 sink tokens leave no room")
+    page.locator("#budget-1").fill("")
+    run(page)
+    expect(page.get_by_role("alert")).to_contain_text("Window+i has no budget")
+    assert step(page).inner_text() == before
+    set_budget(page, 5)
+    run_to_the_end(page, SHORT)  # the model is free again
+
+
+def test_a_run_is_taken_away_another_read_in_another_way_and_the_first_opened_again_side_by_side(
+    page: Page, tmp_path: Path, open_page: Callable[..., Page]
+) -> None:
+    page.locator("#export").click()
+    files = page.locator("#files a")
+    expect(files).to_have_count(8)
+    saved = []
+    for i in range(8):
+        with page.expect_download() as download:
+            files.nth(i).click()
+        saved.append(tmp_path / download.value.suggested_filename)
+        download.value.save_as(saved[-1])
+    for trace, npz, table in zip(shown(first_run()), saved[:6:2], saved[1:6:2], strict=True):
+        assert (Trace.load(npz).evicted_at == trace.evicted_at).all()
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == trace.evicted_at.size
+    with saved[6].open(encoding="utf-8-sig", newline="") as file:
+        costs = [row["policy"] for row in csv.DictReader(file)]
+    assert costs == ["Full", "TOVA, budget 64", "H2O, budget 64", "Window, budget 64"]
+    alone = open_page(saved[7].as_uri())
+    expect(alone.locator(".rm-number")).to_have_text("325 / 325")
+    expect(alone.locator("canvas:visible")).to_have_count(3)
+
+    page.get_by_role("button", name="How it is read").click()
+    pick(page, "positions", "in-cache")
+    page.get_by_label("the prompt at once").check()
+    pick(page, "budgets", "pyramid: more in the first layers")
+    set_budget(page, 8)
+    run_to_the_end(page, SHORT)
+    expect(names(page).first).to_contain_text("TOVA, budget 8, in-cache positions")
+    expect(page.locator("#watch .rm-note").last).to_contain_text("1 – 15 rows in each of 30 layers")  # Window
+
+    upload = page.locator("input[type=file][accept='.npz']").first
+    upload.set_input_files([saved[0], saved[2]])
+    expect(status(page)).to_contain_text(f"Opened: {saved[0].name}, {saved[2].name}, 326 tokens")
     expect(step(page)).to_have_text("325 / 325")
-    for width in (390, 1024, 1440):
-        page.set_viewport_size({"width": width, "height": 844})
-        page.wait_for_timeout(300)
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), width
+    expect(names(page)).to_have_count(2)
+    (tmp_path / "none.npz").write_bytes(b"no trace")
+    upload.set_input_files(tmp_path / "none.npz")
+    expect(status(page)).to_contain_text("not a trace")
+    expect(step(page)).to_have_text("325 / 325")
