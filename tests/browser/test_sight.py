@@ -3,6 +3,7 @@
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 
 import gradio as gr
 import numpy as np
@@ -57,35 +58,30 @@ def at_step_of_both(page: Page) -> None:
     expect(page.locator(".rm-number")).to_have_text([f"{N - 1} / {N - 1}"] * 2)
 
 
-@pytest.mark.parametrize("positions", ["original", "in-cache", "log-gap"])
-@pytest.mark.parametrize("groups", [1, 2])
-def test_what_is_out_of_sight_is_so_in_python_and_in_the_browser(
-    open_page: Callable[..., Page], positions: str, groups: int
-) -> None:
-    trace = random_trace(seed=7, layers=3, groups=groups, n=N, budget=9)
-    trace = replace(trace, sliding_windows=(0, 5, 12), positions=positions)
+def test_what_is_out_of_sight_is_so_in_python_and_in_the_browser(open_page: Callable[..., Page]) -> None:
     page = blank_page_with(SCRIPT, open_page)
+    for positions, groups in product(("original", "in-cache", "log-gap"), (1, 2)):
+        trace = random_trace(seed=7, layers=3, groups=groups, n=N, budget=9)
+        trace = replace(trace, sliding_windows=(0, 5, 12), positions=positions)
+        ours = page.evaluate(
+            """payload => {
+                const trace = Traces.decode(payload).traces[0];
+                return trace.pieces.map((_, step) => {
+                    const hidden = Array.from({ length: trace.rows }, (_, row) => Sight.hiddenBefore(trace, step, row));
+                    const { of, total } = Sight.unseen(trace, step);
+                    return { hidden, of: Array.from(of), total };
+                });
+            }""",
+            payload([trace]),
+        )
 
-    sent = payload([trace])
-    ours = page.evaluate(
-        """payload => {
-            const trace = Traces.decode(payload).traces[0];
-            return trace.pieces.map((_, step) => {
-                const hidden = Array.from({ length: trace.rows }, (_, row) => Sight.hiddenBefore(trace, step, row));
-                const { of, total } = Sight.unseen(trace, step);
-                return { hidden, of: Array.from(of), total };
-            });
-        }""",
-        sent,
-    )
-
-    assert max(step["total"] for step in ours) > 0
-    for step, told in enumerate(ours):
-        attended, seen, kept = trace.attended(step), trace.in_sight(step), trace.kept(step)
-        hidden = np.array(told["hidden"]).reshape(3, groups, 1)
-        np.testing.assert_array_equal(attended & (np.arange(N) >= hidden), seen)
-        assert told["of"] == (kept & ~seen).sum(axis=(0, 1)).tolist()
-        assert told["total"] == (kept & ~seen).sum()
+        assert max(step["total"] for step in ours) > 0
+        for step, told in enumerate(ours):
+            attended, seen, kept = trace.attended(step), trace.in_sight(step), trace.kept(step)
+            hidden = np.array(told["hidden"]).reshape(3, groups, 1)
+            np.testing.assert_array_equal(attended & (np.arange(N) >= hidden), seen)
+            assert told["of"] == (kept & ~seen).sum(axis=(0, 1)).tolist()
+            assert told["total"] == (kept & ~seen).sum()
 
 
 def test_rows_of_before_a_part_of_a_long_text_count_too(open_page: Callable[..., Page]) -> None:
@@ -119,17 +115,15 @@ NAMES = ("kept", "fresh", "evicted", "paper", "ink", "faint", "line")
 PALETTE = {name: [20 * i, 100, 255 - 30 * i] for i, name in enumerate(NAMES)} | {"font": "sans-serif"}
 
 
-@pytest.mark.parametrize("step", [5, 10, 11, 39])
-def test_cells_that_are_held_and_not_seen_are_hatched_and_no_others(open_page: Callable[..., Page], step: int) -> None:
+def test_cells_that_are_held_and_not_seen_are_hatched_and_no_others(open_page: Callable[..., Page]) -> None:
     page = blank_page_with(SCRIPT, open_page)
-
-    cells = page.evaluate(CELLS, [payload([sinks((0, 8))]), step, PALETTE])
-
     kept, paper = (",".join(map(str, PALETTE[name])) for name in ("kept", "paper"))
-    for row, column in np.ndindex(2, N):
-        hatched = row == 1 and column < 4 and column <= step - 8
-        assert (len(cells[row][column]) > 1) == hatched, (row, column)
-        assert not hatched or {kept, paper} <= set(cells[row][column])
+    for step in (5, 10, 11, 39):
+        cells = page.evaluate(CELLS, [payload([sinks((0, 8))]), step, PALETTE])
+        for row, column in np.ndindex(2, N):
+            hatched = row == 1 and column < 4 and column <= step - 8
+            assert (len(cells[row][column]) > 1) == hatched, (step, row, column)
+            assert not hatched or {kept, paper} <= set(cells[row][column])
 
 
 def test_the_legend_and_the_text_show_it_and_the_readout_tells_it(page: Page) -> None:
