@@ -127,7 +127,9 @@ def assert_plain(places: list[Any]) -> None:
         )
 
 
-def test_a_line_stands_as_in_a_plain_paragraph(page: Page) -> None:
+def test_a_line_stands_as_in_a_plain_paragraph_clicks_and_arrows_follow_it_and_a_token_turns_no_sentence_round(
+    page: Page,
+) -> None:
     for box in page.locator(".rm-text").all():
         places = box.evaluate(PLACES)
         assert len(places) > 30
@@ -135,22 +137,15 @@ def test_a_line_stands_as_in_a_plain_paragraph(page: Page) -> None:
         ours = [places[i][0][0][0] for i in range(4)]
         assert ours == sorted(ours, reverse=True)  # from the right
 
+    page.locator(".rm-t").nth(1).hover()
+    expect(page.locator(".rm-readout").first).to_contain_text("Token 1 “\u2068م\u2069” · ")
+    assert quoted(trace_with(FIRST), 1) == "“\u2068م\u2069”"
+    assert quoted(trace_with(FIRST), FIRST.index(" English")) == "“ English”"
+    with page.expect_download() as download:
+        page.get_by_role("button", name="SVG").first.click()
+    texts = {text.text for text in ET.parse(download.value.path()).getroot().iter("{http://www.w3.org/2000/svg}text")}
+    assert {"\u2068م\u2069", "\u2068מ\u2069"} & texts
 
-def test_that_also_where_the_policies_texts_part(open_page: Callable[..., Page], serve: Callable[..., str]) -> None:
-    one = other = trace_with(LINES, prompt_length=4)
-    ids = other.tokens.ids + 100 * (np.arange(len(LINES)) >= 9)
-    other = replace(other, tokens=replace(other.tokens, ids=ids), policy=settings_of(make_policy("window", 2)))
-    with gr.Blocks(analytics_enabled=False) as blocks:
-        comparison = RetentionMap()
-        blocks.load(lambda: payload([one, other]), outputs=comparison, show_progress="hidden")
-    page = open_page(serve(blocks))
-    expect(page.locator(".rm-diverging")).to_have_count(1)
-
-    for box in page.locator(".rm-text").all():
-        assert_plain(box.evaluate(PLACES))
-
-
-def test_a_click_hits_the_token_it_is_on_and_a_part_of_a_character_can_be_hit_too(page: Page) -> None:
     last = len(FIRST) - 1
     for position in (1, 7, 9, 13, 20, 24, last):
         span = page.locator(".rm-t").nth(position)
@@ -162,8 +157,7 @@ def test_a_click_hits_the_token_it_is_on_and_a_part_of_a_character_can_be_hit_to
             page.mouse.click(tab[0] + 2, tab[1] + 1)
         heard(page, {"policy": 0, "position": position, "step": last})
 
-
-def test_arrows_move_through_a_line_as_it_is_read(page: Page) -> None:
+    page.keyboard.press("Escape")
     page.locator(".rm-text").first.focus()
     page.keyboard.press("Home")
     readout = page.locator(".rm-readout").first
@@ -182,6 +176,20 @@ def test_arrows_move_through_a_line_as_it_is_read(page: Page) -> None:
         expect(readout).to_have_text(re.compile(f"^Token {expected} "))
 
 
+def test_that_also_where_the_policies_texts_part(open_page: Callable[..., Page], serve: Callable[..., str]) -> None:
+    one = other = trace_with(LINES, prompt_length=4)
+    ids = other.tokens.ids + 100 * (np.arange(len(LINES)) >= 9)
+    other = replace(other, tokens=replace(other.tokens, ids=ids), policy=settings_of(make_policy("window", 2)))
+    with gr.Blocks(analytics_enabled=False) as blocks:
+        comparison = RetentionMap()
+        blocks.load(lambda: payload([one, other]), outputs=comparison, show_progress="hidden")
+    page = open_page(serve(blocks))
+    expect(page.locator(".rm-diverging")).to_have_count(1)
+
+    for box in page.locator(".rm-text").all():
+        assert_plain(box.evaluate(PLACES))
+
+
 # Sentences of ours
 
 
@@ -195,17 +203,6 @@ def test_what_is_isolated_in_python_is_isolated_in_the_browser(open_page: Callab
     assert [f"U+{ord(one):04X}" for one, a, b in zip(known, ours, theirs, strict=True) if a and not b] == []
     letters = [i for i, one in enumerate(known) if unicodedata.category(one)[0] == "L"]
     assert [known[i] for i in letters if theirs[i] and not ours[i]] == []
-
-
-def test_a_token_does_not_turn_the_sentence_round_that_names_it(page: Page) -> None:
-    page.locator(".rm-t").nth(1).hover()
-    expect(page.locator(".rm-readout").first).to_contain_text("Token 1 “\u2068م\u2069” · ")
-    assert quoted(trace_with(FIRST), 1) == "“\u2068م\u2069”"
-    assert quoted(trace_with(FIRST), FIRST.index(" English")) == "“ English”"
-    with page.expect_download() as download:
-        page.get_by_role("button", name="SVG").first.click()
-    texts = {text.text for text in ET.parse(download.value.path()).getroot().iter("{http://www.w3.org/2000/svg}text")}
-    assert {"\u2068م\u2069", "\u2068מ\u2069"} & texts
 
 
 # The rest of the page
