@@ -39,7 +39,7 @@ def starting(
         outputs: the components that it may fill.
         line: the component at which Gradio shows its progress.
         look: called first, with the same inputs, without waiting in line; yields updates by component, and `RUN` if the
-            run is to start. It ends when the button is pressed again: perhaps for something else.
+            run is to start. It ends when the button is pressed again.
     """
     given = _Given(inputs)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -60,7 +61,7 @@ class Page(gr.Blocks):
         super().__exit__(*exception)
         for event in self.fns.values():
             if event.concurrency_id == ALONE["concurrency_id"]:
-                event.validator = few_waiting
+                event.validator = few_clicks_waiting if event.collects_event_data else few_waiting
 
     def launch(self, *arguments: Any, **settings: Any) -> Any:
         """Start the server as `gr.Blocks` does, but however long the first page takes.
@@ -187,11 +188,22 @@ MIDDLEWARE = [Middleware(SpeakingMiddleware), Middleware(CancellingMiddleware)]
 
 
 def few_waiting(request: gr.Request, *inputs: Any) -> Any:
-    """Whether one more run of this person may wait; Gradio wants the same verdict for each of the inputs."""
+    """Whether one more run of this person may wait, however many clicks do."""
+    return _few_of(False, request, inputs)
+
+
+def few_clicks_waiting(request: gr.Request, *inputs: Any) -> Any:
+    """Whether one more click of this person may wait, of those whose answer needs the model."""
+    return _few_of(True, request, inputs)
+
+
+def _few_of(clicks: bool, request: gr.Request, inputs: Sequence[Any]) -> Any:
+    """The verdict, of clicks or of all else; Gradio wants the same one for each of the inputs."""
     page = LocalContext.blocks.get()
     assert page is not None, "asked while an event is handled"
-    line = page._queue.event_queue_per_concurrency_id[ALONE["concurrency_id"]]
-    waiting = sum(event.session_hash == request.session_hash for event in line.queue)
+    line = page._queue.event_queue_per_concurrency_id[ALONE["concurrency_id"]].queue
+    own = [event for event in line if event.session_hash == request.session_hash]
+    waiting = sum(event.fn.collects_event_data == clicks for event in own)
     most = limits.current.max_waiting
     message = _(
         "{waiting} of your runs are waiting in line; at most {most} may. Wait until one begins, or stop it.",

@@ -17,6 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import app
 from core.store import TraceStore
+from viz.page import limits
+from viz.page.models import ALONE
 from viz.page.page import MIDDLEWARE, Page
 
 SOON = 30  # seconds in which a server does what it has to, on a busy machine
@@ -113,6 +115,31 @@ def test_a_run_that_is_stopped_twice_ends_without_an_error_and_the_next_one_goes
     assert event not in server.iterators
     chunks.over[1].set()
     wait_until(lambda: chunks.ended == [1])
+    page.close(verbose=False)
+
+
+def test_clicks_that_wait_for_the_model_leave_room_for_a_run(chunks: Chunks) -> None:
+    def run(_text: str) -> Iterator[str]:
+        yield from chunks.run()
+
+    def clicked(text: str, _event: gr.EventData) -> str:
+        return text
+
+    with Page(analytics_enabled=False) as page:
+        text = gr.Textbox()
+        gr.Button().click(run, text, text, **ALONE)
+        text.select(clicked, text, text, **ALONE)
+    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True)
+
+    def asked(fn: int) -> int:
+        what = {"session_hash": "somebody", "fn_index": fn, "data": ["x"], "event_data": {}}
+        return httpx.post(f"{address.rstrip('/')}{API_PREFIX}/queue/join", json=what, timeout=SOON).status_code
+
+    assert asked(0) == 200
+    assert chunks.reading[0].wait(SOON)
+    most = limits.current.max_waiting
+    assert [asked(1) for _ in range(most + 1)] == [200] * most + [422]
+    assert [asked(0) for _ in range(most + 1)] == [200] * most + [422]
     page.close(verbose=False)
 
 
