@@ -32,7 +32,8 @@ from tests.oracle_policies import (
     turned_on_average,
 )
 
-PER_KV_HEAD = ("h2o", "tova-head", *(key for key in IMPORTANCE if key != "own"))
+# In all others the layer decides, or a setting says who.
+PER_KV_HEAD = "h2o", "tova-head", "knorm", "keydiff", "observed", "snapkv", "decay", "raas", "rkv", "caote", "expected"
 
 
 @dataclass

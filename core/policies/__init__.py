@@ -9,7 +9,7 @@ from core.policies.bounds import Full, Oracle, Random
 from core.policies.expected import Expected
 from core.policies.keys_values import Caote, KeyDiff, Knorm
 from core.policies.own import Own, presets
-from core.policies.policy import Policy, Rows, Step, a_budget, a_setting, settings_of
+from core.policies.policy import Explanation, Policy, Rows, Step, a_budget, a_setting, settings_of
 from core.policies.recency import Window, WindowPlusI
 from core.policies.registry import GROUPS, POLICIES, make_policy
 from core.policies.scripted import Scripted, scripted
@@ -24,6 +24,7 @@ __all__ = [
     "Caote",
     "Decay",
     "Expected",
+    "Explanation",
     "Floats",
     "Full",
     "Ints",

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from core.messages import Message
-from core.policies.policy import Policy, Step, a_budget
+from core.policies.policy import Explanation, Policy, Step, a_budget, arxiv
 from core.trace import Floats, Scope
 
 
@@ -23,6 +23,11 @@ class H2O(Policy):
     key = "h2o"
     label = "H2O"
     paper = "Zhang et al. 2023"
+    explanation = Explanation(
+        Message("Keeps the newest half, and of the older tokens those that have received the most attention so far."),
+        Message("importance(*j*) = Σ_t Σ_h *a*_t,h(*j*) over all queries *t* so far; ∞ for the newest ⌊*B*/2⌋ rows"),
+        arxiv("2306.14048"),
+    )
     scope = "kv_head"
     reads_attention = True
     reason = Message(
@@ -51,6 +56,11 @@ class Tova(Policy):
     key = "tova"
     label = "TOVA"
     paper = "Oren et al. 2024"
+    explanation = Explanation(
+        Message("Forgets the token to which the one just read pays the least attention."),
+        Message("importance(*j*) = mean of *a*_h(*j*) over the layer's heads *h*"),
+        arxiv("2401.06104"),
+    )
     scope: ClassVar[Scope] = "layer"
     reads_attention = True
     reason = Message("least attended of {rows} rows, {importance}; next lowest {runner_up}")
@@ -68,4 +78,9 @@ class TovaHead(Tova):
 
     key = "tova-head"
     label = "TOVA per head"
+    explanation = Explanation(
+        Message("As TOVA, but every KV head forgets for itself."),
+        Message("importance(*j*) = mean of *a*_h(*j*) over the heads *h* that share the KV head"),
+        arxiv("2401.06104"),
+    )
     scope = "kv_head"

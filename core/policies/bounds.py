@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.messages import Message
-from core.policies.policy import Policy, Step, a_budget, a_setting
+from core.policies.policy import Explanation, Policy, Step, a_budget, a_setting, arxiv
 from core.trace import Floats, Ints
 from core.whole_numbers import MOST_SEED
 
@@ -18,6 +18,11 @@ class Full(Policy):
     key = "full"
     label = "Full"
     paper = "Vaswani et al. 2017"
+    explanation = Explanation(
+        Message("Forgets nothing: the ordinary model."),
+        Message("importance(*j*) = ∞"),
+        arxiv("1706.03762"),
+    )
     scope = "layer"
     reads_attention = False
     budget: None = None
@@ -36,6 +41,10 @@ class Random(Policy):
     key = "random"
     label = "Random"
     paper = "ours"
+    explanation = Explanation(
+        Message("Draws lots. A policy that does no better is useless."),
+        Message("importance(*j*) = a random number"),
+    )
     scope = "layer"
     reads_attention = False
     reason = Message("drawn at random from {rows} rows")
@@ -64,6 +73,12 @@ class Oracle(Policy):
     key = "oracle"
     label = "Oracle"
     paper = "ours"
+    explanation = Explanation(
+        Message("Has read the whole text before, and forgets what will be attended to least."),
+        Message(
+            "importance(*j*) = Σ_t *a*_t(*j*) of the full model over all queries *t* still to come, mean of its heads"
+        ),
+    )
     scope = "layer"
     reads_attention = False
     budget: int = a_budget()

@@ -6,7 +6,7 @@ import numpy as np
 
 from core.errors import BadInput
 from core.messages import Message
-from core.policies.policy import Policy, Rows, Step, a_budget, a_setting
+from core.policies.policy import Explanation, Policy, Rows, Step, a_budget, a_setting, arxiv
 from core.policies.votes import softmax
 from core.trace import Floats
 
@@ -21,8 +21,8 @@ class Expected(Policy):
     first `n_sink`, turned by the rotary embedding averaged over the next `future` positions; we turn the keys back
     instead, which gives the same products. The first `n_sink` rows are spared and take no part in the softmax.
 
-    `notes` has, per query head, the sum of the outer products of what is left of each query after the mean is taken
-    away, and below it the mean; both are brought up to date query by query (Welford's way, which rounds little).
+    `notes` has, per query head, two things below each other: the sum of (q - μ)(q - μ)ᵀ over the queries q so far, of
+    which Σ is made, and μ. Both are updated with each query (by Welford's method, which rounds little).
 
     Source: Expected Attention (arXiv 2510.00636); kvpress calls it ExpectedAttentionPress. Deviation: a row goes at
     every step, and μ and Σ are those of that step.
@@ -31,6 +31,14 @@ class Expected(Policy):
     key = "expected"
     label = "Expected"
     paper = "Devoto et al. 2025"
+    explanation = Explanation(
+        Message("Guesses from the queries so far what those to come will ask for, and keeps that."),
+        Message(
+            "importance(*j*) = softmax(*k*_j·μ / √*d* + *k*_j·Σ*k*_j / 2*d*) · ‖*v*_j‖; μ, Σ = mean and covariance of "
+            "the queries so far, turned to the positions to come; ∞ for the first tokens"
+        ),
+        arxiv("2510.00636"),
+    )
     scope = "kv_head"
     reads_attention = False
     reads_rows = True

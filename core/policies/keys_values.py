@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.messages import Message
-from core.policies.policy import Policy, Rows, Step, a_budget
+from core.policies.policy import Explanation, Policy, Rows, Step, a_budget, arxiv
 from core.trace import Floats
 
 
@@ -21,6 +21,11 @@ class Knorm(Policy):
     key = "knorm"
     label = "Knorm"
     paper = "Devoto et al. 2024"
+    explanation = Explanation(
+        Message("Forgets the token with the longest key, since short keys tend to receive much attention."),
+        Message("importance(*j*) = −‖*k*_j‖"),
+        arxiv("2406.11430"),
+    )
     scope = "kv_head"
     reads_attention = False
     reads_rows = True
@@ -45,6 +50,11 @@ class KeyDiff(Policy):
     key = "keydiff"
     label = "KeyDiff"
     paper = "Park et al. 2025"
+    explanation = Explanation(
+        Message("Forgets the token whose key is most like all others, and keeps what is different."),
+        Message("importance(*j*) = −cos(*k*_j, *m*), *m* = mean of *k* / ‖*k*‖ over the rows held"),
+        arxiv("2504.15364"),
+    )
     scope = "kv_head"
     reads_attention = False
     reads_rows = True
@@ -76,6 +86,11 @@ class Caote(Policy):
     key = "caote"
     label = "CAOTE"
     paper = "Goel et al. 2025"
+    explanation = Explanation(
+        Message("Forgets the token without which the output of the attention would change least."),
+        Message("importance(*j*) = mean over *h* of *a*_h(*j*) / (1 − *a*_h(*j*)) · ‖*o*_h − *v*_j‖, *o* = the output"),
+        arxiv("2504.14051"),
+    )
     scope = "kv_head"
     reads_attention = False
     reads_logits = True

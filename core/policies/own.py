@@ -8,7 +8,7 @@ import numpy as np
 from core.errors import BadInput
 from core.messages import Message
 from core.policies.keys_values import lengths
-from core.policies.policy import Policy, Rows, Step, a_budget, a_setting
+from core.policies.policy import Explanation, Policy, Rows, Step, a_budget, a_setting
 from core.trace import Floats, Ints, Scope
 
 
@@ -20,15 +20,22 @@ class Own(Policy):
         memory     ← γ · memory + attention
 
     R is the rank among the rows held, from 0 for the lowest to 1 for the highest, so that the weights compare; equal
-    rows share the mean of their ranks. γ is from 0 (only the current query counts, as in TOVA) to 1 (all queries
-    so far count alike, as in H2O). The first `n_sink` tokens and the last `n_recent` rows are spared. With `per_head` 1
-    each KV head decides for itself, else the layer, by the attention averaged over its query heads and the length of
-    keys averaged over its KV heads. `PRESETS` are the points that have names.
+    rows share the mean of their ranks. The setting `gamma` is γ in percent, from 0 (only the current query counts, as
+    in TOVA) to 100 (all queries so far count alike, as in H2O). The first `n_sink` tokens and the last `n_recent` rows
+    are spared. With `per_head` 1 each KV head decides for itself, else the layer, by the attention averaged over its
+    query heads and the length of keys averaged over its KV heads. `presets` gives the points that have names.
     """
 
     key = "own"
     label = "Your own"
     paper = "ours"
+    explanation = Explanation(
+        Message("You say how much it counts that a token is attended to, recent, or has a short key."),
+        Message(
+            "importance(*j*) = *w*_1 · R(memory of *j*) + *w*_2 · R(position of *j*) + *w*_3 · R(−‖*k*_j‖), memory ← "
+            "γ · memory + *a*; R = rank among the rows held, from 0 to 1"
+        ),
+    )
     reason = Message("the lowest of {rows} rows by your weights, {importance}; next lowest {runner_up}")
     budget: int = a_budget()
     gamma: int = a_setting("gamma", Message("γ: past attention that stays (%)"), 50, maximum=100)

@@ -71,6 +71,30 @@ class Rows:
     values: Floats | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How a policy decides, for its card on the page.
+
+    In the formula ``*j*`` is set in italics and ``_h`` lowered, see `viz.cards.policy`; so translators read plain text.
+
+    Attributes:
+        sentence: for anybody.
+        formula: of the importance; the row with the lowest goes.
+        link: the address of its source; empty if the policy is ours.
+        source: what stands there if it is not the policy's `paper`.
+    """
+
+    sentence: Message
+    formula: Message
+    link: str = ""
+    source: Message | None = None
+
+
+def arxiv(number: str) -> str:
+    """The address of a paper."""
+    return f"https://arxiv.org/abs/{number}"
+
+
 class TurnsBack(Protocol):
     """A rotary embedding that can be undone."""
 
@@ -92,6 +116,7 @@ class Policy(Protocol):
         reads_queries: whether it needs `Step.query` and `Step.rotary`; it then reads with original positions only.
         reason: what the page says of a row that it evicts; {rows} were attended to, the row's own importance is
             {importance} and the next lowest {runner_up}, and the policy's settings have their names.
+        explanation: what its card on the page says; None for no more than whose attention, keys or age it goes by.
         budget: how many rows may stay; None for all.
     """
 
@@ -104,6 +129,7 @@ class Policy(Protocol):
     reads_rows: ClassVar[bool] = False
     reads_queries: ClassVar[bool] = False
     reason: ClassVar[Message] = Message("least important of {rows} rows, {importance}; next lowest {runner_up}")
+    explanation: ClassVar[Explanation | None] = None
     budget: int | None
 
     def born(self, rows: Rows) -> Floats:

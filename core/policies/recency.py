@@ -6,7 +6,7 @@ import numpy as np
 
 from core.errors import BadInput
 from core.messages import Message
-from core.policies.policy import Policy, Step, a_budget, a_setting
+from core.policies.policy import Explanation, Policy, Step, a_budget, a_setting, arxiv
 from core.trace import Floats
 
 
@@ -17,6 +17,12 @@ class Window(Policy):
     key = "window"
     label = "Window"
     paper = "Wang et al. 2019"
+    explanation = Explanation(
+        Message("Forgets the oldest token first, as in a queue."),
+        Message("importance(*j*) = position of *j*"),
+        arxiv("2401.06104"),
+        Message("Wang et al. 2019, as told in Oren et al. 2024"),
+    )
     scope = "layer"
     reads_attention = False
     reason = Message("the oldest of {rows} rows")
@@ -37,6 +43,11 @@ class WindowPlusI(Policy):
     key = "window+i"
     label = "Window+i"
     paper = "Xiao et al. 2023"
+    explanation = Explanation(
+        Message("As Window, but the first few tokens of the text always stay."),
+        Message("importance(*j*) = position of *j*; ∞ for the first *i* tokens"),
+        arxiv("2309.17453"),
+    )
     scope = "layer"
     reads_attention = False
     reason = Message("the oldest of {rows} rows that is not among the first {n_sink} tokens")

@@ -21,8 +21,9 @@ GROUPS: dict[Message, tuple[type[Policy], ...]] = {
     Message("To compare with"): (Random, Full, Oracle),
     Message("A mix of yours"): (Own,),
 }
-"""What policies go by, in the order of the menus."""
+"""The headings of the menu of policies, each with its policies, in the order of the menu."""
 
+# the API and the command line name the policies of the paper first
 _PAPER_FIRST: list[type[Policy]] = [Tova, Window, WindowPlusI, H2O, TovaHead, Random, Full]
 
 POLICIES: dict[str, type[Policy]] = {

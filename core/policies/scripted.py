@@ -44,8 +44,8 @@ def scripted(schedule: Trace | Ints, budget: int | None = None) -> Scripted:
     A token has one step at which it goes, so no schedule can evict it twice.
 
     Args:
-        schedule: a trace, or (layers, groups, n) integers: the step after which each token is gone, `NEVER` if none;
-            one group per layer if the layer decides, or one per KV head.
+        schedule: a trace, or (layers, groups, n) integers: the last step that attends to each token, `NEVER` if it
+            stays; one group per layer if the layer decides, or one per KV head.
         budget: the most rows that a group may hold after a step; None for as many as the schedule holds.
 
     Raises:

@@ -7,7 +7,7 @@ import numpy as np
 from core.errors import BadInput
 from core.messages import Message
 from core.policies.keys_values import unit
-from core.policies.policy import Policy, Rows, Step, a_budget, a_setting
+from core.policies.policy import Explanation, Policy, Rows, Step, a_budget, a_setting, arxiv
 from core.trace import Floats, Ints
 
 MOST_WINDOW = 1024  # queries whose votes are remembered for every row
@@ -24,6 +24,11 @@ class Observed(Policy):
     key = "observed"
     label = "Observed"
     paper = "kvpress"
+    explanation = Explanation(
+        Message("Forgets the token that has received the least attention per query that could see it."),
+        Message("importance(*j*) = mean of *a*_t,h(*j*) over the queries *t* since *j* was read and the heads *h*"),
+        "https://github.com/NVIDIA/kvpress",
+    )
     scope = "kv_head"
     reads_attention = True
     reason = Message("least attended per query of {rows} rows, {importance}; next lowest {runner_up}")
@@ -53,6 +58,16 @@ class SnapKV(Policy):
     key = "snapkv"
     label = "SnapKV"
     paper = "Li et al. 2024"
+    explanation = Explanation(
+        Message(
+            "The last few tokens stay; of the older ones, those to which these paid attention, and their neighbours."
+        ),
+        Message(
+            "importance(*j*) = mean of *a*_t,h over the last *window* queries *t*, the heads *h*, and *kernel* "
+            "neighbours of *j*; ∞ for the last *window* rows"
+        ),
+        arxiv("2404.14469"),
+    )
     scope = "kv_head"
     reads_attention = True
     reason = Message(
@@ -93,6 +108,14 @@ class Decay(Policy):
     key = "decay"
     label = "Decay"
     paper = "G-KV 2025"
+    explanation = Explanation(
+        Message("Remembers a token by its best moment of attention, which fades a little with every step."),
+        Message(
+            "importance(*j*) ← max(α · importance(*j*), *s*(*j*)), *s* = mean of *a*_h over the heads, as a share of "
+            "its greatest"
+        ),
+        arxiv("2512.00504"),
+    )
     scope = "kv_head"
     reads_attention = True
     reason = Message("the row of {rows} whose attention has faded most, {importance}; next lowest {runner_up}")
@@ -123,6 +146,11 @@ class Raas(Policy):
     key = "raas"
     label = "RaaS"
     paper = "Hu et al. 2025"
+    explanation = Explanation(
+        Message("Forgets the token that has gone longest without being among the most attended."),
+        Message("importance(*j*) = last step at which *a*(*j*) was among the greatest; among equals, *a*(*j*)"),
+        arxiv("2502.11147"),
+    )
     scope = "kv_head"
     reads_attention = True
     reason = Message("of {rows} rows, the one whose last step among the most attended is furthest back, {importance}")
@@ -164,6 +192,15 @@ class RKV(Policy):
     key = "rkv"
     label = "R-KV"
     paper = "Cai et al. 2025"
+    explanation = Explanation(
+        Message("The last few tokens stay; of the older ones, those that are asked for and are not like others."),
+        Message(
+            "importance(*j*) = λ · vote(*j*) − (1 − λ) · redundancy(*j*); ∞ for the last *window* rows. Vote: the "
+            "attention of the last queries to the older rows, the greatest of *kernel* neighbours. Redundancy: softmax "
+            "of the mean cosine with the other keys"
+        ),
+        arxiv("2505.24133"),
+    )
     scope = "kv_head"
     reads_attention = False
     reads_logits = True

@@ -7,12 +7,15 @@ from typing import Any
 
 from markupsafe import Markup
 
-from core.policies import GROUPS, Own, Policy, presets
+from core.messages import Message
+from core.policies import GROUPS, Explanation, Own, Policy, presets
 from viz.templates import fill
 from viz.words.catalogue import _, told
-from viz.words.explanations import EXPLANATIONS, SYMBOLS
 from viz.words.policies import TRANSLATED, policy_label, policy_traits
 
+SYMBOLS = Message(
+    "*j*: a row; *a*_h: the attention that head *h* of the query just read pays to it; *k*, *v*: its key and value."
+)
 _MARKED = re.compile(r"\*([^*]+)\*|_([a-z0-9](?:,[a-z0-9])*)")
 
 
@@ -35,15 +38,10 @@ def policy_html(policy: type[Policy]) -> Markup:
 
     For one's own also presets, its formula as it stands now, and the policy as Python.
     """
-    explained = EXPLANATIONS[policy.key]
     return fill(
         "cards/policy.html",
         traits=policy_traits(policy),
-        sentence=told(explained.sentence),
-        formula=list(_styled(told(explained.formula))),
-        symbols=list(_styled(told(SYMBOLS))),
-        source=_source(policy),
-        link=explained.link,
+        **_explained(policy),
         settings=[_setting(setting) for setting in fields(policy) if setting.name != "budget" and setting.metadata],  # type: ignore[arg-type]
         own=_own_words() if policy is Own else None,
         presets=[(policy_label(key), preset) for key, preset in presets(2).items()],
@@ -72,13 +70,19 @@ def _styled(formula: str) -> Iterator[tuple[str, str]]:
     yield formula[end:], ""
 
 
-def _source(policy: type[Policy]) -> str:
-    explained = EXPLANATIONS[policy.key]
-    paper = told(explained.source or policy.paper)
-    if not explained.link:
-        return _("ours")
-    number = explained.link.partition("arxiv.org/abs/")[2]
-    return f"{paper}, arXiv {number}" if number else paper
+def _explained(policy: type[Policy]) -> dict[str, Any]:
+    ours = _("ours") if policy.paper == "ours" else policy.paper
+    explained: Explanation | None = getattr(policy, "explanation", None)
+    if explained is None:
+        return {"sentence": "", "source": ours, "link": ""}
+    paper, number = told(explained.source or policy.paper), explained.link.partition("arxiv.org/abs/")[2]
+    return {
+        "sentence": told(explained.sentence),
+        "formula": list(_styled(told(explained.formula))),
+        "symbols": list(_styled(told(SYMBOLS))),
+        "source": f"{paper}, arXiv {number}" if number else paper if explained.link else ours,
+        "link": explained.link,
+    }
 
 
 def _own_words() -> dict[str, str]:

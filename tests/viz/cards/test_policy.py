@@ -5,25 +5,26 @@ import re
 
 import pytest
 
-from core.policies import GROUPS, POLICIES, Oracle
+from core.policies import GROUPS, POLICIES, Oracle, Window
 from viz.cards.policy import policies_html, policy_html
 from viz.page.asked import KINDS
 from viz.words.catalogue import speaking
-from viz.words.explanations import EXPLANATIONS
 from viz.words.policies import policy_traits
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
 def test_the_menu_has_every_policy_once_and_your_own_last() -> None:
-    assert list(KINDS) == [*EXPLANATIONS] and KINDS.keys() == {*POLICIES, Oracle.key}
+    assert KINDS.keys() == {*POLICIES, Oracle.key}
     assert next(iter(KINDS)) == "tova" and list(KINDS)[-1] == "own"
     assert sum(map(len, GROUPS.values())) == len(KINDS)
 
 
 @pytest.mark.parametrize("key", KINDS)
 def test_a_policy_has_a_sentence_a_formula_and_its_source(key: str) -> None:
-    explained, policy = EXPLANATIONS[key], KINDS[key]
+    policy = KINDS[key]
+    explained = policy.explanation
+    assert explained is not None
     assert explained.sentence.endswith(".") and "importance" in explained.formula
     assert bool(explained.link) == (policy.paper != "ours")
     with speaking("zh_CN"):
@@ -34,6 +35,17 @@ def test_a_policy_has_a_sentence_a_formula_and_its_source(key: str) -> None:
         assert "<i>j</i>" in page and page.count("<i>") == page.count("</i>")
         assert not explained.link or f'href="{explained.link}"' in page
     assert CHINESE.search(chinese) and not CHINESE.search(policy_html(policy))
+
+
+def test_a_policy_that_explains_nothing_has_a_card_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mine(Window):
+        key, label, paper, explanation = "mine", "Mine", "ours", None
+
+    monkeypatch.setitem(GROUPS, "By recency", (Window, Mine))
+    page = policies_html(6, 64)
+    assert '<option value="mine">Mine</option>' in page
+    card = policy_html(Mine)
+    assert "By recency · per layer" in card and "Source: ours" in card and 'class="formula"' not in card
 
 
 def test_traits_say_what_a_policy_goes_by_and_who_decides() -> None:
