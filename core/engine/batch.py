@@ -3,7 +3,8 @@
 Layer l at step t depends only on layer l-1 at steps up to t, so a *chunk* of tokens can go through the model in one
 forward pass. In each layer, one matrix product gives the logits of all queries of the chunk, a light loop over the
 steps picks the row that each step evicts (see `core.engine.eviction`), and one masked softmax gives the attention. If
-the chunk is a single token, no layer waits for its own eviction, so all layers decide in one call after the pass.
+the chunk is a single token and no run needs more than attention (`Run.by_token`), all layers decide in one call after
+the pass.
 """
 
 from collections.abc import Callable, Sequence

@@ -59,7 +59,8 @@ class Columns:
 
 @dataclass(frozen=True)
 class Computed:
-    """What one layer has computed of a chunk, for one run. What stands behind a function is made only if it is called.
+    """What one layer has computed of a chunk, for one run. The functions compute what
+    they return only when they are called: few policies need it all.
 
     Attributes:
         logits: (groups, query heads of the group, chunk, columns) float32, contiguous.
@@ -106,7 +107,7 @@ class Walked:
 
     Attributes:
         columns: (deciders, rows), the columns that are kept.
-        memory: (deciders, rows), the policy's `memory` for these.
+        memory: (deciders, rows, …), the policy's `memory` for these.
         evictions: None if there were none.
     """
 
@@ -115,7 +116,7 @@ class Walked:
     evictions: Evictions | None
 
     def of(self, deciders: slice) -> "Walked":
-        """The result for some of the deciders only, of a walk in which every decider evicts at the same steps."""
+        """The result for some of the deciders only; for walks in which all evict at the same steps, as in `walk`."""
         gone = self.evictions
         if gone is not None:
             columns = gone.columns[:, deciders]
@@ -319,8 +320,16 @@ def ranked(policy: Policy, step: Step, memory: Floats) -> tuple[Ints, Floats]:
     highest = importance.max()  # NaN if one of them is NaN
     if highest != highest:
         raise not_a_number(policy, step)
-    # the tie rule: of equally important rows the one at the lowest position, the oldest, comes first
-    return np.lexsort((step.positions, importance), axis=-1), importance
+    return in_order(importance, step.positions), importance
+
+
+def in_order(importance: Floats, positions: Ints) -> Ints:
+    """The indices of rows in the order in which they go, along the last axis: by rising importance.
+
+    This is the tie rule: of equally important rows the one at the lowest position, the oldest, goes first; of rows
+    that are equal in that, too, the one that comes first.
+    """
+    return np.lexsort((positions, importance), axis=-1)
 
 
 def not_a_number(policy: Policy, step: Step) -> NumericalError:

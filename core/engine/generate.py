@@ -61,8 +61,7 @@ def generate(
         temperature: 0 for the most probable token, else from 1e-6 to 1e6.
         top_p: draw only from the most probable tokens that together have this probability.
         seed: the seed of the random draws, the same for every policy.
-        options: how the prompt is read: ``chunk`` (256), ``prefill``, ``positions`` and ``beyond_context``, see
-            `ReadOptions`.
+        options: how the prompt is read, and who evicts how much: ``chunk`` (256) and the others of `ReadOptions`.
 
     Returns:
         One trace if one policy was given by itself, else one per policy, in their order. The last token written has

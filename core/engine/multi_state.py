@@ -45,8 +45,8 @@ class Run:
         seconds: how long the policy's decisions have taken.
         sliding_windows: per layer, the model's own sliding window in tokens, for the trace; 0 for none.
         needs: what the policy reads.
-        by_token: whether a single token may be read by all layers before any of them decides. Then the rows of all
-            layers and groups are equally many, one goes at a time, and the policy needs only attention.
+        by_token: whether a single token may be read by all layers before any of them decides. Then all layers and
+            groups hold equally many rows and evict equally many, and the policy needs only attention.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class Run:
         Returns:
             until (groups, columns), the last step of the chunk, counted from 0, that attends to the column (beyond
             the chunk if it is kept, -1 if the column is free), and kept (groups, rows), the columns that remain; a
-            group with fewer rows than another has any column there. kept is None if all columns remain.
+            group that keeps fewer rows than another has column 0 in the places left. kept is None if all remain.
         """
         until = np.where(positions == FREE, -1, len(chunk))
         walked = self._walked(layer, self._columns(layer, positions, chunk, computed), computed)
@@ -180,7 +180,7 @@ class Run:
         return Columns(np.full((self.groups, 1), layer), groups, positions, chunk, live, memory, born, notes)
 
     def evicts_in(self, chunk: range) -> bool:
-        """Whether reading this chunk next may evict a row; without a rule of its own, whether it will."""
+        """Whether reading this chunk next may evict a row. Under the paper's own rule (no `rules`) it is certain."""
         if self._rules is not None:
             return chunk[-1] >= first_of(self._rules[1])
         return self._rows() + len(chunk) > self._budget_at(chunk[-1])

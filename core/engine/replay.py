@@ -1,7 +1,8 @@
 """Reads a text under a policy, exactly and fast.
 
 The semantics are those of a recurrent network, token by token: the query attends to the rows kept so far plus its
-own, then each decider evicts at most one row. A text is read in chunks (see `core.engine.batch`); any chunk size gives
+own, then each decider evicts at most one row (several with ``every`` above 1, ``budgets="adaptive"``, or at the end of
+a one-shot prompt). A text is read in chunks (see `core.engine.batch`); any chunk size gives
 the same trace up to floating-point rounding.
 
 Deviations from published code: rows keep the rotary position they were written with (as in the official TOVA code,
@@ -56,7 +57,7 @@ def replay(lm: LanguageModel, tokens: Tokens | Sequence[int], policy: Policy, **
         lm: the model.
         tokens: n tokens, at least 2: what `lm.encode` gives, or plain ids.
         policy: decides what is evicted.
-        options: ``chunk`` (256), ``prefill``, ``positions`` and ``beyond_context``, see `ReadOptions`. With
+        options: ``chunk`` (256) and the others of `ReadOptions`. With
             ``prefill="one-shot"`` the whole text is the prompt.
 
     Raises:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from core.engine.eviction import in_order
 from core.engine.options import ReadOptions
 from core.errors import BadInput
 from core.policies import Floats, Ints, Policy, Scripted
@@ -49,7 +50,7 @@ class Cut:
 
     Attributes:
         budget: how many rows stay.
-        every: rows go once so many are too many.
+        every: rows go when a decider holds so many more than the budget, and then all of these.
         deciders: how many there are in the layer.
         at_once: the last step of a one-shot prompt, before which no row goes; -1 if there is none.
     """
@@ -73,7 +74,7 @@ class Cut:
     def going(self, position: int, positions: Sequence[Ints], importance: Sequence[Floats]) -> list[Bools]:
         gone = []
         for where, values in zip(positions, importance, strict=True):
-            order = np.lexsort((where, values), axis=-1)
+            order = in_order(values, where)
             mask = np.zeros(where.shape, bool)
             np.put_along_axis(mask, order[:, : where.shape[1] - self.budget], True, axis=1)
             gone.append(mask)
@@ -93,7 +94,7 @@ class Compete(Cut):
     def going(self, position: int, positions: Sequence[Ints], importance: Sequence[Floats]) -> list[Bools]:
         counts = [where.size for where in positions]
         decider = np.repeat(np.arange(len(counts)), counts)
-        order = np.lexsort((decider, np.concatenate(positions, axis=1)[0], np.concatenate(importance, axis=1)[0]))
+        order = in_order(np.concatenate(importance, axis=1)[0], np.concatenate(positions, axis=1)[0])
         excess, floor = sum(counts) - self.budget * len(counts), max(1, int(FLOOR * self.budget))
         gone = np.zeros(len(order), bool)
         left = list(counts)
@@ -144,7 +145,8 @@ def rules(
         deciders: how many decide in each layer.
         length: how many tokens will be read, those to be written included.
         prompt_length: how many of them are given.
-        by_token: whether all layers may read a token before they decide: then they also cut a one-shot prompt.
+        by_token: whether all layers may read a token before they decide. Then these rules are used for a one-shot
+            prompt, too, whose rows above the budget go all at once.
 
     Raises:
         BadInput: budgets that this policy cannot have.
