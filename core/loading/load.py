@@ -66,7 +66,8 @@ def load_model(model: str = DEFAULT_MODEL, *, dtype: str = "auto", device: str =
     """
     if not isinstance(model, str | Path) or not str(model).strip():
         raise BadInput(
-            "model must be one of {known}, a directory or a hub id, not {model!r}.",
+            "model must be one of {known}, a directory or a hub id, not {model!r:.60}. Save a model that you have "
+            "made, and its tokenizer, with save_pretrained into one directory, and give that.",
             known=", ".join(MODELS),
             model=model,
         )

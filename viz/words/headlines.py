@@ -7,7 +7,7 @@ from viz.words.catalogue import _, ngettext, told
 
 
 def headline(trace: Trace) -> str:
-    """How many rows there are, how many of those kept at the end are not recent, and who still has the first token.
+    """How many rows are held at the end, how many of them are not recent, and who still has the first token.
 
     Such as “64 rows in each of 30 layers · 27% of them not recent · first token in 27 layers”.
     """
@@ -25,11 +25,8 @@ def headline(trace: Trace) -> str:
 
 def _rows(trace: Trace) -> str:
     layers, groups, _n = trace.evicted_at.shape
-    if trace.policy.budget is None or trace.budgets != "uniform":
-        held = trace.kept(len(trace) - 1).sum(axis=2)
-        least, most = int(held.min()), int(held.max())
-    else:
-        least, most = trace.policy.budget, trace.policy.budget + trace.every - 1
+    held = trace.kept(len(trace) - 1).sum(axis=2)
+    least, most = int(held.min()), int(held.max())
     budget = str(least) if most == least else f"{least} – {most}"
     if groups > 1:
         return _("{budget} rows in each of {heads} KV heads", budget=budget, heads=layers * groups)

@@ -9,7 +9,7 @@ from core.measures.survival import lifespan
 from core.messages import Message
 from core.policies import POLICIES, Policy
 from core.trace import NEVER, Trace
-from viz.words.catalogue import _
+from viz.words.catalogue import _, ngettext
 from viz.words.letters import isolated
 
 NEWLINE, TAB = "↵", "⇥"
@@ -35,7 +35,7 @@ def decider(trace: Trace, layer: int, group: int) -> str:
 
 
 def why(trace: Trace, layer: int, group: int, position: int) -> str:
-    """When and why a decider evicted a token, or that it still holds it at the end."""
+    """When and why a decider evicted a token, or, if it still holds it at the end, what it evicted instead."""
     who, token, last = decider(trace, layer, group), quoted(trace, position), len(trace) - 1
     evicted_at = int(trace.evicted_at[layer, group, position])
     unseen = ""
@@ -52,7 +52,7 @@ def why(trace: Trace, layer: int, group: int, position: int) -> str:
             last=last,
             age=last - position,
         )
-        return held + unseen
+        return held + unseen + _evicted_instead(trace, layer, group, position)
     told: dict[str, Any] = {"who": who, "token": token, "step": evicted_at}
     told["reason"] = _reason(trace, layer, group, position)
     if evicted_at == position:
@@ -81,6 +81,20 @@ def _reason(trace: Trace, layer: int, group: int, position: int) -> str:
         importance=importance,
         runner_up=next_lowest,
         **trace.policy.settings,
+    )
+
+
+def _evicted_instead(trace: Trace, layer: int, group: int, position: int) -> str:
+    if trace.policy.keeps_all or trace.policy.is_recorded:
+        return ""
+    others = trace.evicted_at[layer, group]
+    n = int(((others >= position) & (others != NEVER)).sum())
+    if not n:
+        return _(" Nothing had to be evicted since.")
+    return ngettext(
+        " It evicted {n} other since, which was less important to the policy.",
+        " It evicted {n} others since, each the least important to the policy at its step.",
+        n,
     )
 
 

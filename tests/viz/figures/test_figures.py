@@ -38,7 +38,11 @@ def test_why_says_when_and_why() -> None:
     assert why(BY_HAND, 0, 0, 1) == (
         "Layer 0 forgot “ harbour” while reading “ light” (step 2): least attended of 3 rows, 0.12; next lowest 0.25."
     )
-    assert why(BY_HAND, 0, 0, 0) == "Layer 0 still holds “The” at the end (step 4), 4 steps after reading it."
+    assert why(BY_HAND, 0, 0, 0) == (
+        "Layer 0 still holds “The” at the end (step 4), 4 steps after reading it. "
+        "It evicted 3 others since, each the least important to the policy at its step."
+    )
+    assert why(BY_HAND, 0, 0, 4).endswith(" It evicted 1 other since, which was less important to the policy.")
     assert "kept for 4 of 5 steps on average; still held at the end by 1 of 2 layers" in life(BY_HAND, 0)
 
 
@@ -50,7 +54,7 @@ def test_a_policy_that_a_newcomer_adds_gets_a_sentence_too() -> None:
 def test_a_headline_says_what_to_see_in_the_map() -> None:
     assert headline(BY_HAND) == "2 rows in each of 2 layers · 50% of them not recent · first token in 1 layer"
     everything_fits = trace_of([[[NEVER] * 3]], ("a", "b", "c"), budget=8)
-    assert "everything fits" in headline(everything_fits)
+    assert headline(everything_fits).startswith("3 rows in each of 1 layers · everything fits")
     by_head = random_trace(3, groups=2)
     held = int((by_head.evicted_at[:, :, 0] == NEVER).sum())
     assert "8 rows in each of 6 KV heads" in headline(by_head)

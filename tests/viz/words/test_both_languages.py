@@ -89,7 +89,10 @@ def test_sentences_by_hand() -> None:
             "第 0 层在读“ light”时（第 2 步）淘汰了“ harbour”：在 3 行中得到的注意力最少，只有 0.12；次少的是 0.25。"
         )
         assert why(trace, 0, 0, 3).startswith("第 0 层一读到“,”（第 3 步）就把它淘汰了：")
-        assert why(trace, 0, 0, 0) == "第 0 层到最后（第 3 步）仍保留着“The”，距读入已有 3 步。"
+        assert why(trace, 0, 0, 0) == (
+            "第 0 层到最后（第 3 步）仍保留着“The”，距读入已有 3 步。"
+            "此后它淘汰了另外 3 行，每一行在当时对该策略都最不重要。"
+        )
         assert life(trace, 0) == "词元 0，“The”：在 4 步中平均保留 3 步；到最后，2 层中仍有 1 层保留着它。"
         assert quoted(cut, 1) == "“x”的一部分"
     assert quoted(cut, 1) == "a part of “x”"
