@@ -198,7 +198,14 @@ const RetentionMap = (() => {
       this.root.dataset.link = typeof runs.key === "string" ? Address.of(runs.key, inText(runs, steps.step)) : "";
       clearTimeout(this.telling);
       // Late, so that a screen reader hears where scrubbing ended and not every step on the way.
-      this.telling = setTimeout(() => this.tell(), 250);
+      this.telling = setTimeout(() => this.tellNow(), 250);
+    }
+
+    tellNow() {
+      if (!this.telling) return;
+      clearTimeout(this.telling);
+      this.telling = null;
+      this.tell();
     }
 
     tell() {
@@ -433,7 +440,9 @@ const RetentionMap = (() => {
       this.pin(pane ? this.columnAt(position) : panel.crossAt({ row, position }));
       this.viewport.reveal({ row: this.cross.layer, position });
       if (pane && position < pane.spans.length) pane.scrollTo(position);
-      // A crosshair moved by key is news to whoever cannot see it.
+      // A crosshair moved by key is news to whoever cannot see it. What was still to be told of the step comes first.
+      if (this.drawn !== this.steps.step) this.draw();
+      this.tellNow();
       this.alternative.textContent = this.answer().join("");
       return true;
     }
