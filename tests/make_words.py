@@ -1,11 +1,12 @@
 """Bring the catalogues of words up to date with the code: `make words`, or `make words ARGS=es` to begin another one.
 
-New texts come without a translation, changed ones are marked as fuzzy, and those that nobody says any more go.
+New and changed texts come without a translation, and those that nobody says any more go.
 """
 
 import sys
 from pathlib import Path
 
+from babel import Locale
 from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_file
 from babel.messages.pofile import read_po, write_po
@@ -41,12 +42,14 @@ def files() -> list[Path]:
 
 if __name__ == "__main__":
     for language in sys.argv[1:]:
+        Locale.parse(language)  # "spanish" is no code: it would be a language that nobody's browser asks for
         folder = LOCALES / language / "LC_MESSAGES"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "messages.po").touch()
     for file in files():
         with file.open("rb") as old:
             words = read_po(old, locale=file.parts[-3])
-        words.update(said(), update_creation_date=False)
+        words.update(said(), no_fuzzy_matching=True, update_creation_date=False)
+        words.fuzzy = False  # the header of a new file
         with file.open("wb") as new:
             write_po(new, words, width=WIDTH, include_lineno=False, ignore_obsolete=True)

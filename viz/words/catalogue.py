@@ -101,7 +101,7 @@ def script_words() -> dict[str, Any]:
     messages = {
         message.id if isinstance(message.id, str) else message.id[0]: message.string
         for message in of_scripts
-        if message.string and all(message.string)  # an empty one is not translated yet
+        if message.string and all(message.string) and not message.fuzzy  # empty or fuzzy: not translated yet
     }
     return {"messages": messages, "plural": _messages(own).plural_expr}
 
