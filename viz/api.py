@@ -27,6 +27,7 @@ from viz.page import limits
 from viz.page.asked import Asked, Chosen, reports, request_of
 from viz.page.export import new_folder, write_trace
 from viz.page.models import ALONE
+from viz.page.policy_cards import BUDGET
 from viz.page.runs import LoggedRun, too_late
 from viz.page.stored import in_turn
 from viz.tabs.budget import swept
@@ -166,7 +167,7 @@ def trace(
     store: TraceStore,
     text: str,
     policy: PolicyKey = "tova",
-    budget: int | None = 64,
+    budget: int | None = BUDGET,
     new_tokens: int = 0,
     settings: dict[str, int] | None = None,
     positions: Positions = "original",

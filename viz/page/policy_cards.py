@@ -5,7 +5,7 @@ attributes of `Chosen`.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import gradio as gr
@@ -21,15 +21,17 @@ from viz.templates import static
 from viz.words.catalogue import told
 from viz.words.labels import later
 
-FIRST = (Chosen("tova", 64), Chosen("h2o", 64), Chosen("window", 64))
-"""What is chosen on arrival; the stored example is the run of these."""
+BUDGET = 64
+FIRST = (Chosen("tova", BUDGET), Chosen("h2o", BUDGET), Chosen("window", BUDGET))
+"""What is chosen on arrival. The stored example is the run of these: after a change, `make examples`."""
 
 
 def PolicyCards() -> gr.HTML:  # noqa: N802 (a class would make gradio write a .pyi file beside this one)
     """The cards; `chosen_in` reads their value, and `shown_on_cards` makes one."""
-    usual = min(64, limits.current.max_budget)
+    most = limits.current.max_budget
+    usual = min(BUDGET, most)
     return gr.HTML(
-        shown_on_cards([Chosen(chosen.key, usual) for chosen in FIRST]),
+        shown_on_cards([replace(chosen, budget=min(chosen.budget or usual, most)) for chosen in FIRST]),
         label=later(lambda: policies_html(MOST, usual)),
         html_template="",
         js_on_load=f"({static('policy_cards.js')})(element, props, watch, server)",
