@@ -216,7 +216,12 @@ class Trace:
             )
 
     def save(self, file: str | PathLike[str] | BinaryIO) -> None:
-        """Write a compressed .npz, readable by `load` and by plain `numpy.load` (no pickled objects)."""
+        """Write a compressed .npz, readable by `load` and by plain `numpy.load` (no pickled objects).
+
+        It has the arrays of this trace and of its tokens by their names (`_ARRAYS`), and the string `header`: a JSON
+        object with all else. There `pieces` are those of the tokens, `policy` has the attributes of `PolicySettings`,
+        and `schema` is the number of this format, which `load` accepts up to its own `SCHEMA`.
+        """
         header = {
             "schema": SCHEMA,
             "model_id": self.model_id,

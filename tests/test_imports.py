@@ -22,7 +22,6 @@ CORE = (
         "recording",
         "engine",
         "loading",
-        "store",
     ),
     *("store", "experiments", "__main__"),
 )

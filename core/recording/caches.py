@@ -98,8 +98,8 @@ def check_layer(cache: Cache, layer: int) -> None:
 def hidden_in(modules: Iterable[nn.Module], heads: int, slots: int) -> Bools:
     """(KV heads, slots): which rows of a layer are masked, as kvpress does, by `masked_key_indices` of its attention.
 
-    Those of the three arrays are batch, KV head and slot; the attention function puts a key there that gets no
-    attention, in place of the row's own.
+    That attribute is three arrays of one length: the batch, KV head and slot of each masked row. kvpress's attention
+    function replaces the keys of these rows by one that gets no attention.
     """
     hidden = np.zeros((heads, slots), bool)
     for module in modules:

@@ -32,8 +32,10 @@ def prints_of(keys: torch.Tensor, values: torch.Tensor) -> Ints:
 def matched(known: Ints, rows: Ints) -> Ints:
     """(rows,): which of the known rows each row is; -1 for none of them.
 
-    Rows with equal prints are told apart by order: from the last to the first, each is the last of its equals that is
-    known to come before the row after it; and if none does, the last one left.
+    Rows with equal prints are told apart by order, since a cache rarely reorders its rows. From the last row to the
+    first, each becomes the latest known row with its print that comes before the match of the row after it, or, if
+    there is none, the latest that is not taken yet. Example: of known rows A B A, the cache has kept A B. B matches
+    1; A could be 0 or 2, and only 0 comes before 1.
 
     Args:
         known: (k, 3), prints in the order of their positions.

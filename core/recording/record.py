@@ -43,7 +43,7 @@ def record(model: nn.Module) -> Iterator["Recording"]:
 
 @contextmanager
 def _alone(modules: list[nn.Module]) -> Iterator[None]:
-    """Nobody else records these modules meanwhile."""
+    """Inside the `with` block, nobody else can begin to record these modules."""
     with _lock:
         if any(module in _recorded for module in modules):
             raise BadInput("This model is being recorded already. Record one run after the other.")
@@ -67,7 +67,7 @@ class Recording:
         Tokens stand in the order in which the model read them, drafts that assisted decoding takes back included. The
         last one that `generate` writes is not among them, for the model has not read it. Every KV head is a decider.
         A row is evicted at the last step that could attend to it; of a forward pass of several tokens that is its last.
-        Layers that look at the rows of others, as the last of Gemma 3n do, have none.
+        Layers without rows of their own (the last of Gemma 3n use those of earlier layers) are not in the trace.
 
         What is not known is NaN: `nll` where no logits were seen, such as in the prompt of `generate`, and importances
         and attention everywhere. Of masks only that of kvpress is read; a row that another mask hides counts as

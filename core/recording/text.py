@@ -16,7 +16,8 @@ class Text:
 
     Attributes:
         starts: the position of the first token of each forward pass.
-        embedded: the ids (1, new) that the forward pass that goes on has embedded; None if none, or if they were read.
+        embedded: the ids (1, new) that the current forward pass has embedded; None if it has not, or once `read` has
+            used them.
     """
 
     def __init__(self) -> None:
@@ -78,13 +79,13 @@ class Text:
 
     @property
     def prompt_length(self) -> int:
-        """The tokens of the first passes, up to the first of a single token; at least one."""
+        """How many tokens were read before the first forward pass of a single token; at least one."""
         return max(1, sum(takewhile(lambda n: n > 1, self.passes)))
 
     def nll(self, evicted_at: Ints) -> Floats:
         """(n,): nats for each token given the state before it; NaN where no logits for it were seen.
 
-        A token after one whose rows are all gone at once, such as a rejected draft, does not continue it; NaN, too.
+        Also NaN for a token that was read after a rejected draft, whose rows all go at once: it does not continue it.
 
         Args:
             evicted_at: (layers, KV heads, n), as in a trace.

@@ -26,7 +26,7 @@ class Watcher:
         text: the tokens read.
         rows: by layer, the rows that were put into the cache.
         refusal: why the run cannot be recorded; None if it can.
-        listens: whether it is not at its end.
+        listens: whether `end` has not been called yet.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -168,6 +168,6 @@ class Watcher:
 
 
 def _aside(call: Callable[..., Any]) -> Callable[..., Any]:
-    """The same call, which runs as it stands where the model is compiled."""
+    """The same function, left out of compilation, so that it also runs inside a compiled model."""
     same: Callable[..., Any] = torch.compiler.disable(call)  # type: ignore[no-untyped-call]
     return same

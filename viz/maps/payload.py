@@ -32,7 +32,7 @@ class Mark:
     """A passage that the maps highlight.
 
     Attributes:
-        positions: those of its tokens.
+        positions: of its tokens in the text.
         label: what it is called, in a few words.
         kind: decides how it looks.
     """
@@ -272,7 +272,7 @@ def _seen_before(evicted_at: Ints, windows: NDArray[Any], positions: Positions, 
 
 
 def _held_before(evicted_at: Ints, steps: range) -> Payload:
-    """How many rows read before these steps are still held after each step, in the shortest form.
+    """How many rows read before these steps are still held after each step.
 
     Args:
         evicted_at: (holders, rows), for rows that were all read before these steps.

@@ -15,7 +15,7 @@ class SharedRun:
 
     Attributes:
         stored: a `Stored`, perhaps of a run that still goes on or was stopped.
-        ended: changes when another run is shown that has come to its end.
+        ended: set to another value each time a run that has ended is shown.
         lens: the name of the open lens.
     """
 

@@ -188,17 +188,17 @@ MIDDLEWARE = [Middleware(SpeakingMiddleware), Middleware(CancellingMiddleware)]
 
 
 def few_waiting(request: gr.Request, *inputs: Any) -> Any:
-    """Whether one more run of this person may wait, however many clicks do."""
+    """Whether one more run of this person may wait in line; clicks that wait are not counted."""
     return _few_of(False, request, inputs)
 
 
 def few_clicks_waiting(request: gr.Request, *inputs: Any) -> Any:
-    """Whether one more click of this person may wait, of those whose answer needs the model."""
+    """Whether one more click that needs the model may wait; runs of this person that wait are not counted."""
     return _few_of(True, request, inputs)
 
 
 def _few_of(clicks: bool, request: gr.Request, inputs: Sequence[Any]) -> Any:
-    """The verdict, of clicks or of all else; Gradio wants the same one for each of the inputs."""
+    """The verdict of `few_clicks_waiting` or of `few_waiting`. Gradio wants it once for each of the inputs."""
     page = LocalContext.blocks.get()
     assert page is not None, "asked while an event is handled"
     line = page._queue.event_queue_per_concurrency_id[ALONE["concurrency_id"]].queue

@@ -46,7 +46,7 @@ MARK_CHANGES = """(...values) => {
   document.body.classList.toggle("changed", now !== window.shownRun);
   try { sessionStorage.setItem("asked", now); } catch { /* too long, or not allowed: then a reload forgets it */ }
 }"""
-"""Says so where the sidebar is no longer what the picture was made from; keeps it for `RESTORE`."""
+"""Sets the class "changed" if the sidebar is no longer what the picture was made from; keeps it for `RESTORE`."""
 
 REMEMBER = """(...values) => {
   window.shownRun = JSON.stringify(values);
