@@ -9,7 +9,9 @@ from playwright.sync_api import ConsoleMessage, Error, Page, Request, expect, sy
 
 import app
 from core.store import TraceStore
+from tests.browser.maps import HOST, show
 from tests.browser.windows import Windows
+from viz.maps.payload import Payload
 from viz.page.page import MIDDLEWARE
 from viz.templates import static
 from viz.words.labels import PageWords
@@ -101,3 +103,25 @@ def open_page(windows: Windows) -> Iterator[Callable[..., Page]]:
     assert errors == []
     local = ("http://127.0.0.1:", "http://localhost:", "data:", "blob:", "file:", "about:")
     assert [url for url in requests if not url.startswith(local)] == []
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of the page `HOST`."""
+    file = tmp_path_factory.mktemp("host") / "map.html"
+    file.write_text(HOST, encoding="utf-8")
+    return file.as_uri()
+
+
+@pytest.fixture
+def map_page(open_page: Callable[..., Page], host: str) -> Callable[..., Page]:
+    """`map_page(payload, theme="dark", **context)` opens a page with nothing but a map."""
+
+    def open_(sent: Payload, theme: str = "light", **context: Any) -> Page:
+        page = open_page(host, **context)
+        page.mouse.move(0, 0)
+        page.evaluate("theme => document.body.classList.toggle('dark', theme === 'dark')", theme)
+        show(page, sent)
+        return page
+
+    return open_

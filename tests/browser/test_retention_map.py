@@ -24,6 +24,7 @@ from tests.browser.maps import (
     heard,
     luminances,
     pixels,
+    show,
 )
 from tests.traces import HOSTILE, random_trace, trace_of
 from viz.maps.payload import Mark, Payload, View, payload
@@ -33,7 +34,6 @@ from viz.maps.standalone import CSS, HTML, SCRIPT, standalone_html
 PER_LAYER = random_trace(seed=3, layers=5, groups=1, n=60, budget=10)
 PER_HEAD = random_trace(seed=4, layers=3, groups=2, n=50, budget=10)
 LAST = len(PER_LAYER) - 1
-FIRST = View("first", key="")
 MARKS = (Mark(range(15, 28), "the needle"), Mark(range(45, 48), "<b>why?</b>", "question"))
 
 
@@ -49,44 +49,15 @@ def beginning(trace: Trace, n: int) -> Trace:
     )
 
 
-def grow(n: int) -> tuple[Payload, int]:
-    """What a run sends next: the test asks for it, so that it never races against a clock."""
-    n += 20
-    return payload([beginning(PER_LAYER, n)], View("growing", total=60)), n
-
-
 def part(position: int) -> Payload:
     """Of a trace in windows of 20 tokens, the one that holds this position."""
     start = position // 20 * 20
     return payload([PER_LAYER], View("long", window=range(start, start + 20)), marks=MARKS)
 
 
-def other_part(event: gr.EventData) -> Payload:
-    return part(event.position)
-
-
-@pytest.fixture(scope="module")
-def address(serve: Callable[..., str]) -> str:
-    with gr.Blocks(analytics_enabled=False) as blocks:
-        retention_map = RetentionMap()
-        heard = gr.Textbox(label="heard")
-        heads, growing, marked, long = (gr.Button(name) for name in ("heads", "grow", "marked", "long"))
-        quiet = {"outputs": retention_map, "show_progress": "hidden"}
-        heads.click(lambda: payload([PER_HEAD], View("heads")), **quiet)
-        read = gr.Number(0, label="tokens read")
-        growing.click(grow, read, [retention_map, read], show_progress="hidden")
-        marked.click(lambda: payload([PER_LAYER], FIRST, marks=MARKS), **quiet)
-        long.click(lambda: part(0), **quiet)
-        retention_map.window(other_part, **quiet)
-        blocks.load(lambda: payload([PER_LAYER], FIRST), **quiet)
-        for event in (retention_map.cell, retention_map.token, retention_map.row):
-            event(hear, outputs=heard)
-    return serve(blocks)
-
-
 @pytest.fixture
-def page(open_page: Callable[..., Page], address: str) -> Page:
-    page = open_page(address)
+def page(map_page: Callable[..., Page]) -> Page:
+    page = map_page(payload([PER_LAYER], View("first")))
     at_step(page, LAST)
     return page
 
@@ -102,7 +73,7 @@ def at_step(page: Page, step: int, last: int = LAST) -> None:
 
 
 def choose_heads(page: Page) -> None:
-    page.get_by_role("button", name="heads").click()
+    show(page, payload([PER_HEAD], View("heads")))
     at_step(page, len(PER_HEAD) - 1, len(PER_HEAD) - 1)
 
 
@@ -257,21 +228,71 @@ def test_pixels_carried_from_step_to_step_are_those_drawn_anew(functions: Page) 
 # Driving it
 
 
-def test_it_says_that_it_waits_until_there_is_something_to_show(
+def test_it_says_that_it_waits_and_a_run_without_a_key_leaves_the_address_alone(
     open_page: Callable[..., Page], serve: Callable[..., str]
 ) -> None:
     with gr.Blocks(analytics_enabled=False) as blocks:
-        RetentionMap()
+        retention_map = RetentionMap()
+        gr.Button("fill").click(lambda: payload([PER_LAYER], View("first")), outputs=retention_map)
 
     page = open_page(serve(blocks))
 
     expect(page.get_by_text("Loading the example…")).to_be_visible()
     expect(page.locator(".rm-list canvas")).to_be_hidden()
+    before = page.url
+    page.get_by_role("button", name="fill").click()
+    at_step(page, LAST)
+    page.locator(".rm-list canvas").focus()
+    page.keyboard.press("ArrowLeft")
+    at_step(page, LAST - 1)
+    page.wait_for_timeout(600)  # the address would be written late
+    assert page.url == before
+
+
+def test_gradio_hears_of_clicks_and_answers_with_another_window_and_the_address_carries_the_step(
+    open_page: Callable[..., Page], serve: Callable[..., str]
+) -> None:
+    def other_part(event: gr.EventData) -> Payload:
+        return part(event.position)
+
+    with gr.Blocks(analytics_enabled=False) as blocks:
+        retention_map, text = RetentionMap(), gr.Textbox(label="heard")
+        for event in (retention_map.cell, retention_map.token, retention_map.row):
+            event(hear, outputs=text)
+        retention_map.window(other_part, outputs=retention_map)
+        blocks.load(lambda: payload([PER_LAYER], View("first", key="")), outputs=retention_map)
+        gr.Button("long").click(lambda: part(0), outputs=retention_map)
+    address = serve(blocks)
+
+    at_step(open_page(f"{address}?step=1000"), LAST)
+    at_step(open_page(f"{address}?step=nonsense"), LAST)
+    page = open_page(f"{address}?lesson=2&step=31")
+    at_step(page, 31)
+    page.get_by_role("button", name="Next step").click()
+    page.wait_for_url("**/?lesson=2&step=32*")
+    assert "lesson=2" in page.url
+
+    page.locator(".rm-t").nth(0).click()
+    heard(page, {"policy": 0, "position": 0, "step": 32})
+    page.locator(".rm-list canvas").focus()
+    page.keyboard.press("Control+ArrowDown")
+    page.keyboard.press("Enter")
+    heard(page, {"policy": 0, "layer": 1, "group": 0, "position": 0, "step": 32})
+    page.keyboard.press("r")
+    heard(page, {"policy": 0, "layer": 1, "group": 0, "step": 32})
+
+    page.get_by_role("button", name="long").click()
+    expect(page.locator(".rm-window p")).to_have_text("tokens 0–19 of 60")
+    page.get_by_role("button", name="later").click()
+    expect(page.locator(".rm-window p")).to_have_text("tokens 20–39 of 60")
+    page.locator(".rm-list canvas").focus()
+    page.keyboard.press("Shift+ArrowRight")
+    at_step(page, 30, 39)
+    page.wait_for_url("**step=30*")
 
 
 def test_keys_change_the_step_everywhere_and_ask_the_server_nothing(page: Page) -> None:
     requests: list[str] = []
-    page.wait_for_load_state("networkidle")
     page.on("request", lambda request: requests.append(request.url))
     seen = {pixels(page)}
     page.locator(".rm-list canvas").focus()
@@ -341,22 +362,7 @@ def test_tokens_are_tinted_by_the_share_of_deciders_that_keep_them(page: Page) -
     expect(page.locator(".rm-t").nth(40)).to_have_class(re.compile("rm-current"))
 
 
-def test_the_address_carries_the_step(page: Page, open_page: Callable[..., Page], address: str) -> None:
-    page.locator(".rm-list canvas").focus()
-    page.keyboard.press("Shift+ArrowLeft")
-    page.wait_for_url(f"**/?*step={LAST - 10}*")
-
-    linked = open_page(f"{address}?lesson=2&step=31")
-    at_step(linked, 31)
-    linked.get_by_role("button", name="Next step").click()
-    linked.wait_for_url("**/?lesson=2&step=32*")
-    assert "lesson=2" in linked.url
-
-    at_step(open_page(f"{address}?step=1000"), LAST)
-    at_step(open_page(f"{address}?step=nonsense"), LAST)
-
-
-def test_clicks_reach_python(page: Page) -> None:
+def test_clicks_are_told(page: Page) -> None:
     choose_heads(page)
     page.get_by_label("Step", exact=True).fill("30")
     box = page.locator(".rm-list canvas").bounding_box()
@@ -447,8 +453,8 @@ def test_zoom_pan_and_back(page: Page) -> None:
     expect(page.get_by_label("heard")).to_have_value("")  # a drag is no click
 
 
-def test_two_fingers_zoom(open_page: Callable[..., Page], address: str) -> None:
-    page = open_page(address, viewport={"width": 390, "height": 844}, has_touch=True)
+def test_two_fingers_zoom(map_page: Callable[..., Page]) -> None:
+    page = map_page(payload([PER_LAYER]), viewport={"width": 390, "height": 844}, has_touch=True)
     at_step(page, LAST)
     whole = pixels(page)
     page.locator(".rm-list canvas").scroll_into_view_if_needed()
@@ -489,18 +495,20 @@ def test_rows_collapse_to_one_per_layer(page: Page) -> None:
 
 
 def test_a_growing_run_follows_the_end_unless_the_step_was_moved(page: Page) -> None:
+    def grow(n: int) -> None:
+        show(page, payload([beginning(PER_LAYER, n)], View("growing", total=60)))
+
     first = page.locator(".rm-t").first.element_handle()
-    more = page.get_by_role("button", name="grow")
-    more.click()
+    grow(20)
     at_step(page, 19, 19)
     assert not first.evaluate("span => span.isConnected")
     first = page.locator(".rm-t").first.element_handle()
-    more.click()
+    grow(40)
     at_step(page, 39, 39)
     page.locator(".rm-list canvas").focus()
     page.keyboard.press("Home")
     at_step(page, 0, 39)
-    more.click()
+    grow(60)
     at_step(page, 0, LAST)
     assert first.evaluate("span => span.isConnected")  # grown, not made anew
     assert page.locator(".rm-generated").count() == 60 - 30
@@ -510,7 +518,7 @@ def test_a_growing_run_follows_the_end_unless_the_step_was_moved(page: Page) -> 
 def test_marked_passages_are_named_everywhere(page: Page) -> None:
     page.get_by_label("Step", exact=True).fill("40")
     plain = pixels(page)
-    page.get_by_role("button", name="marked").click()
+    show(page, payload([PER_LAYER], View("first"), marks=MARKS))
     kept = PER_LAYER.kept(40)[:, :, 15:28]
     says = f"the needle: {round(100 * kept.mean())}\u00a0% kept"
     expect(page.locator(".rm-marks span")).to_have_text([says, "<b>why?</b>: not read yet"])
@@ -542,20 +550,26 @@ def test_almost_forgotten_is_not_forgotten(functions: Page) -> None:
     assert words == ["all: 1\u00a0% kept", "rest: 0\u00a0% kept", "last: 0\u00a0% kept"]
 
 
+def turn(page: Page, where: str, position: int) -> None:
+    """To an earlier or later window, as Python gives it."""
+    page.get_by_role("button", name=where).click()
+    heard(page, {"position": position, "run": "long"})
+    show(page, part(position))
+
+
 def test_a_long_text_is_shown_by_windows(page: Page) -> None:
     assert page.locator(".rm-window").is_hidden()
-    page.get_by_role("button", name="long").click()
+    show(page, part(0))
     shown = page.locator(".rm-window p")
     expect(shown).to_have_text("tokens 0–19 of 60")
     at_step(page, 19, 19)
     assert page.get_by_role("button", name="earlier").is_disabled()
-    page.get_by_role("button", name="later").click()
+    turn(page, "later", 20)
     expect(shown).to_have_text("tokens 20–39 of 60")
     at_step(page, 20, 39)  # the time goes on
     page.locator(".rm-list canvas").focus()
     page.keyboard.press("Shift+ArrowRight")
     at_step(page, 30, 39)
-    page.wait_for_url("**step=30*")
 
     kept, older = PER_LAYER.kept(30), PER_LAYER.kept(30)[:, :, :20]
     assert 0 < older.sum() < PER_LAYER.kept(19).sum()
@@ -575,10 +589,10 @@ def test_a_long_text_is_shown_by_windows(page: Page) -> None:
     page.locator(".rm-t").nth(3).click()
     heard(page, {"policy": 0, "position": 23, "step": 30})
 
-    page.get_by_role("button", name="later").click()
+    turn(page, "later", 40)
     expect(shown).to_have_text("tokens 40–59 of 60")
     assert page.get_by_role("button", name="later").is_disabled()
-    page.get_by_role("button", name="earlier").click()
+    turn(page, "earlier", 39)
     at_step(page, 39, 39)
 
 
@@ -622,34 +636,17 @@ def test_the_column_of_older_rows_darkens_with_their_number(functions: Page) -> 
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_marks_stand_out_from_paper(open_page: Callable[..., Page], address: str, theme: str) -> None:
-    page = open_page(f"{address}?__theme={theme}")
+def test_marks_texts_and_states_have_contrast(map_page: Callable[..., Page], theme: str) -> None:
+    page = map_page(payload([PER_LAYER]), theme=theme)
     at_step(page, LAST)
 
     evidence, question, paper = luminances(page, ["evidence", "question", "paper"])
-
     for colour in (evidence, question):
         assert (max(colour, paper) + 0.05) / (min(colour, paper) + 0.05) >= 4.5
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_text_has_contrast_on_every_tint(open_page: Callable[..., Page], address: str, theme: str) -> None:
-    page = open_page(f"{address}?__theme={theme}")
-    at_step(page, LAST)
-
+    greys = sorted(luminances(page, ["kept", "fresh", "evicted", "paper"]))
+    assert all((b + 0.05) / (a + 0.05) > 1.25 for a, b in pairwise(greys)), greys
     looks = ["unread", *(str(level) for level in range(17))]
-    contrasts = contrasts_of_tokens(page, looks, f"{SCRIPT}; return Colours;")
-
-    assert min(contrasts) >= 4.5
-
-
-def test_states_differ_in_greyscale(open_page: Callable[..., Page], address: str) -> None:
-    for theme in ("light", "dark"):
-        page = open_page(f"{address}?__theme={theme}")
-        at_step(page, LAST)
-        greys = luminances(page, ["kept", "fresh", "evicted", "paper"])
-        ordered = sorted(greys)
-        assert all((b + 0.05) / (a + 0.05) > 1.25 for a, b in pairwise(ordered)), (theme, greys)
+    assert min(contrasts_of_tokens(page, looks)) >= 4.5
 
 
 def test_the_canvas_follows_the_theme(page: Page) -> None:
@@ -661,9 +658,8 @@ def test_the_canvas_follows_the_theme(page: Page) -> None:
 
 
 @pytest.mark.parametrize("width", [390, 820, 1280])
-def test_nothing_sticks_out_of_the_page(open_page: Callable[..., Page], address: str, width: int) -> None:
-    page = open_page(address, viewport={"width": width, "height": 844})
-    at_step(page, LAST)
+def test_nothing_sticks_out_of_the_page(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
     choose_heads(page)
     page.get_by_role("button", name="Help").click()
 
@@ -699,11 +695,9 @@ def test_a_picture_is_saved_as_svg_in_which_tokens_are_text(page: Page) -> None:
 
 
 def test_a_saved_picture_shows_the_older_rows_and_the_marks_of_the_window(page: Page) -> None:
-    page.get_by_role("button", name="long").click()
-    at_step(page, 19, 19)
-    for last in (39, 59):
-        page.get_by_role("button", name="later").click()
-        at_step(page, last - 19, last)
+    for position in (0, 20, 40):
+        show(page, part(position))
+    at_step(page, 40, 59)
     with page.expect_download() as download:
         page.get_by_role("button", name="SVG").click()
 

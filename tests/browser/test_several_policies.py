@@ -8,7 +8,6 @@ from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
 
-import gradio as gr
 import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -21,14 +20,13 @@ from tests.browser.maps import (
     blank_page_with,
     colours_of,
     contrasts_of_tokens,
-    hear,
     heard,
     luminances,
     pixels,
+    show,
 )
 from tests.traces import random_trace
-from viz.maps.payload import Mark, View, payload
-from viz.maps.retention_map import RetentionMap
+from viz.maps.payload import Mark, Payload, View, payload
 from viz.maps.standalone import SCRIPT, standalone_html
 
 N = 60
@@ -65,30 +63,25 @@ WRITTEN = (written(TOVA, N), written(WINDOW, 25), written(HEADS, 30, n=50))
 ENDED = (written(TOVA, N), written(WINDOW, 25), written(HEADS, 30, n=50), written(WINDOW, 45, n=35))
 
 
-@pytest.fixture(scope="module")
-def address(serve: Callable[..., str]) -> str:
-    with gr.Blocks(analytics_enabled=False) as blocks:
-        comparison = RetentionMap()
-        heard = gr.Textbox(label="heard")
-        names = ("write", "plain", "marked", "part", "ends")
-        write, plain, marked, part, ends = (gr.Button(name) for name in names)
-        quiet = {"outputs": comparison, "show_progress": "hidden"}
-        write.click(lambda: payload(WRITTEN, View("write")), **quiet)
-        marked.click(lambda: payload(WRITTEN, View("marked"), marks=MARKS), **quiet)
-        part.click(lambda: payload(READ, View("part", window=range(20, 40)), delta_nll=COSTS, marks=MARKS), **quiet)
-        ends.click(lambda: payload(ENDED, View("ends", window=range(40, 60))), **quiet)
-        plain.click(lambda: payload([WINDOW], View("plain"), notes=["<i>only</i> what is recent"]), **quiet)
-        blocks.load(lambda: payload(READ, View("read"), delta_nll=COSTS), **quiet)
-        for event in (comparison.cell, comparison.token, comparison.row, comparison.window):
-            event(hear, outputs=heard)
-    return serve(blocks)
-
-
 @pytest.fixture
-def page(open_page: Callable[..., Page], address: str) -> Page:
-    page = open_page(address)
+def page(map_page: Callable[..., Page]) -> Page:
+    page = map_page(read())
     at_step(page, LAST)
     return page
+
+
+def read() -> Payload:
+    """What all have read."""
+    return payload(READ, View("read"), delta_nll=COSTS)
+
+
+def show_written(page: Page) -> None:
+    show(page, payload(WRITTEN, View("write")))
+    expect(page.locator(".rm-text")).to_have_count(3)
+
+
+def show_plain(page: Page) -> None:
+    show(page, payload([WINDOW], View("plain"), notes=["<i>only</i> what is recent"]))
 
 
 @pytest.fixture
@@ -192,7 +185,6 @@ def test_costs_are_clipped_at_three_nats(functions: Page) -> None:
 
 def test_one_step_moves_all_maps_and_asks_the_server_nothing(page: Page) -> None:
     requests: list[str] = []
-    page.wait_for_load_state("networkidle")
     page.on("request", lambda request: requests.append(request.url))
     open_difference(page)
     canvas(page, 0).focus()
@@ -334,8 +326,7 @@ def test_the_difference_is_of_the_two_that_are_chosen(page: Page) -> None:
 
 
 def test_writers_have_a_text_each_with_the_first_different_token_marked(page: Page) -> None:
-    page.get_by_role("button", name="write").click()
-    expect(page.locator(".rm-text")).to_have_count(3)
+    show_written(page)
 
     texts = page.locator(".rm-text").evaluate_all("boxes => boxes.map(box => box.textContent)")
 
@@ -353,7 +344,7 @@ def test_writers_have_a_text_each_with_the_first_different_token_marked(page: Pa
 
 
 def test_a_window_of_written_texts_has_of_each_what_is_in_it(page: Page) -> None:
-    page.get_by_role("button", name="ends").click()
+    show(page, payload(ENDED, View("ends", window=range(40, 60))))
     expect(page.locator(".rm-text")).to_have_count(4)
     texts = page.locator(".rm-text").evaluate_all("boxes => boxes.map(box => box.textContent)")
     assert texts == ["".join(run.tokens.pieces[40:60]) for run in ENDED]
@@ -372,7 +363,7 @@ def test_a_window_of_written_texts_has_of_each_what_is_in_it(page: Page) -> None
 
 def test_one_policy_has_no_difference_and_nothing_to_choose(page: Page) -> None:
     open_difference(page)
-    page.get_by_role("button", name="plain").click()
+    show_plain(page)
     expect(page.locator(".rm-list canvas")).to_have_count(1)
     expect(page.locator(".rm-difference")).to_be_hidden()
     expect(page.get_by_role("button", name="Difference")).to_be_hidden()
@@ -380,13 +371,13 @@ def test_one_policy_has_no_difference_and_nothing_to_choose(page: Page) -> None:
 
 
 def test_a_note_stands_beside_the_name_as_text(page: Page) -> None:
-    page.get_by_role("button", name="plain").click()
+    show_plain(page)
     expect(note(page, 0)).to_have_text("<i>only</i> what is recent")
     expect(note(page, 0)).to_have_attribute("title", "<i>only</i> what is recent")
 
 
 def show_marked(page: Page) -> None:
-    page.get_by_role("button", name="marked").click()
+    show(page, payload(WRITTEN, View("marked"), marks=MARKS))
     expect(page.locator(".rm-marks span")).to_have_count(2)
 
 
@@ -415,7 +406,7 @@ def test_every_policy_says_how_much_of_a_marked_passage_it_keeps(page: Page) -> 
 
 
 def test_a_window_of_a_long_text_counts_the_rows_from_before_it(page: Page) -> None:
-    page.get_by_role("button", name="part").click()
+    show(page, payload(READ, View("part", window=range(20, 40)), delta_nll=COSTS, marks=MARKS))
     expect(page.locator(".rm-window p")).to_have_text("tokens 20–39 of 60")
     expect(page.locator(".rm-number")).to_have_text("39 / 39")
     for policy, run in enumerate(READ):
@@ -480,10 +471,10 @@ BLINDNESS = {
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_colours_of_the_difference_differ_for_everybody(
-    open_page: Callable[..., Page], address: str, theme: str
+def test_the_colours_of_the_difference_differ_for_everybody_and_text_has_contrast_on_every_cost(
+    map_page: Callable[..., Page], theme: str
 ) -> None:
-    page = open_page(f"{address}?__theme={theme}")
+    page = map_page(read(), theme=theme)
     at_step(page, LAST)
     names = ["kept", "only-a", "only-b", "evicted", "paper"]
     linear = colours_of(page, names)
@@ -493,26 +484,15 @@ def test_the_colours_of_the_difference_differ_for_everybody(
     for name, matrix in BLINDNESS.items():
         seen = np.clip(linear @ np.transpose(matrix), 0, 1) ** (1 / 2.4)
         assert min(np.abs(a - b).max() for a, b in combinations(seen, 2)) > 0.1, name
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_text_has_contrast_on_every_cost(open_page: Callable[..., Page], address: str, theme: str) -> None:
-    page = open_page(f"{address}?__theme={theme}")
-    at_step(page, LAST)
-
-    contrasts = contrasts_of_tokens(page, [f"cost{at}" for at in range(-8, 9)], f"{SCRIPT}; return Colours;")
-
-    assert min(contrasts) >= 4.5
+    assert min(contrasts_of_tokens(page, [f"cost{at}" for at in range(-8, 9)])) >= 4.5
 
 
 @pytest.mark.parametrize("width", [390, 1024, 1440])
 @pytest.mark.parametrize("mode", ["read", "write"])
-def test_nothing_sticks_out_of_the_page(open_page: Callable[..., Page], address: str, width: int, mode: str) -> None:
-    page = open_page(address, viewport={"width": width, "height": 844})
-    at_step(page, LAST)
+def test_nothing_sticks_out_of_the_page(page: Page, width: int, mode: str) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
     if mode == "write":
-        page.get_by_role("button", name="write").click()
-        expect(page.locator(".rm-text")).to_have_count(3)
+        show_written(page)
     open_difference(page)
     page.get_by_role("button", name="Help").click()
 
@@ -550,15 +530,6 @@ def test_a_click_on_a_layers_number_asks_for_its_life(page: Page) -> None:
     )
     assert told
     heard(page, {"policy": 2, "layer": int(told[1]), "group": int(told[2]), "step": LAST})
-
-
-def test_a_map_without_a_key_leaves_the_address_alone(page: Page) -> None:
-    before = page.url
-    canvas(page, 0).focus()
-    page.keyboard.press("ArrowLeft")
-    at_step(page, LAST - 1)
-    page.wait_for_timeout(600)  # the address would be written late
-    assert page.url == before
 
 
 def several(n: int, tokens: int = 300) -> list[Trace]:
@@ -603,6 +574,7 @@ def test_tokens_below_the_last_map_take_their_room_from_the_cells(page: Page) ->
     show_marked(page)
     page.set_viewport_size({"width": 600, "height": 844})
     pixels(page)
+    page.get_by_role("button", name="Zoom in").scroll_into_view_if_needed()
     heights = page.locator(".rm-canvas:visible").evaluate_all("all => all.map(box => box.clientHeight)")
     foot = page.locator(".rm-foot").bounding_box()
     for _ in range(3):
