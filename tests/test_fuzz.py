@@ -42,7 +42,7 @@ from viz.tabs.panel import Row, fates
 from viz.words.headlines import headline
 
 ROOT = Path(__file__).parent.parent
-CASES = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+CASES = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 
 NASTY = (
     *HOSTILE,

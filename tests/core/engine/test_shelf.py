@@ -179,7 +179,8 @@ OF_THE_PAPER: list[tuple[str, int, dict[str, int]]] = [
     ("tova-head", 4, {}),
     ("tova-head", 9, {}),
 ]
-# every policy as the paper has it, and with one of the options in turn
+# Every policy as the paper has it, and with one of the options in turn: those of the shelf so with one of their two
+# settings each, and the other way round with the next model.
 TODAYS = [
     Case(
         name, key, budget, tuple(settings.items()), *option, chunk=in_turn(i + j + k, *CHUNKS),
@@ -188,9 +189,9 @@ TODAYS = [
     for i, name in enumerate(TODAY)
     for j, (key, budget, settings) in enumerate(OF_THE_PAPER + SHELF)
     for k, option in enumerate(
-        [("uniform", 1), in_turn(i + j, *((kind, every) for kind in kinds(key, settings) for every in (3, 1)))]
+        [("uniform", 1), in_turn((i + j) // 2, *((kind, every) for kind in kinds(key, settings) for every in (3, 1)))]
     )
-    if can(name, key)
+    if can(name, key) and (j < len(OF_THE_PAPER) or (i + j + k) % 2)
 ]  # fmt: skip
 TODAYS_LATE = [
     Case(

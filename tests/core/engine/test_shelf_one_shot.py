@@ -67,8 +67,15 @@ def of_smollm2(smollm2):
     return note(copy.deepcopy(smollm2.model), ids), ids
 
 
-@pytest.mark.parametrize("options", [{}, {"budgets": "pyramid"}, {"budgets": "adaptive"}], ids=str)
-@pytest.mark.parametrize(("key", "settings"), POLICIES, ids=lambda of: of if isinstance(of, str) else "")
+@pytest.mark.parametrize(
+    ("key", "settings", "options"),
+    [
+        (*policy, options)
+        for i, policy in enumerate(POLICIES)
+        for options in ({}, [{"budgets": "pyramid"}, {"budgets": "adaptive"}][i % 2])
+    ],
+    ids=str,
+)
 def test_on_a_real_model_too(smollm2, of_smollm2, key, settings, options):
     layers, ids = of_smollm2
     if options.get("budgets") == "pyramid" and key in ("snapkv", "expected"):

@@ -21,11 +21,12 @@ def test_equal_rows_share_the_mean_of_their_ranks():
 @pytest.mark.parametrize("name", TINY)
 def test_a_preset_evicts_exactly_what_the_named_policy_evicts(tiny, name, key):
     lm, ids = tiny(name).lm, text(name)
-    for budget in (6, 9):
+    of_budgets = {6: ({"chunk": 7}, {"every": 3}), 9: ({"chunk": 1}, {"prefill": "one-shot"})}
+    for budget, ways in of_budgets.items():
         named = make_policy(key, budget)
         own = make_policy("own", budget, **presets(budget)[key])
         assert own.scope == named.scope
-        for options in ({"chunk": 7}, {"chunk": 1}, {"prefill": "one-shot"}, {"every": 3}):
+        for options in ways:
             expected, found = replay(lm, ids, named, **options), replay(lm, ids, own, **options)
             np.testing.assert_array_equal(found.evicted_at, expected.evicted_at)
             np.testing.assert_allclose(found.nll, expected.nll, atol=2e-5)
