@@ -64,7 +64,7 @@ def files_for(folder: Path) -> None:
     """What the commands read."""
     story = "The keeper lit the lamp, and the lamp lit the sea, and the sea kept what it was told. " * 3
     (folder / "story.txt").write_text(story, encoding="utf-8")
-    (folder / "book.txt").write_text(story * 2, encoding="utf-8")
+    (folder / "book.txt").write_text(story, encoding="utf-8")
     task = "You are given a story and a question. Answer the question in one word."
     asked = f"{task}\n\nStory:\n{story}\n\nQuestion:\nWho lit the lamp?\n\nAnswer:\n"
     example = {"id": "1", "input": asked, "output": "the keeper"}

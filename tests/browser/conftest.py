@@ -119,7 +119,6 @@ def map_page(open_page: Callable[..., Page], host: str) -> Callable[..., Page]:
 
     def open_(sent: Payload, theme: str = "light", **context: Any) -> Page:
         page = open_page(host, **context)
-        page.mouse.move(0, 0)
         page.evaluate("theme => document.body.classList.toggle('dark', theme === 'dark')", theme)
         show(page, sent)
         return page
