@@ -179,6 +179,10 @@ def test_a_link_opens_on_its_step_and_a_click_tells_life_and_reason_under_every_
 
     page.get_by_label("colour by attention").check()
     expect(page.locator("#row")).to_contain_text("10⁻³")
+    title = page.locator("#row").get_by_text("the life of layer").text_content()
+    page.locator("#watch canvas").nth(1).click(position={"x": 20, "y": 20})
+    expect(page.locator("#row")).not_to_contain_text(title)
+    expect(page.locator("#row")).to_contain_text("10⁻³")  # another row, and coloured, too
     page.get_by_label("colour by attention").uncheck()
     expect(page.locator("#row")).not_to_contain_text("10⁻³")
 

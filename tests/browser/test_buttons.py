@@ -9,8 +9,14 @@ from typing import Any
 import gradio as gr
 from playwright.sync_api import Page, expect
 
+from core.store import Stored
+from tests.traces import random_trace
+from viz.maps.payload import payload
+from viz.maps.retention_map import RetentionMap
 from viz.page.buttons import RUN, starting
-from viz.page.models import one_by_one
+from viz.page.lens import SharedRun
+from viz.page.models import ALONE, one_by_one
+from viz.tabs.panel import Panel
 
 SOON = 30  # seconds until a test gives up waiting
 
@@ -35,6 +41,26 @@ def test_every_click_is_answered_and_the_last_answer_stays(serve: Callable[..., 
     page.wait_for_timeout(500)  # in which the quick answers would come, if they did not wait
     let_go.set()
     expect(page.locator("#said textarea")).to_have_value("slow fast fast")
+
+
+def test_a_row_that_is_clicked_is_shown_while_the_model_is_busy(
+    serve: Callable[..., str], open_page: Callable[..., Page]
+) -> None:
+    free, trace = threading.Event(), random_trace(seed=3, layers=5, n=60, budget=10)
+    with gr.Blocks(analytics_enabled=False) as blocks:
+        run, retention_map, said = SharedRun(), RetentionMap(), gr.Textbox(elem_id="said")
+        run.stored = gr.State(Stored((trace,)))
+        Panel(run, retention_map)
+        blocks.load(lambda: payload([trace]), outputs=retention_map)
+        gr.Button("compute").click(lambda: f"free: {free.wait(SOON)}", outputs=said, **ALONE)
+    page = open_page(serve(blocks))
+    expect(page.locator(".rm-number")).to_have_text("59 / 59")
+    page.get_by_role("button", name="compute").click()
+    page.locator(".rm-list canvas").click(position={"x": 20, "y": 50})
+    expect(page.locator("#row")).to_contain_text("the life of layer")
+    expect(page.locator("#said textarea")).to_have_value("")
+    free.set()
+    expect(page.locator("#said textarea")).to_have_value("free: True")
 
 
 def test_run_starts_what_is_asked_now_while_the_same_as_somebody_elses_is_awaited(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -60,7 +60,7 @@ class Page(gr.Blocks):
         """End as `gr.Blocks` does; all events exist now, so those that use the model get their limit."""
         super().__exit__(*exception)
         for event in self.fns.values():
-            if event.concurrency_id == ALONE["concurrency_id"]:
+            if event.concurrency_id == ALONE["concurrency_id"] and event.validator is None:
                 event.validator = few_clicks_waiting if event.collects_event_data else few_waiting
 
     def launch(self, *arguments: Any, **settings: Any) -> Any:
@@ -189,21 +189,20 @@ MIDDLEWARE = [Middleware(SpeakingMiddleware), Middleware(CancellingMiddleware)]
 
 def few_waiting(request: gr.Request, *inputs: Any) -> Any:
     """Whether one more run of this person may wait in line; clicks that wait are not counted."""
-    return _few_of(False, request, inputs)
+    return _few_of(few_waiting, request, inputs)
 
 
 def few_clicks_waiting(request: gr.Request, *inputs: Any) -> Any:
     """Whether one more click that needs the model may wait; runs of this person that wait are not counted."""
-    return _few_of(True, request, inputs)
+    return _few_of(few_clicks_waiting, request, inputs)
 
 
-def _few_of(clicks: bool, request: gr.Request, inputs: Sequence[Any]) -> Any:
-    """The verdict of `few_clicks_waiting` or of `few_waiting`. Gradio wants it once for each of the inputs."""
+def _few_of(kind: Callable[..., Any], request: gr.Request, inputs: Sequence[Any]) -> Any:
+    """The verdict on an event of this kind, one of the two above. Gradio wants it once for each of the inputs."""
     page = LocalContext.blocks.get()
     assert page is not None, "asked while an event is handled"
     line = page._queue.event_queue_per_concurrency_id[ALONE["concurrency_id"]].queue
-    own = [event for event in line if event.session_hash == request.session_hash]
-    waiting = sum(event.fn.collects_event_data == clicks for event in own)
+    waiting = sum(event.session_hash == request.session_hash and event.fn.validator is kind for event in line)
     most = limits.current.max_waiting
     message = _(
         "{waiting} of your runs are waiting in line; at most {most} may. Wait until one begins, or stop it.",

@@ -1,5 +1,6 @@
 """The panel under the maps: the life of what was clicked, under every policy, and why it ended."""
 
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from viz.figures.life import head_figure, token_figure
 from viz.page.asked import shown
 from viz.page.lens import SharedRun
 from viz.page.models import ALONE, QUIETLY, one_by_one, with_model
+from viz.page.page import few_clicks_waiting
 from viz.page.stored import Updates
 from viz.words.catalogue import _
 from viz.words.policies import policy_name
@@ -44,6 +46,8 @@ class Panel:
 
     def __init__(self, run: SharedRun, retention_map: Any) -> None:
         self.run, self.row = run, gr.State()
+        # a session has one list, so a handler that colours a row sees in it what was clicked since
+        self.wanted, self.colouring = gr.State([]), gr.State()
         self.words = gr.HTML(elem_id="fates")
         with gr.Row():
             self.token = gr.Plot(show_label=False, visible=False, min_width=320, elem_id="token")
@@ -53,10 +57,15 @@ class Panel:
         self.outputs = [self.words, self.row, self.token, self.place]
         for clicked in (retention_map.cell, retention_map.token):
             clicked(self.show_token, run.stored, [self.words, self.token], **one_by_one("token"))
-        drawn = [self.row, self.place, self.life]
+        drawn, how = [self.life, self.colouring], one_by_one("row")
         for clicked in (retention_map.cell, retention_map.row):
-            clicked(self.choose_row, [run.stored, self.by_attention], drawn, **QUIETLY, **ALONE)
-        self.by_attention.input(self.show_row, [run.stored, self.row, self.by_attention], self.life, **QUIETLY, **ALONE)
+            clicked(
+                self.choose_row, [run.stored, self.by_attention, self.wanted], [self.row, self.place, *drawn], **how
+            )
+        self.by_attention.input(self.show_row, [run.stored, self.row, self.by_attention, self.wanted], drawn, **how)
+        # apart, since only this needs the model, which others may use for long
+        how = QUIETLY | ALONE | {"validator": few_clicks_waiting}
+        self.colouring.change(self.colour, [run.stored, self.colouring, self.wanted], self.life, **how)
 
     def at_rest(self) -> Updates:
         """Before anything is clicked."""
@@ -76,22 +85,32 @@ class Panel:
         yield {self.words: fates_html(fates(traces, position, where))}
         yield {self.token: gr.update(value=token_figure(traces[chosen], position), visible=True)}
 
-    def choose_row(self, stored: Stored | None, by_attention: bool, event: gr.EventData) -> Iterator[Updates]:
+    def choose_row(
+        self, stored: Stored | None, by_attention: bool, wanted: list[str], event: gr.EventData
+    ) -> Iterator[Updates]:
         """The whole life of the row that was clicked; and remember which it was."""
         row = Row(int(event.policy), int(event.layer), int(getattr(event, "group", None) or 0))
         yield {self.row: row, self.place: gr.update(visible=True)}
-        yield from self.show_row(stored, row, by_attention)
+        yield self.show_row(stored, row, by_attention, wanted)
 
-    def show_row(self, stored: Stored | None, row: Row | None, by_attention: bool) -> Iterator[Updates]:
-        """Kept and evicted at once; coloured by attention after a replay down to that layer."""
+    def show_row(self, stored: Stored | None, row: Row | None, by_attention: bool, wanted: list[str]) -> Updates:
+        """When each token was kept; and begin to colour it by attention, if that is chosen."""
+        wanted[:] = [uuid.uuid4().hex]
         if stored is None or row is None or row.policy >= len(shown(stored)):
-            yield {self.life: gr.skip()}
-            return
-        trace = shown(stored)[row.policy]
-        yield {self.life: head_figure(trace, row.layer, row.group)}
-        if by_attention:
+            return {self.life: gr.skip()}
+        figure = head_figure(shown(stored)[row.policy], row.layer, row.group)
+        return {self.life: figure} | ({self.colouring: (row, *wanted)} if by_attention else {})
+
+    def colour(self, stored: Stored | None, colouring: tuple[Row, str], wanted: list[str]) -> Iterator[Updates]:
+        """The figure coloured by attention, after a replay down to its layer; nothing if another is wanted by then."""
+        (row, asked), traces = colouring, [] if stored is None else shown(stored)
+        if wanted == [asked] and row.policy < len(traces):
+            trace = traces[row.policy]
             (attention,) = with_model(trace.model_id, attention_in, trace, row)
-            yield {self.life: head_figure(trace, row.layer, row.group, attention)}
+            if wanted == [asked]:
+                yield {self.life: head_figure(trace, row.layer, row.group, attention)}
+                return
+        yield {self.life: gr.skip()}
 
 
 def fates(traces: Sequence[Trace], position: int, where: Row | None) -> list[tuple[str, list[str]]]:
