@@ -12,14 +12,11 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @contextmanager
-def hub(repository: str, directory: Path) -> Iterator[str]:
-    """Serve a directory as that repository; gives the address. A request for ``/stop`` ends it, as a fault would."""
+def hub(repository: str, directory: Path, port: int) -> Iterator[None]:
+    """Serve a directory as that repository at this port."""
 
     class Hub(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.path == "/stop":
-                threading.Thread(target=end).start()
-                return self.answer(200, b"")
             parts = self.path.split("?")[0].strip("/").split("/")
             if parts[:2] == ["api", "models"]:
                 return self.describe("/".join(parts[2:4]), parts[4:])
@@ -56,12 +53,7 @@ def hub(repository: str, directory: Path) -> Iterator[str]:
         def log_message(self, *arguments: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-
-    def end() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", port), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield
         server.shutdown()
-        server.server_close()
-
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    end()

@@ -1,10 +1,7 @@
-"""The app where others run it: with and without a hub, and as several processes behind a reverse proxy."""
+"""The app as several processes behind a reverse proxy."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,60 +11,9 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.apps import ROOT
 from tests.browser.replicas import NGINX, Replicas, behind_nginx
 from tests.browser.runs import begin, says
-from tests.hub import hub
 from tests.talkers import make_talker
-
-BEFORE_AND_AFTER = """
-import contextlib, os, time, httpx
-from core import load_model, make_policy, replay
-from core.errors import HubUnreachable, UnknownModel
-
-def found():
-    lm = load_model("someone/tiny", dtype="float32", device="cpu")
-    trace = replay(lm, lm.encode("hello there"), make_policy("tova", 4))
-    print(lm.model_id, "".join(trace.tokens.pieces), trace.kept(10).sum())
-
-def refused(name):
-    try:
-        load_model(name)
-    except (HubUnreachable, UnknownModel) as e:
-        print(type(e).__name__, e)
-
-found()
-refused("someone/else")
-with contextlib.suppress(httpx.TransportError):
-    while httpx.get(os.environ["HF_ENDPOINT"] + "/stop"):
-        time.sleep(0.1)
-found()
-refused("someone/else")
-"""
-
-
-def test_a_model_comes_from_the_hub_and_then_from_the_disk(tmp_path: Path) -> None:
-    (tmp_path / "tiny").mkdir()
-    make_talker(tmp_path / "tiny", chats=False)
-    with hub("someone/tiny", tmp_path / "tiny") as address:
-        environment = os.environ | {
-            "HF_ENDPOINT": address,
-            "HF_HOME": str(tmp_path / "home"),
-            "HF_HUB_DISABLE_XET": "1",
-        }
-        child = subprocess.run(
-            [sys.executable, "-c", BEFORE_AND_AFTER],
-            env=environment,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-    assert child.returncode == 0, child.stderr
-    reachable, unknown, kept, unreachable = child.stdout.splitlines()
-    assert reachable == kept == "someone/tiny hello there 12"  # 3 layers with 4 rows each
-    assert unknown.startswith("UnknownModel The hub has no model 'someone/else'")
-    assert unreachable.startswith("HubUnreachable The weights of someone/else are not on this machine")
 
 
 @pytest.fixture(scope="module")
