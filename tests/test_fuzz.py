@@ -38,7 +38,7 @@ from viz.page.export import write_files
 from viz.page.models import ResidentModels
 from viz.page.page import Page
 from viz.page.uploads import text_of, trace_of
-from viz.tabs.panel import Row, fates
+from viz.tabs.panel import MapRow, fates
 from viz.words.headlines import headline
 
 ROOT = Path(__file__).parent.parent
@@ -205,7 +205,7 @@ def test_an_uploaded_trace_is_refused_or_can_be_shown(contents: bytes) -> None:
         assert orjson.dumps(payload([trace], notes=[headline(trace)]))
         assert head_figure(trace, 0)
         for position in range(len(trace)):
-            assert fates_html(fates([trace], position, Row(0, 0, 0))) and token_figure(trace, position)
+            assert fates_html(fates([trace], position, MapRow(0, 0, 0))) and token_figure(trace, position)
         for path in write_files(Stored((trace,))):
             assert Path(path).is_file() and Path(path).parent.parent.name.startswith("retention-")
 

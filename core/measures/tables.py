@@ -20,7 +20,7 @@ from core.measures.survival import (
 )
 from core.trace import NEVER, Trace
 
-Row: TypeAlias = dict[str, Any]
+TableRow: TypeAlias = dict[str, Any]
 
 COST_COLUMNS = (
     *("policy", "perplexity", "ΔNLL (nats)", "KL (nats)", "same top-1 (%)"),
@@ -28,7 +28,7 @@ COST_COLUMNS = (
 )
 
 
-def cost_rows(costs: Sequence[Cost]) -> list[Row]:
+def cost_rows(costs: Sequence[Cost]) -> list[TableRow]:
     """One row per policy: its `Cost`, with memory in MB and agreement in percent."""
     return [
         dict(
@@ -45,7 +45,7 @@ def cost_rows(costs: Sequence[Cost]) -> list[Row]:
     ]
 
 
-def recency_rows(traces: Sequence[Trace]) -> list[Row]:
+def recency_rows(traces: Sequence[Trace]) -> list[TableRow]:
     """One row per run and layer: the share of recent rows, as the mean over steps and after the last step."""
     return [
         _run(trace) | {"layer": layer, "recent, mean over steps": float(mean), "recent at the end": float(last)}
@@ -54,7 +54,7 @@ def recency_rows(traces: Sequence[Trace]) -> list[Row]:
     ]
 
 
-def recency_step_rows(traces: Sequence[Trace]) -> list[Row]:
+def recency_step_rows(traces: Sequence[Trace]) -> list[TableRow]:
     """One row per run and step from `at_work_from` on: the share of recent rows, mean and range over layers."""
     rows = []
     for trace in traces:
@@ -72,7 +72,7 @@ def recency_step_rows(traces: Sequence[Trace]) -> list[Row]:
     return rows
 
 
-def age_rows(traces: Sequence[Trace]) -> list[Row]:
+def age_rows(traces: Sequence[Trace]) -> list[TableRow]:
     """One row per run and age up to the oldest: the share of kept rows that have this age, mean over layers."""
     rows = []
     for trace in traces:
@@ -86,7 +86,7 @@ def age_rows(traces: Sequence[Trace]) -> list[Row]:
     return rows
 
 
-def early_rows(traces: Sequence[Trace]) -> list[Row]:
+def early_rows(traces: Sequence[Trace]) -> list[TableRow]:
     """One row per run and early position: for how long the token was kept, and how many deciders kept it to the end."""
     rows = []
     for trace in traces:
@@ -106,7 +106,7 @@ def early_rows(traces: Sequence[Trace]) -> list[Row]:
     return rows
 
 
-def early_layer_rows(traces: Sequence[Trace]) -> list[Row]:
+def early_layer_rows(traces: Sequence[Trace]) -> list[TableRow]:
     """One row per run, layer and early position: for how many steps the layer kept the token."""
     return [
         _run(trace)
@@ -123,7 +123,7 @@ def early_layer_rows(traces: Sequence[Trace]) -> list[Row]:
     ]
 
 
-def life_rows(trace: Trace, layer: int) -> list[Row]:
+def life_rows(trace: Trace, layer: int) -> list[TableRow]:
     """One row per group and token of a layer: when the token was evicted (None: never) and for how long it was kept."""
     steps = lifespan(trace)[layer]
     return [
@@ -141,7 +141,7 @@ def life_rows(trace: Trace, layer: int) -> list[Row]:
     ]
 
 
-def survival_rows(traces: Sequence[Trace]) -> list[Row]:
+def survival_rows(traces: Sequence[Trace]) -> list[TableRow]:
     """One row per run, layer (None: all layers) and age: the survival at the ages 1, 2, 4, … and at the budget."""
     rows = []
     for trace in traces:
@@ -156,7 +156,7 @@ def survival_rows(traces: Sequence[Trace]) -> list[Row]:
     return rows
 
 
-def overlap_rows(traces: Sequence[Trace]) -> list[Row]:
+def overlap_rows(traces: Sequence[Trace]) -> list[TableRow]:
     """One row per pair of runs over the same tokens: how far they keep the same tokens.
 
     Raises:
@@ -171,7 +171,7 @@ def overlap_rows(traces: Sequence[Trace]) -> list[Row]:
     ]
 
 
-def layer_overlap_rows(trace: Trace) -> list[Row]:
+def layer_overlap_rows(trace: Trace) -> list[TableRow]:
     """One row per pair of layers: how far they keep the same tokens."""
     overlap = layer_overlap(trace)
     return [
@@ -181,7 +181,7 @@ def layer_overlap_rows(trace: Trace) -> list[Row]:
     ]
 
 
-def head_overlap_rows(trace: Trace) -> list[Row]:
+def head_overlap_rows(trace: Trace) -> list[TableRow]:
     """One row per pair of KV heads of a layer: how far they keep the same tokens; no rows if layers decide as one."""
     overlap = head_overlap(trace)
     layers, groups, _ = overlap.shape
@@ -193,7 +193,7 @@ def head_overlap_rows(trace: Trace) -> list[Row]:
     ]
 
 
-def kind_rows(traces: Sequence[Trace]) -> list[Row]:
+def kind_rows(traces: Sequence[Trace]) -> list[TableRow]:
     """One row per run and kind of token, and one for all tokens: how many there are and how long they were kept."""
     return [
         _run(trace)
@@ -208,7 +208,7 @@ def kind_rows(traces: Sequence[Trace]) -> list[Row]:
     ]
 
 
-def longest_lived_rows(trace: Trace, count: int = 20) -> list[Row]:
+def longest_lived_rows(trace: Trace, count: int = 20) -> list[TableRow]:
     """One row for each of the tokens kept longest, mean over deciders; the longest first, ties to the earliest."""
     kinds, kept = kinds_of(trace.tokens), kept_to_the_end(trace)
     steps = lifespan(trace).mean(axis=(0, 1), dtype=np.float64)
@@ -226,5 +226,5 @@ def longest_lived_rows(trace: Trace, count: int = 20) -> list[Row]:
     ]
 
 
-def _run(trace: Trace) -> Row:
+def _run(trace: Trace) -> TableRow:
     return {"policy": trace.policy.label, "budget": trace.policy.budget}

@@ -6,8 +6,8 @@ import numpy as np
 
 from core.errors import BadInput
 from core.messages import Message
+from core.policies.history import softmax
 from core.policies.policy import Explanation, Policy, Rows, Step, a_budget, a_setting, arxiv
-from core.policies.votes import softmax
 from core.trace import Floats
 
 

@@ -8,11 +8,11 @@ from core.messages import Message
 from core.policies.attention import H2O, Tova, TovaHead
 from core.policies.bounds import Full, Oracle, Random
 from core.policies.expected import Expected
+from core.policies.history import RKV, Decay, Observed, Raas, SnapKV
 from core.policies.keys_values import Caote, KeyDiff, Knorm
 from core.policies.own import Own
 from core.policies.policy import Policy
 from core.policies.recency import Window, WindowPlusI
-from core.policies.votes import RKV, Decay, Observed, Raas, SnapKV
 
 GROUPS: dict[Message, tuple[type[Policy], ...]] = {
     Message("By attention"): (Tova, TovaHead, H2O, Observed, SnapKV, Decay, Raas),

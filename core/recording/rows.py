@@ -7,7 +7,7 @@ from core.recording.prints import KEY, WHOLE, matched
 from core.trace import NEVER, Bools, Ints
 
 
-class Rows:
+class LayerRows:
     """What is known of the rows of one layer.
 
     Attributes:

@@ -14,7 +14,7 @@ from torch import nn
 from core.errors import BadInput, CannotRecord
 from core.recording.caches import Listener, cache_in, check_form, check_layer, hidden_in, rows_held
 from core.recording.prints import prints_of
-from core.recording.rows import Rows
+from core.recording.rows import LayerRows
 from core.recording.text import Text
 
 
@@ -31,7 +31,7 @@ class Watcher:
 
     def __init__(self, model: nn.Module) -> None:
         self.model: Any = model
-        self.text, self.rows = Text(), dict[int, Rows]()
+        self.text, self.rows = Text(), dict[int, LayerRows]()
         self.refusal: CannotRecord | None = None
         self.listens = True
         self._thread = threading.get_ident()
@@ -131,7 +131,7 @@ class Watcher:
             with self._refusing():
                 check_form(keys, values, heads=keys.shape[1])
                 heads, new = keys.shape[1:3]
-                rows = self.rows.setdefault(layer, Rows(layer, heads))
+                rows = self.rows.setdefault(layer, LayerRows(layer, heads))
                 if len(rows) == len(self.text):
                     self.text.read(new)
                     self._through = set()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Row:
+class MapRow:
     """A row of one of the maps: the index of its policy, its layer and its group."""
 
     policy: int
@@ -81,7 +81,7 @@ class Panel:
             yield {self.words: gr.skip()}
             return
         layer, group = getattr(event, "layer", None), getattr(event, "group", None)
-        where = None if layer is None or group is None else Row(chosen, int(layer), int(group))
+        where = None if layer is None or group is None else MapRow(chosen, int(layer), int(group))
         yield {self.words: fates_html(fates(traces, position, where))}
         yield {self.token: gr.update(value=token_figure(traces[chosen], position), visible=True)}
 
@@ -89,11 +89,11 @@ class Panel:
         self, stored: Stored | None, by_attention: bool, wanted: list[str], event: gr.EventData
     ) -> Iterator[Updates]:
         """The whole life of the row that was clicked; and remember which it was."""
-        row = Row(int(event.policy), int(event.layer), int(getattr(event, "group", None) or 0))
+        row = MapRow(int(event.policy), int(event.layer), int(getattr(event, "group", None) or 0))
         yield {self.row: row, self.place: gr.update(visible=True)}
         yield self.show_row(stored, row, by_attention, wanted)
 
-    def show_row(self, stored: Stored | None, row: Row | None, by_attention: bool, wanted: list[str]) -> Updates:
+    def show_row(self, stored: Stored | None, row: MapRow | None, by_attention: bool, wanted: list[str]) -> Updates:
         """When each token was kept; and begin to colour it by attention, if that is chosen."""
         wanted[:] = [uuid.uuid4().hex]
         if stored is None or row is None or row.policy >= len(shown(stored)):
@@ -101,7 +101,7 @@ class Panel:
         figure = head_figure(shown(stored)[row.policy], row.layer, row.group)
         return {self.life: figure} | ({self.colouring: (row, *wanted)} if by_attention else {})
 
-    def colour(self, stored: Stored | None, colouring: tuple[Row, str], wanted: list[str]) -> Iterator[Updates]:
+    def colour(self, stored: Stored | None, colouring: tuple[MapRow, str], wanted: list[str]) -> Iterator[Updates]:
         """The figure coloured by attention, after a replay down to its layer; nothing if another is wanted by then."""
         (row, asked), traces = colouring, [] if stored is None else shown(stored)
         if wanted == [asked] and row.policy < len(traces):
@@ -113,7 +113,7 @@ class Panel:
         yield {self.life: gr.skip()}
 
 
-def fates(traces: Sequence[Trace], position: int, where: Row | None) -> list[tuple[str, list[str]]]:
+def fates(traces: Sequence[Trace], position: int, where: MapRow | None) -> list[tuple[str, list[str]]]:
     """For each policy that has read this position, its name and what became of the token there.
 
     Where a cell was clicked, that is its decider's reason to evict it too; of a policy whose deciders are others, the
@@ -132,7 +132,7 @@ def fates(traces: Sequence[Trace], position: int, where: Row | None) -> list[tup
     return told
 
 
-def attention_in(lm: "LanguageModel", trace: Trace, row: Row) -> Iterator[Floats]:
+def attention_in(lm: "LanguageModel", trace: Trace, row: MapRow) -> Iterator[Floats]:
     """One: the attention that a row of the trace paid, as `core.attention_of` finds it."""
     again = core.scripted(trace)
     yield core.attention_of(lm, trace.tokens, again, row.layer, row.group, positions=trace.positions)

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from core.errors import BadInput, BadTraceFile, UserError
 from core.measures.paper import RECENT_PERCENT
 from core.measures.tables import (
-    Row,
+    TableRow,
     age_rows,
     early_layer_rows,
     early_rows,
@@ -73,7 +73,7 @@ OF_ONE_RUN: dict[str, Callable[[Trace], go.Figure]] = {
 }
 
 RUNS_OVERLAP, LIFE = Message("Agreement of the runs"), Message("The life of one layer")
-TABLES: dict[str, Callable[[Trace], list[Row]]] = {
+TABLES: dict[str, Callable[[Trace], list[TableRow]]] = {
     Message("Kinds of token"): lambda trace: kind_rows([trace]),
     Message("The longest-lived tokens"): longest_lived_rows,
     Message("Recency by layer"): lambda trace: recency_rows([trace]),
@@ -328,7 +328,7 @@ def each_by_itself(choices: Iterable[str]) -> list[tuple[str, str]]:
     return [(choice, str(choice)) for choice in choices]
 
 
-def table_rows(name: str, runs: Sequence[Trace], run: Trace, layer: int) -> list[Row]:
+def table_rows(name: str, runs: Sequence[Trace], run: Trace, layer: int) -> list[TableRow]:
     """The rows of a table, numbered by run if there are several."""
     if name == RUNS_OVERLAP:
         return overlap_rows(runs)

@@ -28,7 +28,7 @@ from viz.page import models
 from viz.page.asked import Asked, Chosen
 from viz.page.models import ResidentModels
 from viz.page.runs import a_run
-from viz.tabs.panel import Row, fates
+from viz.tabs.panel import MapRow, fates
 from viz.words.catalogue import language, speaking
 from viz.words.headlines import headline
 from viz.words.sentences import life, quoted, why
@@ -103,7 +103,7 @@ def hostile() -> Trace:
 
 
 def test_the_texts_of_users_are_escaped_in_both() -> None:
-    english, chinese = in_each(lambda: fates_html(fates([hostile()], 4, Row(0, 0, 0))))
+    english, chinese = in_each(lambda: fates_html(fates([hostile()], 4, MapRow(0, 0, 0))))
     assert CHINESE.search(chinese) and not CHINESE.search(english)
     for page in (english, chinese):
         assert "<img" not in page and "&lt;/script&gt;&lt;img" in page
