@@ -12,6 +12,7 @@ from core.store import TraceStore
 from tests.browser.maps import HOST, show
 from tests.browser.windows import Windows
 from viz.maps.payload import Payload
+from viz.maps.standalone import SCRIPT
 from viz.page.page import MIDDLEWARE
 from viz.templates import static
 from viz.words.labels import PageWords
@@ -124,3 +125,11 @@ def map_page(open_page: Callable[..., Page], host: str) -> Callable[..., Page]:
         return page
 
     return open_
+
+
+@pytest.fixture
+def functions(open_page: Callable[..., Page]) -> Page:
+    """A blank page in which the scripts of the map are defined."""
+    page = open_page("about:blank")
+    page.add_script_tag(content=SCRIPT)
+    return page

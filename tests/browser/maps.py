@@ -1,7 +1,6 @@
 """What the tests of the map share: how a page with a map is read."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -27,12 +26,6 @@ def hear(event: gr.EventData) -> str:
 
 def heard(page: Page, expected: dict[str, Any]) -> None:
     expect(page.get_by_label("heard")).to_have_value(json.dumps(expected, separators=(",", ":")))
-
-
-def blank_page_with(script: str, open_page: Callable[..., Page]) -> Page:
-    page = open_page("about:blank")
-    page.add_script_tag(content=script)
-    return page
 
 
 def show(page: Page, sent: Payload) -> None:

@@ -4,17 +4,17 @@ import re
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import pytest
 from playwright.sync_api import Page, expect
 
 from core.messages import Message
-from tests.browser.maps import blank_page_with
 from tests.traces import random_trace
 from viz.maps.payload import Mark, View, payload
 from viz.maps.retention_map import RetentionMap
-from viz.maps.standalone import SCRIPT, standalone_html
+from viz.maps.standalone import standalone_html
 from viz.page.page import Page as OurPage
 from viz.words.catalogue import script_words, speaking
 from viz.words.labels import translate
@@ -126,12 +126,11 @@ def test_several_maps_leave_no_english_over_in_any_chinese_browser(
 # What the scripts say
 
 
-def speaks(language: str, open_page: Callable[..., Page]) -> Page:
-    """An empty page with the scripts of the map, which speak this language."""
-    page = blank_page_with(SCRIPT, open_page)
+def said_in(language: str, functions: Page, told: str, sent: Any) -> Any:
+    """What the scripts of the map tell in this language."""
     with speaking(language):
-        page.evaluate("words => Words.speak(words)", script_words())
-    return page
+        functions.evaluate("words => Words.speak(words)", script_words())
+    return functions.evaluate(told, sent)
 
 
 STORIES = """payload => {
@@ -152,11 +151,10 @@ STORIES = """payload => {
 }"""
 
 
-def test_the_stories_of_a_map_have_the_same_numbers(open_page: Callable[..., Page]) -> None:
-    pages = [speaks(language, open_page) for language in ("en", "zh_CN")]
+def test_the_stories_of_a_map_have_the_same_numbers(functions: Page) -> None:
     for groups, window in product((1, 2), (None, range(12, 30))):
         sent = payload([random_trace(3, groups=groups)], View(window=window), marks=MARKS)
-        said = [page.evaluate(STORIES, sent) for page in pages]
+        said = [said_in(language, functions, STORIES, sent) for language in ("en", "zh_CN")]
 
         assert len(said[0]) == len(said[1]) > 100
         for english, chinese in zip(*said, strict=True):
@@ -166,17 +164,15 @@ def test_the_stories_of_a_map_have_the_same_numbers(open_page: Callable[..., Pag
         assert len({TOKENS.sub("", re.sub(r"\d+", "", words)) for words in said[1]}) > 8
 
 
-def test_long_lines_of_a_picture_end_where_chinese_allows_it(open_page: Callable[..., Page]) -> None:
+def test_long_lines_of_a_picture_end_where_chinese_allows_it(functions: Page) -> None:
     text = "任一方保留的词元中，双方共有的并不多；在 TOVA 下，这一步淘汰的行，都是当前查询关注最少的。"
-    lines, widest = speaks("zh_CN", open_page).evaluate(
-        """text => {
-            const look = { palette: { font: "sans-serif" }, font: 13, ratio: 1 };
-            const picture = new Pictures.Picture({ cssWidth: 168, ...look });
-            const lines = picture.lines(text, 13, false);
-            return [lines, Math.max(...lines.map(line => Painter.textWidth(line, 13, "sans-serif")))];
-        }""",
-        text,
-    )
+    told = """text => {
+        const look = { palette: { font: "sans-serif" }, font: 13, ratio: 1 };
+        const picture = new Pictures.Picture({ cssWidth: 168, ...look });
+        const lines = picture.lines(text, 13, false);
+        return [lines, Math.max(...lines.map(line => Painter.textWidth(line, 13, "sans-serif")))];
+    }"""
+    lines, widest = said_in("zh_CN", functions, told, text)
     assert len(lines) > 2 and widest <= 140
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
     assert not any(line[0] in "，。；：、）" for line in lines)

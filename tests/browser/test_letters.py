@@ -17,13 +17,12 @@ import app
 from core.experiments.stories import Story, Telling
 from core.policies import make_policy, settings_of
 from core.trace import NEVER, Trace
-from tests.browser.maps import blank_page_with, hear, heard
+from tests.browser.maps import hear, heard
 from tests.traces import tokens_of, trace_of
 from viz.cards.card import CSS
 from viz.cards.story_cards import telling_html
 from viz.maps.payload import payload
 from viz.maps.retention_map import RetentionMap
-from viz.maps.standalone import SCRIPT
 from viz.templates import static
 from viz.words.letters import isolated
 from viz.words.sentences import quoted
@@ -193,11 +192,10 @@ def test_that_also_where_the_policies_texts_part(open_page: Callable[..., Page],
 # Sentences of ours
 
 
-def test_what_is_isolated_in_python_is_isolated_in_the_browser(open_page: Callable[..., Page]) -> None:
-    page = blank_page_with(SCRIPT, open_page)
+def test_what_is_isolated_in_python_is_isolated_in_the_browser(functions: Page) -> None:
     known = [chr(code) for code in range(sys.maxunicode) if unicodedata.category(chr(code)) not in ("Cn", "Cs", "Co")]
 
-    theirs = page.evaluate("all => all.map(one => Letters.isolated(one) !== one)", known)
+    theirs = functions.evaluate("all => all.map(one => Letters.isolated(one) !== one)", known)
 
     ours = [isolated(one) != one for one in known]
     assert [f"U+{ord(one):04X}" for one, a, b in zip(known, ours, theirs, strict=True) if a and not b] == []

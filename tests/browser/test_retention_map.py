@@ -18,7 +18,6 @@ from core.trace import NEVER, Trace
 from tests.browser import maps
 from tests.browser.maps import (
     assert_nothing_sticks_out,
-    blank_page_with,
     contrasts_of_tokens,
     hear,
     heard,
@@ -29,7 +28,7 @@ from tests.browser.maps import (
 from tests.traces import HOSTILE, random_trace, trace_of
 from viz.maps.payload import Mark, Payload, View, payload
 from viz.maps.retention_map import RetentionMap
-from viz.maps.standalone import CSS, HTML, SCRIPT, standalone_html
+from viz.maps.standalone import CSS, HTML, standalone_html
 
 PER_LAYER = random_trace(seed=3, layers=5, groups=1, n=60, budget=10)
 PER_HEAD = random_trace(seed=4, layers=3, groups=2, n=50, budget=10)
@@ -60,12 +59,6 @@ def page(map_page: Callable[..., Page]) -> Page:
     page = map_page(payload([PER_LAYER], View("first")))
     at_step(page, LAST)
     return page
-
-
-@pytest.fixture
-def functions(open_page: Callable[..., Page]) -> Page:
-    """A blank page in which `RetentionMap` is defined."""
-    return blank_page_with(SCRIPT, open_page)
 
 
 def at_step(page: Page, step: int, last: int = LAST) -> None:

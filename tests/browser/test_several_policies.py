@@ -17,7 +17,6 @@ from core.trace import NEVER, Trace
 from tests.browser import maps
 from tests.browser.maps import (
     assert_nothing_sticks_out,
-    blank_page_with,
     colours_of,
     contrasts_of_tokens,
     heard,
@@ -27,7 +26,7 @@ from tests.browser.maps import (
 )
 from tests.traces import random_trace
 from viz.maps.payload import Mark, Payload, View, payload
-from viz.maps.standalone import SCRIPT, standalone_html
+from viz.maps.standalone import standalone_html
 
 N = 60
 LAST = N - 1
@@ -82,12 +81,6 @@ def show_written(page: Page) -> None:
 
 def show_plain(page: Page) -> None:
     show(page, payload([WINDOW], View("plain"), notes=["<i>only</i> what is recent"]))
-
-
-@pytest.fixture
-def functions(open_page: Callable[..., Page]) -> Page:
-    """A blank page in which `RetentionMap` is defined."""
-    return blank_page_with(SCRIPT, open_page)
 
 
 def at_step(page: Page, step: int) -> None:

@@ -9,12 +9,11 @@ import pytest
 from playwright.sync_api import Page
 
 from core.trace import NEVER
-from tests.browser.maps import blank_page_with
 from tests.traces import random_trace, trace_of
 from viz import templates
 from viz.maps.colours import EVICTED, JUST_EVICTED, KEPT
 from viz.maps.payload import payload
-from viz.maps.standalone import SCRIPT, standalone_html
+from viz.maps.standalone import standalone_html
 from viz.words.sentences import NEWLINE, TAB, quoted
 
 VIZ = Path(templates.__file__).parent
@@ -27,10 +26,10 @@ def test_a_colour_or_sign_is_written_down_once(sign: str) -> None:
     assert found == {"⏎": [], NEWLINE: ["sentences.py"], TAB: ["sentences.py"]}.get(sign, ["colours.py"])
 
 
-def test_a_map_names_tokens_as_sentences_do(open_page: Callable[..., Page]) -> None:
+def test_a_map_names_tokens_as_sentences_do(functions: Page) -> None:
     pieces = ("The", "\n", "\r\n", " a\tb", "\n\n", " مرحبا", '"')
     trace = trace_of(np.full((1, 1, len(pieces)), NEVER), pieces)
-    named = blank_page_with(SCRIPT, open_page).evaluate(
+    named = functions.evaluate(
         """payload => {
             const trace = Traces.decode(payload).traces[0];
             return trace.pieces.map((_, position) => Sentences.tokenName(trace, position));

@@ -12,11 +12,9 @@ from playwright.sync_api import Page, expect
 
 from core.policies import make_policy, settings_of
 from core.trace import NEVER, Trace
-from tests.browser.maps import blank_page_with
 from tests.traces import random_trace, trace_of
 from viz.maps.payload import Payload, View, payload
 from viz.maps.retention_map import RetentionMap
-from viz.maps.standalone import SCRIPT
 from viz.page.page import Page as OurPage
 
 N = 40
@@ -58,12 +56,11 @@ def at_step_of_both(page: Page) -> None:
     expect(page.locator(".rm-number")).to_have_text([f"{N - 1} / {N - 1}"] * 2)
 
 
-def test_what_is_out_of_sight_is_so_in_python_and_in_the_browser(open_page: Callable[..., Page]) -> None:
-    page = blank_page_with(SCRIPT, open_page)
+def test_what_is_out_of_sight_is_so_in_python_and_in_the_browser(functions: Page) -> None:
     for positions, groups in product(("original", "in-cache", "log-gap"), (1, 2)):
         trace = random_trace(seed=7, layers=3, groups=groups, n=N, budget=9)
         trace = replace(trace, sliding_windows=(0, 5, 12), positions=positions)
-        ours = page.evaluate(
+        ours = functions.evaluate(
             """payload => {
                 const trace = Traces.decode(payload).traces[0];
                 return trace.pieces.map((_, step) => {
@@ -84,16 +81,15 @@ def test_what_is_out_of_sight_is_so_in_python_and_in_the_browser(open_page: Call
             assert told["total"] == (kept & ~seen).sum()
 
 
-def test_rows_of_before_a_part_of_a_long_text_count_too(open_page: Callable[..., Page]) -> None:
+def test_rows_of_before_a_part_of_a_long_text_count_too(functions: Page) -> None:
     trace = replace(random_trace(seed=8, layers=2, groups=2, n=60, budget=20), sliding_windows=(7, 25))
-    page = blank_page_with(SCRIPT, open_page)
     total = "([payload, step]) => Sight.unseenTotal(Traces.decode(payload).traces[0], step)"
 
     for step in range(20, 40):
         expected = int((trace.kept(step) & ~trace.in_sight(step)).sum())
-        assert page.evaluate(total, [payload([trace], View(window=range(20, 40))), step - 20]) == expected
+        assert functions.evaluate(total, [payload([trace], View(window=range(20, 40))), step - 20]) == expected
     in_cache = replace(trace, positions="in-cache")
-    assert page.evaluate(total, [payload([in_cache], View(window=range(20, 40))), 3]) is None
+    assert functions.evaluate(total, [payload([in_cache], View(window=range(20, 40))), 3]) is None
 
 
 CELLS = """([payload, step, palette]) => {
@@ -115,11 +111,10 @@ NAMES = ("kept", "fresh", "evicted", "paper", "ink", "faint", "line")
 PALETTE = {name: [20 * i, 100, 255 - 30 * i] for i, name in enumerate(NAMES)} | {"font": "sans-serif"}
 
 
-def test_cells_that_are_held_and_not_seen_are_hatched_and_no_others(open_page: Callable[..., Page]) -> None:
-    page = blank_page_with(SCRIPT, open_page)
+def test_cells_that_are_held_and_not_seen_are_hatched_and_no_others(functions: Page) -> None:
     kept, paper = (",".join(map(str, PALETTE[name])) for name in ("kept", "paper"))
     for step in (5, 10, 11, 39):
-        cells = page.evaluate(CELLS, [payload([sinks((0, 8))]), step, PALETTE])
+        cells = functions.evaluate(CELLS, [payload([sinks((0, 8))]), step, PALETTE])
         for row, column in np.ndindex(2, N):
             hatched = row == 1 and column < 4 and column <= step - 8
             assert (len(cells[row][column]) > 1) == hatched, (step, row, column)
@@ -150,13 +145,12 @@ def test_the_legend_and_the_text_show_it_and_the_readout_tells_it(page: Page) ->
 
 
 def test_a_cell_that_is_not_seen_is_told_so_and_an_eviction_out_of_sight_was_not_seen(
-    open_page: Callable[..., Page],
+    functions: Page,
 ) -> None:
-    page = blank_page_with(SCRIPT, open_page)
     told = "([payload, step, at]) => Sentences.cellHistory(Traces.decode(payload).traces[0], step, 1, 0, at)"
 
     def story(windows: tuple[int, ...], step: int, position: int) -> str:
-        return page.evaluate(told, [payload([sinks(windows)]), step, position])
+        return functions.evaluate(told, [payload([sinks(windows)]), step, position])
 
     hidden = " · out of the model's sight: this layer looks back at most 8 tokens"
     assert story((0, 8), 10, 3) == "kept to the end"
