@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import diskcache
 import numpy as np
@@ -24,9 +24,10 @@ from diskcache.core import MODE_RAW
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from core.engine.options import ReadKeywords, ReadOptions
 from core.errors import BadInput, BadTraceFile, StoreUnavailable
 from core.measures.costs import Comparison
-from core.trace import SCHEMA, Budgets, PolicySettings, Positions, Prefill, Tokens, Trace
+from core.trace import SCHEMA, PolicySettings, Tokens, Trace
 
 if TYPE_CHECKING:
     from core.model.language_model import LanguageModel
@@ -91,15 +92,8 @@ def key_of(
     policies: Sequence[PolicySettings],
     *,
     beside_full: bool = False,
-    prefill: Prefill = "token-by-token",
-    positions: Positions = "original",
-    budgets: Budgets = "uniform",
-    beta: int = 20,
-    every: int = 1,
-    max_new_tokens: int = 0,
-    temperature: float = 0.0,
-    top_p: float = 1.0,
-    seed: int = 0,
+    generation: tuple[int, float, float, int] = (0, 0.0, 1.0, 0),
+    **options: Unpack[ReadKeywords],
 ) -> str:
     """The key of a request: a hash, 64 hexadecimal digits, of everything that its result depends on.
 
@@ -108,25 +102,19 @@ def key_of(
         tokens: n tokens; their text counts as well as their ids, since some tokenizers give several texts the same ids.
         policies: the policies in lockstep. Of the oracle only the budget counts, since the rest follows from the text.
         beside_full: whether the full model reads, too, as in `core.experiments.comparison`.
-        prefill: as in `replay`.
-        positions: as in `replay`.
-        budgets: as in `replay`.
-        beta: as in `replay`; it counts only with pyramid budgets.
-        every: as in `replay`.
-        max_new_tokens: as in `generate`; 0 if the text is only read.
-        temperature: as in `generate`.
-        top_p: as in `generate`.
-        seed: as in `generate`.
+        generation: `max_new_tokens` (0 if the text is only read), `temperature`, `top_p` and `seed`, as in `generate`.
+        options: how the text is read, see `ReadOptions`. `chunk` does not count, `beta` only with pyramid budgets.
     """
+    how = ReadOptions(**options)
     request = {
         "version": [VERSION, SCHEMA],
         "model": lm.fingerprint,
         "policies": [[policy.key, policy.budget, dict(policy.settings)] for policy in policies],
         "beside_full": beside_full,
-        "prefill": prefill,
-        "positions": positions,
-        "budgets": [budgets, beta if budgets == "pyramid" else None, every],
-        "generation": [max_new_tokens, temperature, top_p, seed],
+        "prefill": how.prefill,
+        "positions": how.positions,
+        "budgets": [how.budgets, how.beta if how.budgets == "pyramid" else None, how.every],
+        "generation": generation,
         "ids": tokens.ids.tolist(),
         "pieces": tokens.pieces,
         "offsets": tokens.offsets.tolist(),

@@ -118,10 +118,12 @@ def test_whatever_changes_the_result_changes_the_key(tiny, lm: core.LanguageMode
         key(policy=("random", 7, {"seed": 0})),
         key(policy=("random", 6, {"seed": 1})),
         key(policy=("window", 6, {})),
-        *(key(**{name: value}) for name, value in (("prefill", "one-shot"), ("positions", "in-cache"))),
-        *(key(**{name: 1}) for name in ("beside_full", "max_new_tokens", "temperature", "seed")),
-        key(top_p=0.5),
+        *(key(**how) for how in ({"prefill": "one-shot"}, {"positions": "in-cache"}, {"every": 2})),
+        *(key(budgets="pyramid", beta=beta) for beta in (20, 10)),
+        *(key(generation=how) for how in ((1, 0.0, 1.0, 0), (0, 1.0, 1.0, 0), (0, 0.0, 0.5, 0), (0, 0.0, 1.0, 1))),
+        key(beside_full=True),
     ]
+    assert key() == key(chunk=7, beta=10), "what does not change the result"
     assert key() == key(lm=tiny("llama-gqa").load()), "the same model, loaded again"
     assert len({key(), *others}) == 1 + len(others)
 

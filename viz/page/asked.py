@@ -164,10 +164,8 @@ def request_of(lm: "LanguageModel", asked: Asked, *, alone: bool = False) -> Req
         tokens,
         [chosen.described() for chosen in asked.policies],
         beside_full=beside_full,
+        generation=(asked.new_tokens, asked.temperature, 1.0, asked.seed) if asked.new_tokens else (0, 0.0, 1.0, 0),
         **asked.how,
-        max_new_tokens=asked.new_tokens,
-        temperature=asked.temperature if asked.new_tokens else 0.0,
-        seed=asked.seed if asked.new_tokens else 0,
     )
     return Request(asked, tokens, beside_full, key)
 
