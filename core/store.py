@@ -11,6 +11,7 @@ import json
 import logging
 import re
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -159,6 +160,17 @@ class TraceStore:
             ) from e
 
     def _open(self) -> diskcache.Cache:
+        give_up = time.monotonic() + OPENING
+        while True:
+            try:
+                return self._open_now()
+            except sqlite3.OperationalError as e:
+                # a process that has it open may be writing: diskcache drops an index without waiting for that
+                if "locked" not in str(e) or time.monotonic() > give_up:
+                    raise
+                time.sleep(0.05)
+
+    def _open_now(self) -> diskcache.Cache:
         settings = {
             "size_limit": self._limit,
             "cull_limit": 0,  # `put` makes room

@@ -256,6 +256,20 @@ def test_equal_requests_are_computed_once(tmp_path: Path, trace: Trace, start: C
     assert (tmp_path / "computed").read_text() == "once\n"
 
 
+def test_it_opens_while_another_process_writes(store: TraceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of the statements of diskcache's opening does not wait for the writer; here its time is just then."""
+    real, tries = trace_store.diskcache.Cache, []
+
+    def locked_at_first(*arguments: object, **settings: object) -> object:
+        tries.append(1)
+        if len(tries) == 1:
+            raise sqlite3.OperationalError("database is locked")
+        return real(*arguments, **settings)
+
+    monkeypatch.setattr(trace_store.diskcache, "Cache", locked_at_first)
+    assert TraceStore(store.directory).get(KEY) is None and len(tries) == 2
+
+
 def test_whoever_waits_for_one_that_is_killed_has_the_turn(tmp_path: Path) -> None:
     def hold() -> None:
         with TraceStore(tmp_path / "runs").turn(KEY) as comes:
