@@ -59,8 +59,9 @@ class Columns:
 
 @dataclass(frozen=True)
 class Computed:
-    """What one layer has computed of a chunk, for one run. The functions compute what
-    they return only when they are called: few policies need it all.
+    """What one layer has computed of a chunk, for one run.
+
+    The functions compute what they return only when they are called: few policies need it all.
 
     Attributes:
         logits: (groups, query heads of the group, chunk, columns) float32, contiguous.

@@ -116,7 +116,7 @@ class Policy(Protocol):
         reads_queries: whether it needs `Step.query` and `Step.rotary`; it then reads with original positions only.
         reason: what the page says of a row that it evicts; {rows} were attended to, the row's own importance is
             {importance} and the next lowest {runner_up}, and the policy's settings have their names.
-        explanation: what its card on the page says; None for no more than whose attention, keys or age it goes by.
+        explanation: what its card on the page tells; if None, that has only the heading of its group and who decides.
         budget: how many rows may stay; None for all.
     """
 

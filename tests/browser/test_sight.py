@@ -137,6 +137,7 @@ def test_the_legend_and_the_text_show_it_and_the_readout_tells_it(page: Page) ->
     page.locator(".rm-text").first.focus()
     page.keyboard.press("Home")
     page.keyboard.press("Control+ArrowRight")
+    page.wait_for_timeout(400)  # what is told of a step comes late, and must not replace this
     expect(page.locator(".rm-alternative").first).to_have_text("Token 0 “ w0” · kept by 2 of 2 layers")
     page.keyboard.press("End")
     expect(page.locator(".rm-readout").first).to_have_text(
