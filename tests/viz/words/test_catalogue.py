@@ -15,7 +15,8 @@ from babel.messages.pofile import read_po
 from core.errors import BadInput
 from core.messages import Message, tokens
 from tests.make_words import files, said
-from viz.words.catalogue import _, joined, language, ngettext, preferred, speaking, told
+from viz.words import catalogue
+from viz.words.catalogue import _, joined, language, ngettext, preferred, script_words, speaking, told
 
 OF_LANGUAGES = pytest.mark.parametrize("file", files(), ids=lambda file: file.parts[-3])
 ALL_SAID = cache(said)
@@ -87,6 +88,20 @@ def test_no_text_is_joined_from_values_where_it_cannot_be_found(capfd: pytest.Ca
 )
 def test_the_language_is_the_first_of_ours_that_a_browser_prefers(header: str, expected: str) -> None:
     assert preferred(header) == expected
+
+
+def test_a_guess_is_shown_neither_by_python_nor_by_the_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "es" / "LC_MESSAGES" / "messages.po"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        '#: viz/static/x.js\n#, fuzzy\nmsgid "Run"\nmsgstr "Corre"\n\n'
+        '#: viz/static/x.js\nmsgid "Stop"\nmsgstr "Alto"\n',
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(catalogue, "LOCALES", tmp_path)
+    with speaking("es"):
+        assert [_("Run"), _("Stop")] == ["Run", "Alto"]
+        assert script_words()["messages"] == {"Stop": "Alto"}
 
 
 def test_it_is_spoken_within_and_nowhere_else() -> None:
